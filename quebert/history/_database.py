@@ -34,7 +34,7 @@ from sqlalchemy.exc import ArgumentError
 
 from quebert._text import what_is_wrong
 from quebert.errors import ConfigError, HistoryRefused
-from quebert.history._schema import SCHEMA, entries
+from quebert.history._schema import SCHEMA, entries, position
 
 __all__ = ["HistoryDatabase"]
 
@@ -223,15 +223,14 @@ class HistoryDatabase:
                 for name in ("page_count", "freelist_count", "page_size")
             )
             return int((pages - free) * bytes_each)
-        first, last = connection.execute(
-            select(func.min(entries.c.id), func.max(entries.c.id))
-        ).one()
-        if first is None:
+        c = position.c
+        number = connection.execute(select(c.entry - c.removed - 1)).scalar_one()
+        if not number:
             return 0
         sample = select(func.pg_column_size(text("entries.*"))).select_from(entries)
         newest = sample.order_by(entries.c.id.desc()).limit(200).subquery()
         width = connection.execute(select(func.avg(newest.c[0]))).scalar_one()
-        return int((last - first + 1) * (float(width) + _OVERHEAD))
+        return int(number * (float(width) + _OVERHEAD))
 
     def vacuum(self) -> bool:
         """

@@ -163,7 +163,13 @@ class HistoryLedger:
             self.log,
             lambda: reactor,
             "The history is not written",
-            "It is written again",
+            "The history is written again",
+        )
+        self._refusing = RepeatedWarning(
+            self.log,
+            lambda: reactor,
+            "The history lacks records that no database takes",
+            "The history takes all records again",
         )
 
     # -- Life
@@ -203,6 +209,7 @@ class HistoryLedger:
             if aborting.active():
                 aborting.cancel()
         self._failing.end()
+        self._refusing.end()
         while self._waiting:
             failure = HistoryError("the history is closed")
             self._waiting.popleft().done.errback(failure)
@@ -321,11 +328,7 @@ class HistoryLedger:
         Write that there is something that no database takes, in place of it.
         """
         self.refused += 1
-        self.log.error(
-            "The history lacks {count} records: {why}",
-            count=len(write.records),
-            why=self._store.problem_of(error),
-        )
+        self._refusing.met(self._store.problem_of(error), len(write.records))
         try:
             await self._in(self._writer, self._store.refuse, write)
         except Exception as e:

@@ -7,11 +7,18 @@ from __future__ import annotations
 
 from itertools import takewhile
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, delete, func, select, update
 
 from quebert.history._database import HistoryDatabase
 from quebert.history._encoding import MINUTE, micros
-from quebert.history._schema import counts, entries, gaps, mediators, urls
+from quebert.history._schema import (
+    counts,
+    entries,
+    gaps,
+    mediators,
+    position,
+    urls,
+)
 from quebert.history._values import Retention
 
 __all__ = ["remove_slice"]
@@ -30,16 +37,22 @@ def remove_slice(database: HistoryDatabase, retention: Retention, now: float) ->
 
     @return: whether there may be more.
     """
-    c = entries.c
+    c, at = entries.c, position.c
     cutoff = -(2**63) if retention.age is None else micros(now - retention.age) or 0
     with database.writing() as connection:
-        oldest = select(c.id, c.ended).order_by(c.id).limit(SLICE)
-        rows = connection.execute(oldest).all()
+        removed = connection.execute(select(at.removed)).scalar_one()
+        oldest = select(c.id, c.ended, c.segment).where(c.id > removed).order_by(c.id)
+        rows = connection.execute(oldest.limit(SLICE)).all()
         full = retention.size is not None and database.size(connection) > retention.size
         # Ids are in the order in which records came, which is almost that of time.
         gone = rows if full else list(takewhile(lambda row: row.ended < cutoff, rows))
         if gone:
-            connection.execute(delete(entries).where(c.id <= gone[-1].id))
+            last = gone[-1].id
+            connection.execute(delete(entries).where(c.id.between(removed, last)))
+            following = connection.execute(oldest.where(c.id > last).limit(1)).first()
+            first = gone[-1].segment if following is None else following.segment
+            values = {"removed": last, "segment": first}
+            connection.execute(update(position).values(values))
         more = bool(gone) and len(gone) == len(rows)
         return _remove_others(connection, cutoff) or more
 
@@ -48,11 +61,9 @@ def _remove_others(connection: Connection, cutoff: int) -> bool:
     """
     Remove what belongs to entries that are gone.
     """
-    first = connection.execute(select(func.min(entries.c.segment))).scalar_one()
-    removed = 0
-    if first is not None:
-        old = select(urls.c.id).where(urls.c.segment < first).limit(_OTHERS)
-        removed = connection.execute(delete(urls).where(urls.c.id.in_(old))).rowcount
+    first = connection.execute(select(position.c.segment)).scalar_one()
+    old = select(urls.c.id).where(urls.c.segment < first).limit(_OTHERS)
+    removed = connection.execute(delete(urls).where(urls.c.id.in_(old))).rowcount
     old_gaps = select(gaps.c.id).where(gaps.c.ended < cutoff).limit(_OTHERS)
     connection.execute(delete(gaps).where(gaps.c.id.in_(old_gaps)))
     connection.execute(delete(counts).where(counts.c.minute < cutoff // MINUTE))

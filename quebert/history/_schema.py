@@ -28,7 +28,6 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    func,
     select,
 )
 from sqlalchemy.types import TypeEngine
@@ -162,7 +161,9 @@ totals = Table(
     Column("outcome", SmallInteger, primary_key=True, autoincrement=False),
     Column("count", BigInteger, nullable=False),
 )
-#: One row: the ids that the next entry, the next URL, queue and mediator get.
+#: One row: the ids that the next entry, the next URL, queue and mediator get; up to
+#: which id all entries are removed, and the first segment that has any.  To ask the
+#: indexes would take long where much was removed that PostgreSQL still holds.
 position = Table(
     "position",
     metadata,
@@ -170,14 +171,15 @@ position = Table(
     Column("url", BigInteger, nullable=False),
     Column("queue", Integer, nullable=False),
     Column("mediator", Integer, nullable=False),
+    Column("removed", BigInteger, nullable=False),
+    Column("segment", Integer, nullable=False),
 )
 
 
 def segments_of(connection: Connection) -> range:
     """
-    The segments that have entries.
+    The segments that may have entries.
     """
-    c = entries.c
-    first = connection.execute(select(func.min(c.segment))).scalar_one()
-    last = connection.execute(select(func.max(c.segment))).scalar_one()
-    return range(0) if first is None else range(first, last + 1)
+    c = position.c
+    first, following = connection.execute(select(c.segment, c.entry)).one()
+    return range(first, following // SEGMENT + 1)

@@ -372,6 +372,7 @@ def test_segments(store: HistoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     A task is found in whatever segment it is.
     """
     monkeypatch.setattr("quebert.history._writing.SEGMENT", 2)
+    monkeypatch.setattr("quebert.history._schema.SEGMENT", 2)
     for n in range(1, 12):
         store.write([batch_of(n, [record_of(n), record_of(n + 50, outcome="retry")])])
     again = record_of(51, number=2, started=NOW + 90, ended=NOW + 91)

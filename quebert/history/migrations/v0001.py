@@ -97,8 +97,11 @@ def upgrade() -> None:
         sa.Column("url", sa.BigInteger, nullable=False),
         sa.Column("queue", sa.Integer, nullable=False),
         sa.Column("mediator", sa.Integer, nullable=False),
+        sa.Column("removed", sa.BigInteger, nullable=False),
+        sa.Column("segment", sa.Integer, nullable=False),
     )
-    op.bulk_insert(position, [{"entry": 1, "url": 1, "queue": 1, "mediator": 1}])
+    row = {"entry": 1, "url": 1, "queue": 1, "mediator": 1, "removed": 0, "segment": 0}
+    op.bulk_insert(position, [row])
     if op.get_bind().dialect.name == "postgresql":
         # Rows come and go all the time: the space of those that are gone is used again
         # soon, and the planner knows how many there are.
