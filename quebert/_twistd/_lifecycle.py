@@ -51,11 +51,17 @@ class Lifecycle:
         The end has begun.
         """
 
+    def watch(self, alive: Callable[[], bool]) -> None:
+        """
+        Have a watchdog that bites unless C{alive} says yes.
+        """
+
 
 class Systemd(Lifecycle):
     """
     Tells systemd, as C{sd_notify(3)} has it, for units with C{Type=notify} or
-    C{notify-reload}, and with C{WatchdogSec}.
+    C{notify-reload}, and with C{WatchdogSec}: the watchdog hears from us while the
+    reactor runs, and all is alive.
 
     @param notify: sends one notification.
     @param clock: calls the watchdog.
@@ -71,10 +77,11 @@ class Systemd(Lifecycle):
     ) -> None:
         self._notify = notify
         self._is_ready = False
+        self._alive: Callable[[], bool] = lambda: True
         if watchdog is not None:
-            alive = LoopingCall(notify, "WATCHDOG=1")
-            alive.clock = clock
-            alive.start(watchdog / 2)
+            calls = LoopingCall(self._tell_watchdog)
+            calls.clock = clock
+            calls.start(watchdog / 2)
 
     @classmethod
     def from_environment(
@@ -93,6 +100,16 @@ class Systemd(Lifecycle):
         watched = watched and process in ("", str(os.getpid()))
         seconds = int(microseconds) / 1e6 if watched else 0.0
         return cls(_Notifications(path).send, clock, seconds or None)
+
+    def watch(self, alive: Callable[[], bool]) -> None:
+        """
+        Tell the watchdog nothing unless C{alive} says yes.
+        """
+        self._alive = alive
+
+    def _tell_watchdog(self) -> None:
+        if self._alive():
+            self._notify("WATCHDOG=1")
 
     def started(self) -> None:
         """

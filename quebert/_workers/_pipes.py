@@ -27,7 +27,8 @@ REPORTS = 3
 class Report:
     """
     What a worker reports: a line for the log (C{text}), that it has read its
-    configuration, and reads it again at a SIGHUP (C{grace}), or that it is up.
+    configuration, and reads it again at a SIGHUP (C{grace}), how it is doing (C{told}),
+    or that it is up.
 
     A log event crosses as its text: what a hook has put into it may be anything,
     and the text is what the log of a single process would show.
@@ -38,6 +39,8 @@ class Report:
     @ivar text: of as many lines as it has.
     @ivar grace: seconds that what runs may take after a SIGTERM.
     @ivar fields: the JSON object that stands for a log event, if the log is JSON.
+    @ivar told: a JSON object that only those understand who run the worker and the
+        supervisor.
     """
 
     time: float = 0.0
@@ -45,6 +48,7 @@ class Report:
     text: str | None = None
     grace: float | None = None
     fields: dict[str, Any] | None = None
+    told: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, event: dict[str, Any], *, with_object: bool = False) -> Report:
@@ -76,7 +80,10 @@ class Report:
         """
         Itself in one line.
         """
-        values = [self.time, self.level, self.text, self.grace, self.fields]
+        values = [
+            *(self.time, self.level, self.text),
+            *(self.grace, self.fields, self.told),
+        ]
         return json.dumps(values).encode() + b"\n"
 
     @classmethod
@@ -85,8 +92,8 @@ class Report:
         What L{line} has written; C{None} for anything else.
         """
         try:
-            time, level, text, grace, fields = json.loads(line)
+            time, level, text, grace, fields, told = json.loads(line)
             LogLevel.lookupByName(level)
-        except (TypeError, ValueError):  # no JSON, no list, no five, no level
+        except (TypeError, ValueError):  # no JSON, no list, no six, no level
             return None
-        return cls(time, level, text, grace, fields)
+        return cls(time, level, text, grace, fields, told)

@@ -32,6 +32,7 @@ __all__ = [
     "report_objects",
     "started",
     "supervised",
+    "tell",
 ]
 
 # Where the pipe is that the supervisor holds; None if there is no supervisor.
@@ -112,6 +113,16 @@ def started() -> None:
     Tell the supervisor that this worker is up.
     """
     _tell(Report())
+
+
+def tell(told: dict[str, Any]) -> None:
+    """
+    Tell the supervisor how this worker is doing.
+
+    @param told: for the C{told} of the L{Supervisor
+        <quebert._workers.supervisor.Supervisor>}; JSON must have it.
+    """
+    _tell(Report(told=told))
 
 
 def report_log() -> Callable[[dict[str, Any]], None]:

@@ -52,6 +52,11 @@ class WorkerOwner(Protocol):
         A worker is up.
         """
 
+    def told(self, worker: WorkerProcess, told: dict[str, Any]) -> None:
+        """
+        A worker tells how it is doing.
+        """
+
     def ended(self, worker: WorkerProcess, how: str, *, failed: bool) -> None:
         """
         A worker has ended, and the monitor knows.
@@ -127,6 +132,8 @@ class WorkerProcess(ProcessProtocol):
             globalLogPublisher(report.event(self.name))
         elif report.grace is not None:
             self._owner.configured(self, report.grace, report.level)
+        elif report.told is not None:
+            self._owner.told(self, report.told)
         else:
             self._owner.up(self)
 

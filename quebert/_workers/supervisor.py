@@ -38,8 +38,10 @@ from quebert._twistd import (
     on_sighup,
 )
 from quebert._workers._monitor import Monitor
+from quebert._workers._onlooker import Onlooker
 from quebert._workers._pipes import ENVIRONMENT
 from quebert._workers._worker_process import ENDED_WELL, WorkerProcess
+from quebert.errors import QuebertError
 
 __all__ = ["LOOK", "MERCY", "Supervisor"]
 
@@ -67,6 +69,7 @@ class Supervisor(Service):
         which a reload may change.
     @param reloads: SIGHUP is for the workers, and each of them gets it.
     @param lifecycle: is told how they are doing: they have started once one is up.
+    @param onlooker: is told what they tell.
     """
 
     log = Logger()
@@ -82,12 +85,14 @@ class Supervisor(Service):
         log_level: LevelFilter | None = None,
         reloads: bool = False,
         lifecycle: Lifecycle | None = None,
+        onlooker: Onlooker | None = None,
         reactor: Any = None,
     ) -> None:
         self._syslog_prefix = syslog_prefix
         self._log_level = log_level or LevelFilter()
         self._reloads = reloads
         self._lifecycle = lifecycle or Lifecycle()
+        self._onlooker = onlooker or Onlooker()
         self._grace = grace
         # Of the workers that read their configuration again at a SIGHUP, the longest
         # grace so far: what was told to end before keeps to the one of that time.
@@ -115,6 +120,12 @@ class Supervisor(Service):
         if self._syslog_prefix:
             log_to_syslog(self._syslog_prefix, self._log_level)
         super().startService()  # type: ignore[no-untyped-call]
+        try:
+            self._onlooker.start()
+        except QuebertError as e:
+            self.log.critical("Cannot start: {error}", error=e)
+            exit_with_failure(self._reactor)
+            return
         self._monitor.startService()
         self._looks.start(LOOK)
 
@@ -126,12 +137,13 @@ class Supervisor(Service):
         """
         super().stopService()  # type: ignore[no-untyped-call]
         self._lifecycle.stopping()
+        self._onlooker.stopping()
         if self._looks.running:
             self._looks.stop()
-        self._monitor.stopService()
-        if not self._monitor.protocols:
-            return succeed(None)
-        return self._gone
+        if self._monitor.running:
+            self._monitor.stopService()
+        gone = self._gone if self._monitor.protocols else succeed(None)
+        return gone.addCallback(lambda _: self._onlooker.stop())
 
     def reload(self) -> None:
         """
@@ -145,6 +157,7 @@ class Supervisor(Service):
                 _hang_up(protocol.transport)
             else:
                 self._missed.add(name)
+        self._onlooker.reload()
         self._lifecycle.reloaded()
 
     def patience(self, name: str) -> float:
@@ -175,6 +188,12 @@ class Supervisor(Service):
         told = {"worker": str(worker), "log_worker": worker.name, "pid": worker.pid}
         self.log.info("{worker} is up.", **told)
 
+    def told(self, worker: WorkerProcess, told: dict[str, Any]) -> None:
+        """
+        A worker tells how it is doing.
+        """
+        self._onlooker.told(worker.name, told)
+
     def ended(self, worker: WorkerProcess, how: str, *, failed: bool) -> None:
         """
         A worker has ended, and the monitor knows.
@@ -183,6 +202,7 @@ class Supervisor(Service):
         """
         self._graces.pop(worker.name, None)
         self._missed.discard(worker.name)
+        self._onlooker.ended(worker.name)
         hopeless = failed and self.running and not self._any_up
         expected = how == ENDED_WELL or not self.running
         self.log.emit(

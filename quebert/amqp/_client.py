@@ -317,6 +317,13 @@ class TxAMQPClient:
         return PauseSwitch(self.pauses, queue, halt, go_on)
 
     @property
+    def is_connected(self) -> bool:
+        """
+        Whether there is a connection that consumes.
+        """
+        return self._consuming.is_connected
+
+    @property
     def blocked(self) -> str | None:
         """
         Why the broker takes no messages for now, such as C{"low on memory"},

@@ -53,6 +53,7 @@ from quebert.config._settings import (
     Signing,
 )
 from quebert.config._watch import Watch, settings_of
+from quebert.config._web import Listen, Web
 
 __all__ = [
     "DEFAULT_AMQP_URL",
@@ -70,6 +71,7 @@ __all__ = [
     "Broker",
     "Events",
     "Host",
+    "Listen",
     "Priorities",
     "Problem",
     "QueueSettings",
@@ -77,6 +79,7 @@ __all__ = [
     "Settings",
     "Signing",
     "Watch",
+    "Web",
     "chosen_amqp_url",
     "default_amqp_url",
     "guessed_management",

@@ -34,8 +34,9 @@ from quebert.config._settings import (
 )
 from quebert.config._table import Document, Table
 from quebert.config._tls import tls_files
+from quebert.config._web import web
 from quebert.errors import ConfigError
-from quebert.guard import Guard
+from quebert.guard import Guard, Place
 
 __all__ = ["MOST_PROCESSES", "read"]
 
@@ -73,7 +74,10 @@ def read(
         table, outside, environment, known=broker is not None
     )
     broker = broker or given
+    shown = web(root.table("web"))
     own = [management_place(management)] if management else []
+    if shown.listen is not None:
+        own.append(Place.of(shown.listen.address, shown.listen.port))
     service, defaults = _service(root.table("service"))
     defaults["guard"] = guard(root.table("guard"), Guard(own=(*broker.places, *own)))
     priorities = _priorities(root.table("priorities"))
@@ -96,6 +100,7 @@ def read(
         hosts=limits,
         priorities=priorities,
         events=events,
+        web=shown,
     )
 
 

@@ -14,6 +14,7 @@ from quebert._bounds import AT_WORK, BOUNDS
 from quebert._protocol.extensions import QUEUE_TYPE
 from quebert.cloud_events import CloudEvents
 from quebert.config._broker import TLS, Broker
+from quebert.config._web import Listen, Web
 from quebert.guard import Guard
 from quebert.limits import AdaptiveSettings, BreakerSettings, OriginLimits, Rate
 from quebert.policy import RetryPolicy
@@ -296,6 +297,7 @@ class Settings:
     @ivar hosts: by their names.
     @ivar priorities: how queues share what can be done.
     @ivar events: what mediators tell of their tasks.
+    @ivar web: what each mediator shows of itself.
     """
 
     broker: Broker
@@ -306,6 +308,7 @@ class Settings:
     hosts: Mapping[str, Host] = attrs.field(factory=dict)
     priorities: Priorities = attrs.field(factory=Priorities)
     events: Events = attrs.field(factory=Events)
+    web: Web = attrs.field(factory=Web)
 
     def shown(self) -> dict[str, str]:
         """
@@ -341,7 +344,7 @@ def _is_table(value: Any) -> bool:
     Whether a value is a table in the file, whose keys are compared one by one.  A value
     that is made with attrs and is no table, such as a L{Rate}, is named here.
     """
-    nested = attrs.has(type(value)) and not isinstance(value, (Rate, Broker))
+    nested = attrs.has(type(value)) and not isinstance(value, (Rate, Broker, Listen))
     return nested or isinstance(value, Mapping)
 
 

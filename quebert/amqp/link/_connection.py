@@ -165,6 +165,13 @@ class BrokerConnection:
         return self._machine.state
 
     @property
+    def is_connected(self) -> bool:
+        """
+        Whether a host has let us in, and is there, as far as we know.
+        """
+        return self.state is LinkState.CONNECTED
+
+    @property
     def reactor(self) -> Any:
         """
         The reactor.

@@ -103,6 +103,13 @@ class Consumer:
         return self._machine.state in DELIVERING
 
     @property
+    def resting(self) -> bool:
+        """
+        Whether a throttle lets no message begin soon, so that the broker delivers none.
+        """
+        return self._machine.state is ConsumerState.RESTING
+
+    @property
     def wanted(self) -> bool:
         """
         Whether the watch wants deliveries, even while a throttle allows none.

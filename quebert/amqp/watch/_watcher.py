@@ -98,6 +98,14 @@ class Watcher:
         return self._deliveries.consumer.consuming
 
     @property
+    def resting(self) -> bool:
+        """
+        Whether it has the broker deliver nothing for now, since a rate lets no message
+        begin soon.
+        """
+        return self._deliveries.consumer.resting
+
+    @property
     def counts(self) -> Counts:
         """
         What became of the messages so far.

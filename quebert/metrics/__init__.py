@@ -1,0 +1,28 @@
+"""
+Figures for Prometheus, and whether a mediator is well.
+
+L{ClusterMetrics} takes what mediators tell (L{quebert.events}) and gives an exposition.
+The same code serves one mediator, the workers of a supervisor, and a cluster.
+L{ViewSite} serves C{/metrics}, C{/healthz} and C{/readyz}.
+"""
+
+from quebert.metrics._catalogue import FAMILIES, Family
+from quebert.metrics._cluster import ClusterMetrics, QueueDepth
+from quebert.metrics._health import QueueHealth, Readiness, Reason, readiness_of
+from quebert.metrics._site import ViewAnswer, ViewSite
+from quebert.metrics._totals import Row, rows_of
+
+__all__ = [
+    "FAMILIES",
+    "ClusterMetrics",
+    "Family",
+    "QueueDepth",
+    "QueueHealth",
+    "Readiness",
+    "Reason",
+    "Row",
+    "ViewAnswer",
+    "ViewSite",
+    "readiness_of",
+    "rows_of",
+]
