@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred, succeed
+
 __all__ = ["Onlooker"]
 
 
@@ -45,7 +47,8 @@ class Onlooker:
         The workers are about to be ended.
         """
 
-    def stop(self) -> None:
+    def stop(self) -> Deferred[None]:
         """
-        The workers have ended.
+        The workers have ended; what is given fires once all is over.
         """
+        return succeed(None)

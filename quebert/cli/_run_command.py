@@ -25,6 +25,12 @@ __all__ = ["run"]
     help="How many processes do it; by default as many as the file says, or 1.",
 )
 @click.option(
+    "--web",
+    metavar="[ADDRESS:]PORT",
+    help="Where metrics and health are shown over HTTP; by default where the file says,"
+    " or nowhere.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(LOG_LEVELS),
     help="How much is logged; by default what the file says, or info.",

@@ -36,7 +36,7 @@ from quebert.config._table import Document, Table
 from quebert.config._tls import tls_files
 from quebert.config._web import web
 from quebert.errors import ConfigError
-from quebert.guard import Guard, Place
+from quebert.guard import Guard
 
 __all__ = ["MOST_PROCESSES", "read"]
 
@@ -77,7 +77,7 @@ def read(
     shown = web(root.table("web"))
     own = [management_place(management)] if management else []
     if shown.listen is not None:
-        own.append(Place.of(shown.listen.address, shown.listen.port))
+        own += shown.listen.places
     service, defaults = _service(root.table("service"))
     defaults["guard"] = guard(root.table("guard"), Guard(own=(*broker.places, *own)))
     priorities = _priorities(root.table("priorities"))

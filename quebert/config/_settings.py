@@ -317,6 +317,20 @@ class Settings:
         """
         return dict(islice(_all_shown("", _fields(self)), MOST_SHOWN))
 
+    def shown_at(self, listen: Listen) -> Settings:
+        """
+        The same, with L{Web.listen} from elsewhere; no task may go there.
+        """
+        queues = {
+            name: attrs.evolve(
+                each,
+                guard=attrs.evolve(each.guard, own=(*each.guard.own, *listen.places)),
+            )
+            for name, each in self.queues.items()
+        }
+        web = attrs.evolve(self.web, listen=listen)
+        return attrs.evolve(self, queues=queues, web=web)
+
     def changes(self, new: Settings) -> list[str]:
         """
         What is different in C{new}, a line each; secrets are not told.

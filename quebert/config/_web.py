@@ -13,6 +13,7 @@ from quebert.config import _kinds as kinds
 from quebert.config._problems import Wrong
 from quebert.config._table import Table
 from quebert.errors import ConfigError
+from quebert.guard import Place
 
 __all__ = ["Listen", "Web", "web"]
 
@@ -63,6 +64,17 @@ class Listen:
         raise ConfigError(
             'must be a port, or an address and a port, like "0.0.0.0:8080"'
         )
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """
+        What leads there from this machine, as a guard has it.
+        """
+        address = ip_address(self.address)
+        hosts = {self.address}
+        if address.is_unspecified:
+            hosts |= {LOOPBACK, "::1"}
+        return tuple(Place.of(each, self.port) for each in sorted(hosts))
 
 
 @attrs.frozen

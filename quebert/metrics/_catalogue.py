@@ -45,6 +45,7 @@ _QUEUE = ("queue",)
 _ORIGIN = ("origin",)
 _MEDIATOR = ("mediator",)
 
+#: All of them, in the order of the exposition.
 FAMILIES = (
     # What mediators do
     Family("tasks_received_total", "counter", _QUEUE, "Tasks that RabbitMQ delivered."),

@@ -156,6 +156,14 @@ class ClusterMetrics:
             self._exposition = exposition_of(self.samples, self._now)
         return self._exposition(accept)
 
+    def prepare(self) -> None:
+        """
+        See whether there can be an exposition.
+
+        @raise ConfigError: C{prometheus-client} is missing.
+        """
+        exposition_of(self.samples, self._now)
+
     def samples(self) -> dict[str, list[Sample]]:
         """
         The samples of each metric, by its name in L{FAMILIES}.

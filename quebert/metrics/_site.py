@@ -172,7 +172,9 @@ def _parse(head: bytes) -> tuple[str, str, dict[str, str]] | None:
     """
     first, *lines = head.decode("latin-1").split("\r\n")
     parts = first.split(" ")
-    if len(parts) != 3 or not parts[2].startswith("HTTP/1.") or not parts[0].isalpha():
+    if len(parts) != 3 or not parts[2].startswith("HTTP/1."):
+        return None
+    if not (parts[0].isascii() and parts[0].isalpha()):
         return None
     fields = (line.partition(":") for line in lines)
     headers = {name.strip().lower(): value.strip() for name, _, value in fields}

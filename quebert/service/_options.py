@@ -29,6 +29,7 @@ from quebert.config import (
     EMPTY_AMQP_URL,
     MOST_PROCESSES,
     Broker,
+    Listen,
     Service,
     Settings,
     Watch,
@@ -98,6 +99,13 @@ class Options(UsageOptions):
             " at once; with several, one more process restarts those that end.",
         ],
         [
+            "web",
+            None,
+            None,
+            "Where metrics and health are shown over HTTP, as a port of 127.0.0.1, or"
+            " as address:port; by default what the file of --config says, or nowhere.",
+        ],
+        [
             "with_syslog_prefix",
             None,
             None,
@@ -137,6 +145,11 @@ class Options(UsageOptions):
         check_log_options(self)
         if self["log-tasks"] not in (None, *_YES_OR_NO):
             raise UsageError(f"--log-tasks={self['log-tasks']} must be yes or no")
+        if self["web"] is not None:
+            try:
+                self["web"] = Listen.parse(str(self["web"]))
+            except ConfigError as e:
+                raise UsageError(f"--web={self['web']} {e}") from None
         if self["processes"] is not None:
             self["processes"] = number(
                 str(self["processes"]), "--processes", MOST_PROCESSES
@@ -186,7 +199,10 @@ class Options(UsageOptions):
         """
         settings = read(self["config"], find=find_hook)
         service = attrs.evolve(settings.service, **self._log_settings())
-        return attrs.evolve(settings, service=service)
+        return self._shown(attrs.evolve(settings, service=service))
+
+    def _shown(self, settings: Settings) -> Settings:
+        return settings if self["web"] is None else settings.shown_at(self["web"])
 
     def _log_settings(self) -> dict[str, Any]:
         """
@@ -221,8 +237,8 @@ class Options(UsageOptions):
                 " at least one --watch=exchange:queue:key:prefetch"
             )
         service = Service(grace=self["grace"], **self._log_settings())
-        self["settings"] = settings_of(
-            self["watch"], broker, self["default-url"], service
+        self["settings"] = self._shown(
+            settings_of(self["watch"], broker, self["default-url"], service)
         )
         if self["config"]:
             self["function"] = load(self["config"], "--config")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from twisted.application.service import IService, MultiService, Service
@@ -35,13 +36,16 @@ from quebert._twistd import (
 )
 from quebert._workers import Lifeline, configured, started, supervised
 from quebert.clock import use_monotonic_clock
-from quebert.config import BadConfig, Settings
+from quebert.config import BadConfig, Settings, Web
 from quebert.errors import ConfigError, QuebertError
+from quebert.metrics import Readiness, readiness_of
 from quebert.service._options import Options
+from quebert.service._own_view import OwnView
 from quebert.service._soundness import check_settings
 from quebert.service._watch_events import WatchEvents
 from quebert.service._watches import Watches
 from quebert.telemetry.mediating import OFF, Telemetry, telemetry_of
+from quebert.service._workers_view import WorkersView
 
 __all__ = ["MediatorService", "Options", "makeService"]
 
@@ -73,8 +77,10 @@ class MediatorService(MultiService):
         self._settings: Settings = options["settings"]
         self._stoppers: list[Callable[[], object]] = []
         self._starting: Deferred[None] = succeed(None)
+        self._started = False
         self._stopping = False
         self._failed: QuebertError | None = None
+        self._view: OwnView | None = None
 
     @property
     def reactor(self) -> Any:
@@ -92,12 +98,15 @@ class MediatorService(MultiService):
             prefix = self._options["with_syslog_prefix"]
             log_to_syslog(prefix, self._options.log_level)
         super().startService()  # type: ignore[no-untyped-call]
+        self._lifecycle.watch(self._alive)
         self._starting = Deferred.fromCoroutine(self._start())
         self._starting.addErrback(self._cannot_start)
         if self._failed is not None and is_daemon(self._options):
             raise self._failed  # which twistd tells, and exits with 1
 
     async def _start(self) -> None:
+        self._view = OwnView(self.readiness, self._alive, self.reactor)
+        self._view.start(self._settings.web)
         if self._options.has_file:
             on_sighup(self.reactor, self.reload)
             self._lifecycle.configured(self._settings.service.grace)
@@ -110,7 +119,18 @@ class MediatorService(MultiService):
             )
             await self._watches.start(self._settings)
         calm_garbage_collector()
+        self._started = True
         self._lifecycle.started()
+
+    def readiness(self) -> Readiness:
+        """
+        Whether all is consumed that should be.
+        """
+        queues = {} if self._watches is None else self._watches.health()
+        return readiness_of(queues, started=self._started, stopping=self._stopping)
+
+    def _alive(self) -> bool:
+        return self._failed is None
 
     def reload(self) -> None:
         """
@@ -136,11 +156,19 @@ class MediatorService(MultiService):
             return
         changes = self._settings.changes(settings)
         self._settings = settings
+        self._show(settings.web)
         self._options.log_level.level = settings.service.log_level
         self._lifecycle.configured(settings.service.grace)
         self.log.info("Reloaded; changes: {count}.", count=len(changes))
         for change in changes:
             self.log.info("{change}{note}", change=change, note=_note(change))
+
+    def _show(self, web: Web) -> None:
+        assert self._view is not None
+        try:
+            self._view.change(web)
+        except ConfigError as e:
+            self.log.error("Metrics and health are not shown: {error}", error=e)
 
     async def _adopt(self, made: Any) -> None:
         """
@@ -194,6 +222,8 @@ class MediatorService(MultiService):
             )
         await gatherResults(stopping)
         await self._telemetry.stop()
+        if self._view is not None:
+            await self._view.stop()
         await maybeDeferred(super().stopService)
 
 
@@ -258,10 +288,16 @@ class WorkerLifecycle(Lifecycle):
 
 def _supervisor(options: Options, lifecycle: Lifecycle | None) -> Service:
     # It imports the global reactor.
+    from twisted.internet import reactor
+
     from quebert._workers.supervisor import Supervisor
 
+    count = options["processes"]
+    view = WorkersView(count, partial(_web, options), reactor)
+    if lifecycle is not None:
+        lifecycle.watch(view.alive)
     return Supervisor(
-        options["processes"],
+        count,
         [*_reactor_option(options.parent), "quebert", *options.arguments()],
         {} if options.has_file else {"QUEBERT_AMQP_URL": options["amqp-url"]},
         grace=options["settings"].service.grace,
@@ -269,7 +305,17 @@ def _supervisor(options: Options, lifecycle: Lifecycle | None) -> Service:
         log_level=options.log_level,
         reloads=options.has_file,
         lifecycle=lifecycle,
+        onlooker=view,
     )
+
+
+def _web(options: Options) -> Web:
+    """
+    What is to be shown now.
+
+    @raise ConfigError: the file cannot be used.
+    """
+    return (options.read_settings() if options.has_file else options["settings"]).web
 
 
 def _reactor_option(parent: UsageOptions | None) -> list[str]:

@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from quebert._log import Logger
 from quebert._reactor import given_or_global
 from quebert._repeated import RepeatedWarning
+from quebert._text import one_line
 from quebert.amqp import PriorityGroup, TxAMQPClient, Watcher
 from quebert.boundaries import HTTPClient, Message
 from quebert.config import Host, Priorities, QueueSettings, Settings
@@ -29,6 +30,7 @@ from quebert.errors import QuebertError
 from quebert.http import Agent, Dispatcher, HostTLS
 from quebert.limits import Admission
 from quebert.mediator import Mediator
+from quebert.metrics import QueueHealth
 from quebert.outcome import Outcome
 from quebert.policy import exponential
 from quebert.service._mediators import mediates_alike, mediator
@@ -49,6 +51,8 @@ __all__ = ["RETRY_LIMIT", "Watches"]
 
 #: Seconds after which a queue that could not be watched is tried again, at most.
 RETRY_LIMIT = 60.0
+# Characters of why a queue cannot be watched.
+_PROBLEM = 300
 
 
 @attrs.define(eq=False)
@@ -64,6 +68,7 @@ class _Watched:
     @ivar starting_way: the same of that one.
     @ivar begun: fires with the first watcher, and may fail before that.
     @ivar failures: how often in a row it could not be watched.
+    @ivar problem: why, the last time; empty for no reason.
     @ivar again: tries again.
     """
 
@@ -76,6 +81,7 @@ class _Watched:
     starting_way: Any = None
     begun: Deferred[None] | None = None
     failures: int = 0
+    problem: str = ""
     again: IDelayedCall | None = None
 
     def received(self, message: Message) -> Deferred[Outcome]:
@@ -243,6 +249,12 @@ class Watches:
         made.http = self._telemetry.client(made.http)
         return made
 
+    def health(self) -> dict[str, QueueHealth]:
+        """
+        How each queue is watched.
+        """
+        return {name: _health(each) for name, each in self._watched.items()}
+
     # -- One queue
 
     def _see_to(
@@ -275,7 +287,7 @@ class Watches:
             return
         old, watched.watcher, watched.way = watched.watcher, watcher, way
         watched.starting = None
-        watched.failures = 0
+        watched.failures, watched.problem = 0, ""
         watched.refused.succeeded()
         self.log.info(
             "Watching {queue!r}, {prefetch} tasks at once.",
@@ -319,6 +331,7 @@ class Watches:
 
     def _try_again(self, watched: _Watched, failure: Failure) -> None:
         watched.failures += 1
+        watched.problem = one_line(failure.getErrorMessage(), _PROBLEM)
         seconds = exponential(watched.failures, constant=2, maximum=RETRY_LIMIT)
         if failure.check(QuebertError):
             watched.refused.met(failure.value)
@@ -395,6 +408,17 @@ def _kind_of_client(settings: Settings) -> tuple[Any, ...]:
     The settings whose change takes a new client.
     """
     return settings.broker, settings.quorum_delays, settings.service.max_memory
+
+
+def _health(watched: _Watched) -> QueueHealth:
+    watcher = watched.watcher
+    client = (watched.way or watched.starting_way or (None,))[0]
+    return QueueHealth(
+        consuming=watcher is not None and (watcher.consuming or watcher.resting),
+        paused=watcher is not None and watcher.paused,
+        connected=client is not None and client.is_connected,
+        problem=watched.problem,
+    )
 
 
 def _fire(watched: _Watched) -> None:

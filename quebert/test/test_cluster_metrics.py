@@ -293,7 +293,7 @@ class ClusterMetricsTests(SynchronousTestCase):
             return there(name, *args, **options)
 
         with mock.patch.object(builtins, "__import__", missing):
-            text = refusal(ConfigError, self.metrics.exposition)
+            text = refusal(ConfigError, self.metrics.prepare)
         self.assertIn("quebert-mediator[metrics]", text)
 
     def test_promtool(self) -> None:

@@ -84,6 +84,22 @@ class SystemdTests(SynchronousTestCase):
         self.clock.pump([0.5] * 6)
         self.assertEqual(self.heard(listening), ["WATCHDOG=1"] * 3)
 
+    def test_not_alive(self) -> None:
+        """
+        The watchdog is told nothing while something is not alive.
+        """
+        alive = [False]
+        notified: list[str] = []
+        systemd = Systemd(notified.append, self.clock, 3.0)
+        systemd.watch(lambda: alive[0])
+        notified.clear()
+        self.clock.pump([1.5] * 4)
+        self.assertEqual(notified, [])
+        alive[0] = True
+        self.clock.advance(1.5)
+        self.assertEqual(notified, ["WATCHDOG=1"])
+        Lifecycle().watch(lambda: False)
+
     def test_other_watchdog(self) -> None:
         """
         A watchdog of another process, or one that is no number, is not told.

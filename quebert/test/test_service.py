@@ -22,6 +22,7 @@ from quebert._twistd import Lifecycle
 from quebert._workers.supervisor import MERCY
 from quebert.config import Settings
 from quebert.errors import ConfigError
+from quebert.guard import Place
 from quebert.service import MediatorService, Options, makeService
 from quebert.test.checks import QUICK, folder, refusal
 from quebert.test.test_twistd import FakeReactor
@@ -100,6 +101,18 @@ class FileTests(SynchronousTestCase):
         options = parsed(f"--config={self.path}", "--processes=1")
         self.assertEqual(options["processes"], 1)
         self.assertIsInstance(makeService(options), MediatorService)
+
+    def test_web(self) -> None:
+        """
+        Where it is shown may be said, too, and counts more.
+        """
+        self.write("[web]\nlisten = 8080\n")
+        self.assertEqual(
+            parsed(f"--config={self.path}")["settings"].web.listen.port, 8080
+        )
+        options = parsed(f"--config={self.path}", "--web=8081")
+        self.assertEqual(options["settings"].web.listen.port, 8081)
+        self.assertEqual(options.read_settings().web.listen, options["web"])
 
     def test_others(self) -> None:
         """
@@ -348,6 +361,19 @@ class ArgumentsTests(SynchronousTestCase):
         arguments = parsed(name, "--processes=4").arguments()
         self.assertIn(name, arguments)
         self.assertIs(parsed(*arguments)["function"], config)
+
+    def test_web(self) -> None:
+        """
+        Where it is shown may be said; the workers of a supervisor are told, too.
+        """
+        options = parsed("--watch=a:b:c", "--web=0.0.0.0:8080", "--processes=4")
+        self.assertEqual(str(options["settings"].web.listen), "0.0.0.0:8080")
+        again = parsed(*options.arguments())
+        self.assertEqual(again["settings"].web, options["settings"].web)
+        (queue,) = again["settings"].queues.values()
+        self.assertIn(Place.of("127.0.0.1", 8080), queue.guard.own)
+        text = refusal(UsageError, parsed, "--watch=a:b:c", "--web=x")
+        self.assertIn("--web=x must be a port, or an address and a port", text)
 
     def test_kept(self) -> None:
         """

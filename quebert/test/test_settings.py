@@ -30,12 +30,13 @@ from quebert.config import (
     QueueSettings,
     Service,
     Settings,
+    Web,
     read,
 )
 from quebert.config._positions import lines
 from quebert.config._settings import MOST_SHOWN
 from quebert.errors import ConfigError
-from quebert.guard import Guard
+from quebert.guard import Guard, Place
 from quebert.http import Limits
 from quebert.limits import (
     AdaptiveSettings,
@@ -213,6 +214,17 @@ FILES = [
         False,
     ),
     Bad(LEAST + "[broker]\nmanagement_url = 5", 4, "must be like http://", False),
+    Bad(
+        LEAST + '[web]\nlisten = "localhost:80"',
+        4,
+        'web.listen must be a port, or an address and a port, like "0.0.0.0:8080", not'
+        ' "localhost:80"',
+        False,
+    ),
+    Bad(LEAST + "[web]\nlisten = 65536", 4, "web.listen must be a port", False),
+    Bad(LEAST + "[web]\nlisten = true", 4, "web.listen must be a port", False),
+    Bad(LEAST + '[web]\nlisten = "1.2.3:4"', 4, "web.listen must be a port", False),
+    Bad(LEAST + '[web]\nlisten = "\u0661\u0661"', 4, "web.listen must be a", False),
     Bad(
         LEAST + '[broker.tls]\ncacertfile = "ca.pem"',
         3,
@@ -869,6 +881,24 @@ class GoodTests(ReadCase):
         self.assertEqual(settings.management_url, "https://api.example:1234/rabbit")
         (queue,) = settings.queues.values()
         self.assertIn("api.example", queue.guard.own_hosts(1234))
+
+    def test_web(self) -> None:
+        """
+        A mediator shows itself where the file says, and no task may go there.
+        """
+        self.assertEqual(self.read(LEAST).web, Web())
+        for said, shown, own in (
+            ("8080", "127.0.0.1:8080", "127.0.0.1"),
+            ('"8080"', "127.0.0.1:8080", "127.0.0.1"),
+            ('"0.0.0.0:8080"', "0.0.0.0:8080", "::1"),
+            ('"[2001:db8::1]:8080"', "[2001:db8::1]:8080", "2001:db8::1"),
+        ):
+            settings = self.read(f"[web]\nlisten = {said}\n{LEAST}")
+            self.assertEqual(str(settings.web.listen), shown)
+            (queue,) = settings.queues.values()
+            self.assertIn(Place.of(own, 8080), queue.guard.own)
+        (change,) = self.read(LEAST).changes(settings)
+        self.assertIn("listen changed from nothing to [2001:db8::1]:8080", change)
 
     def test_mediators(self) -> None:
         """

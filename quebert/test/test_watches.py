@@ -32,6 +32,7 @@ from quebert.guard import Guard
 from quebert.http import Dispatcher, Limits
 from quebert.limits import Rate
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
+from quebert.metrics import QueueHealth
 from quebert.outcome import Bury, Discard, Done, Retry
 from quebert.policy import RetryPolicy
 from quebert.service._mediators import mediates_alike, mediator
@@ -71,6 +72,9 @@ class FakeWatcher:
     grace: float | None = None
     cancelled: bool = False
     refused: bool = False
+    consuming: bool = True
+    resting: bool = False
+    paused: bool = False
 
     @property
     def queue(self) -> str:
@@ -153,6 +157,7 @@ class FakeClient:
     def __init__(self, log: list[FakeWatcher]) -> None:
         self.watchers: list[FakeWatcher] = []
         self.stopped: list[float] = []
+        self.is_connected = True
         self._log = log
 
     def watch(self, *, callback: Callable[[Any], Any], **way: Any) -> Deferred[Any]:
@@ -264,6 +269,32 @@ class WatchesTests(SynchronousTestCase):
         self.assertEqual(len(self.clients), 1)
         said = ["Watching 'a', 100 tasks at once.", "Watching 'b', 7 tasks at once."]
         self.assertEqual(self.said(), said)
+
+    def test_health(self) -> None:
+        """
+        It is told how each queue is watched: from the start on, while one cannot be,
+        and later.
+        """
+        self.start(A, B)
+        away = QueueHealth(consuming=False, connected=False)
+        self.clients[0].is_connected = False
+        self.assertEqual(self.watches.health(), {"a": away, "b": away})
+        self.clients[0].is_connected = True
+        one, other = self.log
+        one.begin()
+        other.refuse()
+        refused = QueueHealth(consuming=False, problem="PRECONDITION_FAILED")
+        self.assertEqual(
+            self.watches.health(), {"a": QueueHealth(consuming=True), "b": refused}
+        )
+        one.consuming, one.resting = False, True
+        self.assertEqual(self.watches.health()["a"], QueueHealth(consuming=True))
+        one.resting, one.paused = False, True
+        paused = QueueHealth(consuming=False, paused=True)
+        self.assertEqual(self.watches.health()["a"], paused)
+        self.clock.advance(60)
+        self.log[-1].begin()
+        self.assertEqual(self.watches.health()["b"], QueueHealth(consuming=True))
 
     def test_rate(self) -> None:
         """

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
+from unittest import mock
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,6 +32,7 @@ from quebert._workers import (
     LIFELINE,
     REPORTS,
     Lifeline,
+    Onlooker,
     Report,
     _worker_process,
     supervisor,
@@ -38,6 +40,7 @@ from quebert._workers import (
 from quebert._workers._monitor import EARLY, FIRST_DELAY, LAST_DELAY
 from quebert._workers._worker_process import LINGER
 from quebert._workers.supervisor import LOOK, MERCY, Supervisor
+from quebert.errors import ConfigError
 from quebert.test.checks import QUICK
 from quebert.test.test_twistd import FakeReactor
 
@@ -56,6 +59,7 @@ class ReportTests(SynchronousTestCase):
             st.sampled_from([each.name for each in LogLevel.iterconstants()]),
             st.none() | st.text(st.characters()),
             st.none() | st.floats(0, 1e9),
+            told=st.none() | st.dictionaries(st.text(), st.integers()),
         )
     )
     @QUICK
@@ -253,6 +257,60 @@ class FakeProcess:
         self.protocol.processEnded(self.exit(None if number else code, number))
 
 
+class NotingOnlooker(Onlooker):
+    """
+    Notes what it is told.
+    """
+
+    def __init__(self) -> None:
+        self.noted: list[Any] = []
+        self.error: ConfigError | None = None
+
+    def start(self) -> None:
+        """
+        The workers are about to be started.
+        """
+        super().start()
+        self.noted.append("start")
+        if self.error is not None:
+            raise self.error
+
+    def told(self, worker: str, told: dict[str, Any]) -> None:
+        """
+        A worker tells something.
+        """
+        super().told(worker, told)
+        self.noted.append((worker, told))
+
+    def ended(self, worker: str) -> None:
+        """
+        A worker has ended.
+        """
+        super().ended(worker)
+        self.noted.append(f"{worker} ended")
+
+    def reload(self) -> None:
+        """
+        The configuration is read again.
+        """
+        super().reload()
+        self.noted.append("reload")
+
+    def stopping(self) -> None:
+        """
+        The end begins.
+        """
+        super().stopping()
+        self.noted.append("stopping")
+
+    def stop(self) -> Deferred[None]:
+        """
+        The end.
+        """
+        self.noted.append("stop")
+        return super().stop()
+
+
 class ProcessReactor(Clock):
     """
     A reactor that starts processes.
@@ -331,6 +389,7 @@ class SupervisorTests(SynchronousTestCase):
         syslog_prefix: str | None = None,
         reloads: bool = False,
         log_level: LevelFilter | None = None,
+        onlooker: Onlooker | None = None,
         **environment: str,
     ) -> None:
         """
@@ -344,6 +403,7 @@ class SupervisorTests(SynchronousTestCase):
             syslog_prefix=syslog_prefix,
             log_level=log_level,
             reloads=reloads,
+            onlooker=onlooker,
             reactor=self.reactor,
         )
         self.supervisor.startService()
@@ -362,6 +422,39 @@ class SupervisorTests(SynchronousTestCase):
         said = [formatEvent(each) for each in self.events]
         self.events.clear()
         return said
+
+    def test_onlooker(self) -> None:
+        """
+        Somebody looks on what the workers tell, and how they end.
+        """
+        onlooker = NotingOnlooker()
+        self.start(onlooker=onlooker)
+        self.processes[1].say(Report(told={"a": 1}))
+        self.processes[1].end()
+        self.supervisor.reload()
+        self.assertEqual(
+            onlooker.noted,
+            ["start", ("worker 2", {"a": 1}), "worker 2 ended", "reload"],
+        )
+        onlooker.noted.clear()
+        stopping = self.supervisor.stopService()
+        self.assertEqual(onlooker.noted, ["stopping"])
+        self.processes[0].end()
+        self.assertEqual(onlooker.noted[1:], ["worker 1 ended", "stop"])
+        self.successResultOf(stopping)
+
+    def test_onlooker_cannot_start(self) -> None:
+        """
+        No worker is started if the one who looks on cannot.
+        """
+        onlooker = NotingOnlooker()
+        onlooker.error = ConfigError("no such port")
+        with mock.patch("quebert._workers.supervisor.exit_with_failure") as exits:
+            self.start(onlooker=onlooker)
+        exits.assert_called_once_with(self.reactor)
+        self.assertEqual(self.processes, [])
+        self.assertEqual(self.said(), ["Cannot start: no such port"])
+        self.successResultOf(self.supervisor.stopService())
 
     def test_start(self) -> None:
         """
