@@ -10,7 +10,6 @@ from quebert.metrics._catalogue import FAMILIES, Family
 from quebert.metrics._cluster import ClusterMetrics, QueueDepth
 from quebert.metrics._health import QueueHealth, Readiness, Reason, readiness_of
 from quebert.metrics._site import ViewAnswer, ViewSite
-from quebert.metrics._totals import Row, rows_of
 
 __all__ = [
     "FAMILIES",
@@ -20,9 +19,7 @@ __all__ = [
     "QueueHealth",
     "Readiness",
     "Reason",
-    "Row",
     "ViewAnswer",
     "ViewSite",
     "readiness_of",
-    "rows_of",
 ]

@@ -14,10 +14,16 @@ import attrs
 
 from quebert import __version__
 from quebert.errors import ConfigError
-from quebert.events import AttemptBatch, MediatorState, OriginState, WatchState
+from quebert.events import (
+    AttemptBatch,
+    Columns,
+    MediatorState,
+    OriginState,
+    WatchState,
+)
 from quebert.metrics._catalogue import FAMILIES
 from quebert.metrics._states import FATES, States
-from quebert.metrics._totals import MOST_QUEUES, OTHERS, Row, Totals, rows_of
+from quebert.metrics._totals import MOST_QUEUES, OTHERS, Totals, rows_of
 
 __all__ = ["ClusterMetrics", "QueueDepth", "Sample", "exposition_of"]
 
@@ -94,13 +100,13 @@ class ClusterMetrics:
             self._sequences[batch.mediator] = before  # delivered a second time
         else:
             self._dropped += max(0, batch.dropped)
-            self.rows(rows_of(batch.records))
+            self._totals.add(rows_of(batch.records))
 
-    def rows(self, rows: list[Row]) -> None:
+    def columns(self, columns: Columns) -> None:
         """
-        Count some attempts, as L{rows_of} gives them.
+        Some attempts have ended in this process.
         """
-        self._totals.add(rows)
+        self._totals.add_columns(columns)
 
     def state(self, state: MediatorState) -> None:
         """

@@ -12,10 +12,11 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from itertools import groupby
 from operator import attrgetter
 from typing import Any, Union
 
-from quebert.events import OUTCOMES, AttemptRecord
+from quebert.events import OUTCOMES, AttemptRecord, Columns
 
 __all__ = [
     "LIFE",
@@ -66,9 +67,11 @@ _UNCLEAR = frozenset(("retry", "discarded", "buried"))
 _FINAL = frozenset(("done", "expired", "discarded", "buried", "cancelled"))
 _KNOWN = frozenset(OUTCOMES)
 
-_row = attrgetter(
-    *("queue", "number", "added", "due"), *("started", "ended", "status", "outcome")
+_FIELDS = (
+    *("queue", "number", "added", "due"),
+    *("started", "ended", "status", "outcome"),
 )
+_row = attrgetter(*_FIELDS)
 
 
 def rows_of(records: Iterable[AttemptRecord]) -> list[Row]:
@@ -137,13 +140,19 @@ class QueueTotals:
         self.wait = Histogram(WAIT)
         self.life = Histogram(LIFE)
 
-    def add(self, rows: Sequence[Row]) -> None:
+    def add(
+        self,
+        numbers: Sequence[int],
+        added: Sequence[float | None],
+        due: Sequence[float | None],
+        started: Sequence[float],
+        ended: Sequence[float],
+        statuses: Sequence[int | None],
+        outcomes: Sequence[str],
+    ) -> None:
         """
-        Count some attempts, one at least.
+        Count some attempts, of which each column has a field.
         """
-        _, numbers, added, due, started, ended, statuses, outcomes = zip(
-            *rows, strict=True
-        )
         pairs = Counter(zip(statuses, outcomes, strict=True))
         for (status, outcome), number in pairs.items():
             known = outcome if outcome in _KNOWN else "other"
@@ -222,7 +231,21 @@ class Totals:
         for row in rows:
             groups[row[0]].append(row)
         for queue, some in groups.items():
-            self._of(queue).add(some)
+            _, *columns = zip(*some, strict=True)
+            self._of(queue).add(*columns)
+
+    def add_columns(self, columns: Columns) -> None:
+        """
+        The same of columns, in which the attempts of a queue follow each other.
+        """
+        fields = [getattr(columns, name) for name in _FIELDS[1:]]
+        end = 0
+        for queue, run in groupby(columns.queue):
+            start, end = end, end + len(list(run))
+            if start == 0 and end == len(columns.queue):  # nearly always
+                self._of(queue).add(*fields)
+            else:
+                self._of(queue).add(*(field[start:end] for field in fields))
 
     def _of(self, queue: str) -> QueueTotals:
         if queue not in self.queues and len(self.queues) >= self._most:

@@ -5,6 +5,7 @@ all of them (C{_workers_view}).
 
 from __future__ import annotations
 
+import time
 from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +15,9 @@ from twisted.internet.task import LoopingCall
 
 from quebert._workers import supervised, tell
 from quebert.config import Web
-from quebert.events import MediatorState, encode_state
-from quebert.metrics import ClusterMetrics, Readiness, Row
+from quebert.events import Columns, MediatorState, encode_state
+from quebert.metrics import ClusterMetrics, Readiness
+from quebert.service._lag import Lag
 from quebert.service._view import View
 
 __all__ = ["TELL", "OwnView"]
@@ -32,8 +34,8 @@ class OwnView:
     @param alive: tells whether this process does anything at all.
     @param told: called with what a worker has to tell.
     @ivar wanted: whether attempts are counted.
-    @ivar state: gives how the mediator is now; C{None} if nobody knows.
-    @ivar flush: has L{rows} called with all attempts up to now.
+    @ivar state: gives how the mediator is, at a time, with a lag of the reactor;
+        C{None} if nobody knows.
     """
 
     def __init__(
@@ -45,13 +47,13 @@ class OwnView:
         told: Callable[[dict[str, Any]], object] = tell,
     ) -> None:
         self.wanted = False
-        self.state: Callable[[], MediatorState | None] = lambda: None
-        self.flush: Callable[[], object] = lambda: None
+        self.state: Callable[[float, float], MediatorState] | None = None
         self._readiness = readiness
         self._tell = told
         self._metrics = ClusterMetrics(since=0.0)
         self._metrics.refresh = self._refresh
-        self._view = None
+        self._view: View | None = None
+        self._lag = Lag(reactor)
         self._telling = LoopingCall(self._tell_all)
         self._telling.clock = reactor
         if not supervised():
@@ -63,10 +65,10 @@ class OwnView:
 
         @raise ConfigError: it cannot be shown.
         """
-        self.wanted = web.listen is not None
         if self._view is not None:
             self._view.start(web.listen)
-        else:
+        self._want(web)
+        if self._view is None:
             self._telling.start(TELL)
 
     def change(self, web: Web) -> None:
@@ -77,7 +79,14 @@ class OwnView:
         """
         if self._view is not None:
             self._view.change(web.listen)
+        self._want(web)
+
+    def _want(self, web: Web) -> None:
         self.wanted = web.listen is not None
+        if self.wanted:
+            self._lag.start()
+        else:
+            self._lag.stop()
 
     def stop(self) -> Deferred[None]:
         """
@@ -86,27 +95,25 @@ class OwnView:
         if self._telling.running:
             self._tell_all()
             self._telling.stop()
+        self._lag.stop()
         return succeed(None) if self._view is None else self._view.stop()
 
-    def rows(self, rows: list[Row]) -> None:
+    def columns(self, columns: Columns) -> None:
         """
         Some attempts have ended.
         """
         if self.wanted:
-            self._metrics.rows(rows)
+            self._metrics.columns(columns)
 
     def _refresh(self) -> None:
-        self.flush()
-        state = self.state()
-        if state is not None:
-            self._metrics.state(state)
+        if self.state is not None:
+            self._metrics.state(self.state(time.time(), self._lag.most))
 
     def _tell_all(self) -> None:
         told: dict[str, Any] = {"reasons": self._readiness().as_json()}
         if self.wanted:
-            self.flush()
             told["taken"] = self._metrics.take()
-            state = self.state()
-            if state is not None:
-                told["state"] = b64encode(encode_state(state)).decode("ascii")
+            if self.state is not None:
+                state = encode_state(self.state(time.time(), self._lag.most))
+                told["state"] = b64encode(state).decode("ascii")
         self._tell(told)

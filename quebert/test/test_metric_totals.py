@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.events import OUTCOMES, AttemptRecord
+from quebert.events import OUTCOMES, AttemptRecord, Columns
 from quebert.metrics._totals import (
     LIFE,
     OTHERS,
@@ -25,6 +25,7 @@ from quebert.metrics._totals import (
 )
 from quebert.test.checks import QUICK
 
+NAMES = ("number", "added", "due", "started", "ended", "status", "outcome")
 TIMES = st.none() | st.floats(0, 1e9)
 ROWS: st.SearchStrategy[Row] = st.tuples(
     st.sampled_from(["a", "b", "é"]),
@@ -60,6 +61,16 @@ def count(histogram: Histogram, bound: float) -> int:
     How many values are in the bucket with an upper bound.
     """
     return histogram.counts[list(histogram.bounds).index(bound)]
+
+
+def columns_of(**some: list[Any]) -> Columns:
+    """
+    Columns, with the fields that do not matter.
+    """
+    count = len(some["queue"])
+    rest = ("uuid", "url", "reason", "answer")
+    texts = {name: [""] * count for name in rest}
+    return Columns(retry_at=[None] * count, **texts, **some)
 
 
 class TotalsTests(SynchronousTestCase):
@@ -156,8 +167,9 @@ class TotalsTests(SynchronousTestCase):
         """
         whole, first, second = Totals(), Totals(), Totals()
         whole.add(rows)
-        for each in rows:
-            first.add([each])
+        for queue, *fields in rows:
+            columns = {name: [value] for name, value in zip(NAMES, fields, strict=True)}
+            first.add_columns(columns_of(queue=[queue], **columns))
         second.merge(json.loads(json.dumps(first.take())))
         self.assertEqual(first.queues, {})
         for name, number in Counter(each[0] for each in rows).items():
@@ -168,6 +180,20 @@ class TotalsTests(SynchronousTestCase):
                 one, other = getattr(found, kind), getattr(again, kind)
                 self.assertEqual(one.counts, other.counts)
                 self.assertAlmostEqual(one.total, other.total, delta=1e-3)
+
+    def test_columns(self) -> None:
+        """
+        Columns count as rows do, of one queue or of several.
+        """
+        rows = [row("a"), row("a", status=500), row("b"), row("a"), row("c"), row("c")]
+        for some in (rows, rows[:2], []):
+            totals, expected = Totals(), Totals()
+            expected.add(some)
+            by_field = list(zip(*some, strict=True)) or [[] for _ in row()]
+            names = ("queue", *NAMES)
+            fields = {n: list(v) for n, v in zip(names, by_field, strict=True)}
+            totals.add_columns(columns_of(**fields))
+            self.assertEqual(totals.take(), expected.take())
 
     def test_bounds(self) -> None:
         """

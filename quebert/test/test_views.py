@@ -16,8 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.config import Listen, Web
 from quebert.errors import ConfigError
-from quebert.events import MediatorState, WatchState
-from quebert.metrics import Readiness, Reason, Row
+from quebert.events import Columns, MediatorState, WatchState
+from quebert.metrics import Readiness, Reason
 from quebert.service import _own_view
 from quebert.service._own_view import TELL, OwnView
 from quebert.service._workers_view import SILENT, WorkersView
@@ -27,7 +27,21 @@ from quebert.test.doubles import MemoryReactor
 HERE, THERE = Listen("127.0.0.1", 8080), Listen("127.0.0.1", 8081)
 WELL = Readiness()
 PAUSED = Readiness((Reason("paused", "Queue 'a' is paused.", "a"),))
-ROW: Row = ("a", 1, 100.0, None, 101.0, 103.0, 200, "done")
+DONE = Columns(
+    uuid=["u"],
+    queue=["a"],
+    url=["/"],
+    number=[1],
+    added=[100.0],
+    due=[None],
+    started=[101.0],
+    ended=[103.0],
+    status=[200],
+    outcome=["done"],
+    reason=[""],
+    answer=[""],
+    retry_at=[None],
+)
 
 
 class Ports(MemoryReactor):
@@ -114,8 +128,9 @@ class OwnViewTests(SynchronousTestCase):
         """
         Metrics and health are shown, as they are now.
         """
-        self.view.state, self.view.flush = state, lambda: self.view.rows([ROW])
+        self.view.state = lambda now, lag: state()
         self.view.start(Web(HERE))
+        self.view.columns(DONE)
         self.assertEqual(self.reactor.tcpServers[0][0], 8080)
         self.assertEqual(self.reactor.tcpServers[0][3], "127.0.0.1")
         status, body = self.reactor.ask("/metrics")
@@ -139,7 +154,7 @@ class OwnViewTests(SynchronousTestCase):
         """
         self.view.start(Web())
         self.assertFalse(self.view.wanted)
-        self.view.rows([ROW])
+        self.view.columns(DONE)
         self.successResultOf(self.view.stop())
         self.assertEqual(self.reactor.tcpServers, [])
 
@@ -187,14 +202,16 @@ class OwnViewTests(SynchronousTestCase):
         view.start(Web())
         self.assertEqual(told, [{"reasons": []}])
         view.change(Web(HERE))
-        view.state, view.flush = state, lambda: view.rows([ROW])
+        view.state = lambda now, lag: state()
+        view.columns(DONE)
         self.readiness = PAUSED
         self.reactor.advance(TELL)
         self.successResultOf(view.stop())
         self.assertEqual(len(told), 3)
+        self.assertEqual(list(told[1]["taken"]["queues"]), ["a"])
+        self.assertEqual(told[2]["taken"]["queues"], {})
         for each in told[1:]:
             self.assertEqual(each["reasons"], PAUSED.as_json())
-            self.assertEqual(list(each["taken"]["queues"]), ["a"])
             json.dumps(each)
         self.assertEqual(self.reactor.tcpServers, [])
 
@@ -218,10 +235,13 @@ class WorkersViewTests(SynchronousTestCase):
         told: list[dict[str, Any]] = []
         with mock.patch.object(_own_view, "supervised", return_value=True):
             worker = OwnView(lambda: readiness, bool, self.reactor, told=told.append)
-        worker.state = lambda: state(f"m{number}", received)
-        worker.flush = lambda: worker.rows([ROW])
+        worker.state = lambda now, lag: state(f"m{number}", received)
+        worker.wanted = True
+        worker.columns(DONE)
         worker.start(self.web)
-        self.view.told(f"worker {number}", json.loads(json.dumps(told[0])))
+        self.successResultOf(worker.stop())
+        for each in told:
+            self.view.told(f"worker {number}", json.loads(json.dumps(each)))
 
     def names(self) -> list[str]:
         """
