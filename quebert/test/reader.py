@@ -41,8 +41,8 @@ class Places:
     @ivar amqp_url: where the reader's broker is.
     """
 
-    #: Of a broker, another broker, an executor, and a web server.
-    PORTS = ("5672", "5673", "8000", "3000")
+    #: Of a broker, another broker, an executor, a web server, and metrics.
+    PORTS = ("5672", "5673", "8000", "3000", "8080")
 
     def __init__(self) -> None:
         self._own = {port: str(free_port()) for port in self.PORTS}
