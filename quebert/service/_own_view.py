@@ -5,11 +5,11 @@ all of them (C{_workers_view}).
 
 from __future__ import annotations
 
-import time
 from base64 import b64encode
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
+import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
 
@@ -20,34 +20,52 @@ from quebert.metrics import ClusterMetrics, Readiness
 from quebert.service._lag import Lag
 from quebert.service._view import View
 
-__all__ = ["TELL", "OwnView"]
+__all__ = ["TELL", "EventSource", "OwnView"]
 
 #: Seconds between two words of a worker.
 TELL = 1.0
+
+
+class EventSource(Protocol):
+    """
+    Tells of this mediator, as L{WatchEvents<quebert.service.WatchEvents>} does.
+
+    @ivar listeners: called with attempts that have ended.
+    """
+
+    listeners: list[Callable[[Columns], object]]
+
+    def flush(self) -> None:
+        """
+        Tell the listeners all that has ended up to now.
+        """
+
+    def state(self) -> MediatorState | None:
+        """
+        How the mediator is now; C{None} before it has begun.
+        """
 
 
 class OwnView:
     """
     Shows the metrics of this process, and whether it is well.
 
+    @param events: tells what is to be shown.
     @param readiness: tells whether all is consumed that should be.
     @param alive: tells whether this process does anything at all.
     @param told: called with what a worker has to tell.
-    @ivar wanted: whether attempts are counted.
-    @ivar state: gives how the mediator is, at a time, with a lag of the reactor;
-        C{None} if nobody knows.
     """
 
     def __init__(
         self,
+        events: EventSource,
         readiness: Callable[[], Readiness],
         alive: Callable[[], bool],
         reactor: Any,
         *,
         told: Callable[[dict[str, Any]], object] = tell,
     ) -> None:
-        self.wanted = False
-        self.state: Callable[[float, float], MediatorState] | None = None
+        self._events = events
         self._readiness = readiness
         self._tell = told
         self._metrics = ClusterMetrics(since=0.0)
@@ -67,7 +85,7 @@ class OwnView:
         """
         if self._view is not None:
             self._view.start(web.listen)
-        self._want(web)
+        self.count(web)
         if self._view is None:
             self._telling.start(TELL)
 
@@ -79,14 +97,26 @@ class OwnView:
         """
         if self._view is not None:
             self._view.change(web.listen)
-        self._want(web)
+        self.count(web)
 
-    def _want(self, web: Web) -> None:
-        self.wanted = web.listen is not None
-        if self.wanted:
+    def count(self, web: Web) -> None:
+        """
+        Have attempts counted, if they are to be shown.
+        """
+        wanted, is_told = web.listen is not None, self._is_told
+        if wanted and not is_told:
+            self._events.listeners.append(self._metrics.columns)
             self._lag.start()
-        else:
+        elif is_told and not wanted:
+            self._events.listeners.remove(self._metrics.columns)
             self._lag.stop()
+
+    @property
+    def _is_told(self) -> bool:
+        """
+        Whether attempts are counted.
+        """
+        return self._metrics.columns in self._events.listeners
 
     def stop(self) -> Deferred[None]:
         """
@@ -98,22 +128,20 @@ class OwnView:
         self._lag.stop()
         return succeed(None) if self._view is None else self._view.stop()
 
-    def columns(self, columns: Columns) -> None:
-        """
-        Some attempts have ended.
-        """
-        if self.wanted:
-            self._metrics.columns(columns)
-
     def _refresh(self) -> None:
-        if self.state is not None:
-            self._metrics.state(self.state(time.time(), self._lag.most))
+        self._events.flush()
+        if (state := self._state()) is not None:
+            self._metrics.state(state)
+
+    def _state(self) -> MediatorState | None:
+        state = self._events.state()
+        return None if state is None else attrs.evolve(state, lag=self._lag.most)
 
     def _tell_all(self) -> None:
         told: dict[str, Any] = {"reasons": self._readiness().as_json()}
-        if self.wanted:
+        if self._is_told:
+            self._events.flush()
             told["taken"] = self._metrics.take()
-            if self.state is not None:
-                state = encode_state(self.state(time.time(), self._lag.most))
-                told["state"] = b64encode(state).decode("ascii")
+            if (state := self._state()) is not None:
+                told["state"] = b64encode(encode_state(state)).decode("ascii")
         self._tell(told)

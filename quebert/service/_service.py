@@ -105,7 +105,8 @@ class MediatorService(MultiService):
             raise self._failed  # which twistd tells, and exits with 1
 
     async def _start(self) -> None:
-        self._view = OwnView(self.readiness, self._alive, self.reactor)
+        events = WatchEvents()
+        self._view = OwnView(events, self.readiness, self._alive, self.reactor)
         self._view.start(self._settings.web)
         if self._options.has_file:
             on_sighup(self.reactor, self.reload)
@@ -115,7 +116,7 @@ class MediatorService(MultiService):
         if self._settings.queues or self._options.has_file:
             self._telemetry = telemetry_of(self._reactor)
             self._watches = Watches(
-                self._reactor, events=WatchEvents(), telemetry=self._telemetry
+                self._reactor, events=events, telemetry=self._telemetry
             )
             await self._watches.start(self._settings)
         calm_garbage_collector()
@@ -146,10 +147,13 @@ class MediatorService(MultiService):
             self._lifecycle.reloaded()
 
     def _reload(self, watches: Watches) -> None:
+        assert self._view is not None
         try:
             settings = self._options.read_settings()
+            self._view.count(settings.web)  # before it is settled what is recorded
             watches.change(settings)
         except ConfigError as e:
+            self._view.count(self._settings.web)
             problems = e.problems if isinstance(e, BadConfig) else [e]
             for each in problems:
                 self.log.error("Not reloaded: {problem}", problem=each)

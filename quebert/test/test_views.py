@@ -6,6 +6,7 @@ processes show of themselves.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -98,6 +99,32 @@ def state(name: str = "m1", received: int = 9) -> MediatorState:
     )
 
 
+class FakeEvents:
+    """
+    Tells what the test says.
+    """
+
+    def __init__(self, state: MediatorState | None = None, *ended: Columns) -> None:
+        self.listeners: list[Callable[[Columns], object]] = []
+        self.now = state
+        self.ended = list(ended)
+
+    def flush(self) -> None:
+        """
+        Tell what has ended.
+        """
+        ended, self.ended = self.ended, []
+        for each in ended:
+            for listener in self.listeners:
+                listener(each)
+
+    def state(self) -> MediatorState | None:
+        """
+        How the mediator is.
+        """
+        return self.now
+
+
 class OwnViewTests(SynchronousTestCase):
     """
     L{OwnView} shows how this process is.
@@ -108,6 +135,7 @@ class OwnViewTests(SynchronousTestCase):
         self.readiness = Readiness()
         self.alive = True
         self.events: Any = self.enterContext(capturedLogs())
+        self.told_by = FakeEvents()
         self.view = self.make()
 
     def make(self, **options: Any) -> OwnView:
@@ -115,7 +143,11 @@ class OwnViewTests(SynchronousTestCase):
         A view.
         """
         return OwnView(
-            lambda: self.readiness, lambda: self.alive, self.reactor, **options
+            self.told_by,
+            lambda: self.readiness,
+            lambda: self.alive,
+            self.reactor,
+            **options,
         )
 
     def said(self) -> str:
@@ -128,9 +160,8 @@ class OwnViewTests(SynchronousTestCase):
         """
         Metrics and health are shown, as they are now.
         """
-        self.view.state = lambda now, lag: state()
+        self.told_by.now, self.told_by.ended = state(), [DONE]
         self.view.start(Web(HERE))
-        self.view.columns(DONE)
         self.assertEqual(self.reactor.tcpServers[0][0], 8080)
         self.assertEqual(self.reactor.tcpServers[0][3], "127.0.0.1")
         status, body = self.reactor.ask("/metrics")
@@ -153,8 +184,7 @@ class OwnViewTests(SynchronousTestCase):
         Nothing is shown or counted unless somebody wants it.
         """
         self.view.start(Web())
-        self.assertFalse(self.view.wanted)
-        self.view.columns(DONE)
+        self.assertEqual(self.told_by.listeners, [])
         self.successResultOf(self.view.stop())
         self.assertEqual(self.reactor.tcpServers, [])
 
@@ -172,7 +202,23 @@ class OwnViewTests(SynchronousTestCase):
             self.view.change(web)
             self.assertEqual(self.reactor.ended, ended)
             self.assertEqual(len(self.reactor.tcpServers), begun)
-            self.assertEqual(self.view.wanted, web.listen is not None)
+            is_told = web.listen is not None
+            self.assertEqual(len(self.told_by.listeners), is_told)
+
+    def test_counted(self) -> None:
+        """
+        Attempts can be counted before they are shown, and are then, once.
+        """
+        self.view.start(Web())
+        self.view.count(Web(HERE))
+        self.assertEqual(self.reactor.tcpServers, [])
+        self.told_by.now, self.told_by.ended = state(), [DONE]
+        self.told_by.flush()
+        self.view.change(Web(HERE))
+        _, body = self.reactor.ask("/metrics")
+        self.assertIn(b'quebert_task_life_seconds_count{queue="a"} 1.0', body)
+        self.view.count(Web())
+        self.assertEqual(self.told_by.listeners, [])
 
     def test_taken(self) -> None:
         """
@@ -202,8 +248,7 @@ class OwnViewTests(SynchronousTestCase):
         view.start(Web())
         self.assertEqual(told, [{"reasons": []}])
         view.change(Web(HERE))
-        view.state = lambda now, lag: state()
-        view.columns(DONE)
+        self.told_by.now, self.told_by.ended = state(), [DONE]
         self.readiness = PAUSED
         self.reactor.advance(TELL)
         self.successResultOf(view.stop())
@@ -233,11 +278,11 @@ class WorkersViewTests(SynchronousTestCase):
         Have a worker tell how it is, and that it has done a task.
         """
         told: list[dict[str, Any]] = []
+        events = FakeEvents(state(f"m{number}", received), DONE)
         with mock.patch.object(_own_view, "supervised", return_value=True):
-            worker = OwnView(lambda: readiness, bool, self.reactor, told=told.append)
-        worker.state = lambda now, lag: state(f"m{number}", received)
-        worker.wanted = True
-        worker.columns(DONE)
+            worker = OwnView(
+                events, lambda: readiness, bool, self.reactor, told=told.append
+            )
         worker.start(self.web)
         self.successResultOf(worker.stop())
         for each in told:
