@@ -26,6 +26,7 @@ from quebert._workers._pipes import ENVIRONMENT, LIFELINE, REPORTS, Report
 from quebert._workers._worker import (
     Lifeline,
     configured,
+    is_heard,
     report_log,
     report_objects,
     started,
@@ -41,6 +42,7 @@ __all__ = [
     "Onlooker",
     "Report",
     "configured",
+    "is_heard",
     "report_log",
     "report_objects",
     "started",

@@ -5,10 +5,13 @@ supervisor what it logs, and ends when that is gone.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sys
+import termios
 import threading
+from array import array
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -27,6 +30,7 @@ from quebert._workers._pipes import LIFELINE, REPORTS, Report
 __all__ = [
     "Lifeline",
     "configured",
+    "is_heard",
     "main",
     "report_log",
     "report_objects",
@@ -123,6 +127,19 @@ def tell(told: dict[str, Any]) -> None:
         <quebert._workers.supervisor.Supervisor>}; JSON must have it.
     """
     _tell(Report(told=told))
+
+
+def is_heard() -> bool:
+    """
+    Whether the supervisor has read all that it was told.  If not, it may be stopped,
+    and more would fill the pipe, until whoever logs something has to wait.
+    """
+    waiting = array("i", [0])
+    try:
+        fcntl.ioctl(REPORTS, termios.FIONREAD, waiting)
+    except OSError:  # the system does not tell, or the supervisor is gone
+        return True
+    return not waiting[0]
 
 
 def report_log() -> Callable[[dict[str, Any]], None]:

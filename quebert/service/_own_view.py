@@ -13,7 +13,8 @@ import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
 
-from quebert._workers import supervised, tell
+from quebert._log import Logger
+from quebert._workers import is_heard, supervised, tell
 from quebert.config import Web
 from quebert.events import Columns, MediatorState, encode_state
 from quebert.metrics import ClusterMetrics, Readiness
@@ -54,7 +55,11 @@ class OwnView:
     @param readiness: tells whether all is consumed that should be.
     @param alive: tells whether this process does anything at all.
     @param told: called with what a worker has to tell.
+    @param heard: whether the supervisor has read what it was told before; while it has
+        not, it is told nothing: no worker waits for that.
     """
+
+    log = Logger()
 
     def __init__(
         self,
@@ -64,10 +69,12 @@ class OwnView:
         reactor: Any,
         *,
         told: Callable[[dict[str, Any]], object] = tell,
+        heard: Callable[[], bool] = is_heard,
     ) -> None:
         self._events = events
         self._readiness = readiness
         self._tell = told
+        self._heard = heard
         self._metrics = ClusterMetrics(since=0.0)
         self._metrics.refresh = self._refresh
         self._view: View | None = None
@@ -138,10 +145,17 @@ class OwnView:
         return None if state is None else attrs.evolve(state, lag=self._lag.most)
 
     def _tell_all(self) -> None:
+        if self._heard():
+            try:
+                self._tell(self._news())
+            except Exception:
+                self.log.failure("The supervisor is not told how this worker is.")
+
+    def _news(self) -> dict[str, Any]:
         told: dict[str, Any] = {"reasons": self._readiness().as_json()}
         if self._is_told:
             self._events.flush()
             told["taken"] = self._metrics.take()
             if (state := self._state()) is not None:
                 told["state"] = b64encode(encode_state(state)).decode("ascii")
-        self._tell(told)
+        return told

@@ -97,12 +97,15 @@ class View:
 
         @raise ConfigError: C{prometheus-client} is missing.
         """
-        if wanted == self._wanted:
+        if wanted == self._wanted and (wanted is None or self._listening is not None):
             return
         if wanted is not None:
             self._metrics.prepare()
         self._wanted = wanted
         self._changing.addCallback(lambda _: Deferred.fromCoroutine(self._move()))
+        self._changing.addErrback(
+            lambda f: self.log.failure("Metrics and health are not shown.", f)
+        )
 
     async def _move(self) -> None:
         await self._close()

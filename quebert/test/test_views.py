@@ -235,6 +235,9 @@ class OwnViewTests(SynchronousTestCase):
         view.start(Web(HERE))
         view.change(taken)
         self.assertIn("are not shown: web.listen: cannot listen", self.said())
+        self.events.clear()
+        view.change(taken)  # it is tried again
+        self.assertIn("are not shown: web.listen: cannot listen", self.said())
         view.change(Web(THERE))
         self.assertEqual(self.reactor.ask("/healthz")[0], 200)
 
@@ -243,13 +246,18 @@ class OwnViewTests(SynchronousTestCase):
         A worker listens nowhere; it tells its supervisor once a second, and at the end.
         """
         told: list[dict[str, Any]] = []
+        heard = [True]
         with mock.patch.object(_own_view, "supervised", return_value=True):
-            view = self.make(told=told.append)
+            view = self.make(told=told.append, heard=lambda: heard[0])
         view.start(Web())
         self.assertEqual(told, [{"reasons": []}])
         view.change(Web(HERE))
         self.told_by.now, self.told_by.ended = state(), [DONE]
         self.readiness = PAUSED
+        heard[0] = False
+        self.reactor.advance(TELL)
+        self.assertEqual(len(told), 1)  # the supervisor has not read the last word
+        heard[0] = True
         self.reactor.advance(TELL)
         self.successResultOf(view.stop())
         self.assertEqual(len(told), 3)
@@ -259,6 +267,21 @@ class OwnViewTests(SynchronousTestCase):
             self.assertEqual(each["reasons"], PAUSED.as_json())
             json.dumps(each)
         self.assertEqual(self.reactor.tcpServers, [])
+
+    def test_worker_fails(self) -> None:
+        """
+        If a worker cannot tell, the log tells, and it tries again.
+        """
+        told: list[dict[str, Any]] = []
+        with mock.patch.object(_own_view, "supervised", return_value=True):
+            view = self.make(told=told.append, heard=lambda: True)
+        view.start(Web(HERE))
+        with mock.patch.object(self.told_by, "flush", side_effect=ZeroDivisionError):
+            self.reactor.advance(TELL)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.reactor.advance(TELL)
+        self.assertEqual(len(told), 2)
+        self.successResultOf(view.stop())
 
 
 class WorkersViewTests(SynchronousTestCase):
@@ -281,7 +304,12 @@ class WorkersViewTests(SynchronousTestCase):
         events = FakeEvents(state(f"m{number}", received), DONE)
         with mock.patch.object(_own_view, "supervised", return_value=True):
             worker = OwnView(
-                events, lambda: readiness, bool, self.reactor, told=told.append
+                events,
+                lambda: readiness,
+                bool,
+                self.reactor,
+                told=told.append,
+                heard=lambda: True,
             )
         worker.start(self.web)
         self.successResultOf(worker.stop())

@@ -35,7 +35,9 @@ from quebert._workers import (
     Onlooker,
     Report,
     _worker_process,
+    is_heard,
     supervisor,
+    tell,
 )
 from quebert._workers._monitor import EARLY, FIRST_DELAY, LAST_DELAY
 from quebert._workers._worker_process import LINGER
@@ -206,6 +208,29 @@ class LifelineTests(SynchronousTestCase):
         self.lifeline.stopService()
         os.close(self.writing)
         self.assertEqual(self.reactor.readers, [])
+
+
+class HeardTests(SynchronousTestCase):
+    """
+    L{is_heard} tells whether the supervisor reads.
+    """
+
+    def test_heard(self) -> None:
+        """
+        It does once the pipe is empty; where nobody knows, it is taken to.
+        """
+        reading, writing = os.pipe()
+        with mock.patch("quebert._workers._worker.REPORTS", writing):
+            self.assertTrue(is_heard())
+            tell({"a": 1})
+            self.assertFalse(is_heard())
+            report = Report.parse(os.read(reading, 4096))
+            self.assertEqual(report, Report(told={"a": 1}))
+            self.assertTrue(is_heard())
+            os.close(reading)
+            tell({"a": 2})
+            os.close(writing)
+            self.assertTrue(is_heard())
 
 
 class FakeProcess:
