@@ -44,8 +44,8 @@ from quebert.service._own_view import OwnView
 from quebert.service._soundness import check_settings
 from quebert.service._watch_events import WatchEvents
 from quebert.service._watches import Watches
-from quebert.telemetry.mediating import OFF, Telemetry, telemetry_of
 from quebert.service._workers_view import WorkersView
+from quebert.telemetry.mediating import OFF, Telemetry, telemetry_of
 
 __all__ = ["MediatorService", "Options", "makeService"]
 
