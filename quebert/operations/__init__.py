@@ -27,6 +27,8 @@ from quebert.operations._access import BrokerAccess
 from quebert.operations._dead_letter import DeadLetter
 from quebert.operations._dead_letters import browse, discard, find, redrive
 from quebert.operations._elsewhere import Due
+from quebert.operations._live_fold import LiveFold
+from quebert.operations._live_values import Live, LiveHost, LiveMediator, LiveQueue
 from quebert.operations._matching import Match
 from quebert.operations._overview import Overview, observing, overview, status
 from quebert.operations._pausing import pause, resume
@@ -38,6 +40,11 @@ __all__ = [
     "BrokerAccess",
     "DeadLetter",
     "Due",
+    "Live",
+    "LiveFold",
+    "LiveHost",
+    "LiveMediator",
+    "LiveQueue",
     "Match",
     "Overview",
     "Progress",

@@ -7,8 +7,9 @@ tells.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 import attrs
 
@@ -22,7 +23,7 @@ from quebert.operations._management import Figures, Management, ManagementAPI
 from quebert.operations._refusals import noted
 from quebert.operations._status import Status, living, ready, rest_of
 
-__all__ = ["Overview", "observing", "overview", "status"]
+__all__ = ["Look", "Overview", "observing", "overview", "status"]
 
 # Queues that are asked for at a time.
 _AT_ONCE = 8
@@ -54,6 +55,19 @@ class Overview:
     problems: tuple[str, ...] = ()
 
 
+class Look(Protocol):
+    """
+    Looks at queues.
+    """
+
+    def __call__(self, *also: str) -> Awaitable[Overview]:
+        """
+        How they are now.
+
+        @param also: the names of further queues, for this time.
+        """
+
+
 async def status(broker: BrokerAccess, queue: str) -> Status:
     """
     How C{queue} is.  What the user may not see is C{None}, and one of the C{problems};
@@ -80,9 +94,7 @@ async def overview(broker: BrokerAccess, queues: Sequence[str]) -> Overview:
 
 
 @asynccontextmanager
-async def observing(
-    broker: BrokerAccess, queues: Sequence[str]
-) -> AsyncIterator[Callable[[], Awaitable[Overview]]]:
+async def observing(broker: BrokerAccess, queues: Sequence[str]) -> AsyncIterator[Look]:
     """
     Look at queues as often as one likes, over one connection, which is made anew when
     it was lost::
@@ -116,21 +128,22 @@ class _Observer:
         self._failed = Management(None)
         self._failed_until = -math.inf
 
-    async def look(self) -> Overview:
+    async def look(self, *also: str) -> Overview:
         """
-        How the queues are now.
+        See L{Look}.
         """
+        names = tuple(dict.fromkeys((*self._queues, *also)))
         wire = await self._client.connected(CONNECT_TIMEOUT)
         problems: list[str] = []
         unclaimed, ladder = None, None
-        management = await self._management(wire)
-        queues = await all_of((_seen(wire, each) for each in self._queues), _AT_ONCE)
+        management = await self._management(wire, names)
+        queues = await all_of((_seen(wire, each) for each in names), _AT_ONCE)
         with noted(problems):
             stores = UNCLAIMED, *await self._client.old_ladder.stores(wire)
             unclaimed = sum([await ready(wire, store) for store in stores])
         with noted(problems):
             ladder = await self._ladder(wire).look(management.ladder)
-        pairs = zip(self._queues, queues, strict=True)
+        pairs = zip(names, queues, strict=True)
         known = {q: _completed(q, s, ladder, management) for q, s in pairs}
         return Overview(
             {q: attrs.evolve(s, unclaimed=unclaimed) for q, s in known.items()},
@@ -146,14 +159,14 @@ class _Observer:
             self._looks = wire, LadderLooks(wire, self._client.now)
         return self._looks[1]
 
-    async def _management(self, wire: Wire) -> Management:
+    async def _management(self, wire: Wire, queues: Sequence[str]) -> Management:
         if version_of(wire) is None:
             return Management(None, "the broker is no RabbitMQ with a management API")
         now = wire.clock.seconds()
         if now < self._failed_until:
             return self._failed
         cluster = wire.server_properties.get("cluster_name")
-        found = await self._api.told(self._queues, cluster)
+        found = await self._api.told(queues, cluster)
         if found.url is None:
             self._failed, self._failed_until = found, now + _AGAIN
         return found

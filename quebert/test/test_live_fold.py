@@ -1,0 +1,267 @@
+"""
+Tests for L{LiveFold<quebert.operations.LiveFold>}: from what is told of mediators and
+queues to one view.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert.events import (
+    AttemptBatch,
+    AttemptRecord,
+    MediatorState,
+    OriginState,
+    WatchState,
+)
+from quebert.operations import Due, Live, LiveFold, Overview, Status
+from quebert.operations._live_fold import FORGOTTEN, LOST
+
+BEGAN = 1_000_000.0
+
+
+def record(queue: str = "mail", **fields: Any) -> AttemptRecord:
+    """
+    An attempt.
+    """
+    given = {
+        "uuid": "u",
+        "queue": queue,
+        "url": "http://a/x",
+        "number": 1,
+        "started": 10.0,
+        "ended": 10.1,
+        "status": 200,
+        "outcome": "done",
+    }
+    return AttemptRecord(**{**given, **fields})
+
+
+def state(name: str = "m1", at: float = BEGAN, **fields: Any) -> MediatorState:
+    """
+    What a mediator tells of itself.
+    """
+    given = {"host": "h", "pid": 1, "version": "1", "started": BEGAN}
+    return MediatorState(mediator=name, at=at, **{**given, **fields})
+
+
+class LiveFoldTests(SynchronousTestCase):
+    """
+    What one sees.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make an empty one.
+        """
+        self.clock = Clock()
+        self.clock.advance(BEGAN)
+        self.fold = LiveFold(self.clock.seconds)
+
+    def attempts(self, *records: AttemptRecord, dropped: int = 0) -> None:
+        """
+        A mediator tells.
+        """
+        self.fold.attempts(
+            AttemptBatch(
+                mediator="m1", sequence=1, at=0.0, records=records, dropped=dropped
+            )
+        )
+
+    def look(self, **queues: Status) -> None:
+        """
+        The broker tells.
+        """
+        self.fold.looked(Overview(queues))
+
+    def view(self) -> Live:
+        """
+        What one sees, which JSON has, too.
+        """
+        view = self.fold.view()
+        json.dumps(view.plain, allow_nan=False)
+        return view
+
+    def test_nothing(self) -> None:
+        """
+        Before anything is told there is nothing; after a while that is a problem.
+        """
+        self.assertEqual(self.view(), Live(at=BEGAN))
+        self.clock.advance(LOST + 1)
+        self.assertIn("no mediator", self.view().problems[0])
+
+    def test_queue_of_the_broker(self) -> None:
+        """
+        Of a queue for which no mediator works, one sees what the broker tells.
+        """
+        self.look(mail=Status(3, 1, True, 2, delayed=Due(1, 2), retrying=4, running=5))
+        (mail,) = self.view().queues
+        self.assertEqual((mail.name, mail.exists, mail.ready), ("mail", True, 3))
+        self.assertEqual((mail.consumers, mail.paused, mail.dead), (1, True, 2))
+        self.assertEqual((mail.delayed, mail.retrying, mail.running), (3, 4, 5))
+        self.assertEqual(mail.p50, None)
+        self.assertEqual(mail.rate_in, None)
+
+    def test_missing(self) -> None:
+        """
+        A queue that does not exist is a problem of its own.
+        """
+        self.look(mail=Status(None, 0, False))
+        (mail,) = self.view().queues
+        self.assertFalse(mail.exists)
+        self.assertEqual(mail.problems, ("there is no such queue",))
+
+    def test_rates(self) -> None:
+        """
+        What ends is counted; what comes in is what is there, or has ended, and was not
+        there before.
+        """
+        ready = 100
+        self.look(mail=Status(ready, 1, False))
+        for _ in range(10):
+            self.clock.advance(1)
+            self.attempts(*[record() for _ in range(30)])
+            ready += 20  # so 50 come
+            self.look(mail=Status(ready, 1, False))
+            self.fold.state(state(queues={"mail": WatchState(consuming=True)}))
+        self.clock.advance(1)
+        (mail,) = self.view().queues
+        self.assertEqual(mail.rate_out, 30.0)
+        assert mail.rate_in is not None
+        self.assertAlmostEqual(mail.rate_in, 50.0)
+        self.assertEqual(mail.series_out[-3:], (30.0, 30.0, 30.0))
+        self.assertEqual(len(mail.series_in), 60)
+        self.assertEqual(self.view().plain["queues"][0]["series"]["out"][-1], 30.0)
+
+    def test_rate_of_management(self) -> None:
+        """
+        Where RabbitMQ tells what comes in, that is told.
+        """
+        self.look(mail=Status(1, 1, False, rate_in=7.5))
+        self.assertEqual(self.view().queues[0].rate_in, 7.5)
+
+    def test_durations(self) -> None:
+        """
+        Requests count, and tasks that were not attempted do not.
+        """
+        self.attempts(
+            record(started=1.0, ended=1.5),
+            record(started=1.0, ended=900.0, status=None, outcome="expired"),
+        )
+        (mail,) = self.view().queues
+        assert mail.p50 is not None
+        assert mail.p99 is not None
+        self.assertTrue(0.5 <= mail.p50 <= mail.p99 < 0.6)
+        latency = self.fold.latency("mail")
+        assert latency is not None
+        self.assertEqual(sum(map(len, (c for _, c in latency.columns(BEGAN)))), 1)
+        self.assertIs(self.fold.latency("other"), None)
+
+    def test_oldest(self) -> None:
+        """
+        The one that waits longest came after the one that began last.
+        """
+        self.look(mail=Status(0, 1, False))
+        self.assertEqual(self.view().queues[0].oldest, 0.0)
+        self.look(mail=Status(5, 1, False))
+        self.assertIs(self.view().queues[0].oldest, None)
+        self.attempts(record(added=BEGAN - 30))
+        self.clock.advance(12)
+        self.assertEqual(self.view().queues[0].oldest, 42)
+
+    def test_running(self) -> None:
+        """
+        What mediators have is newer than what RabbitMQ counts; what they hold for
+        another attempt is not running.
+        """
+        self.look(mail=Status(5, 2, False, running=1, retrying=10))
+        watch = WatchState(consuming=True, in_flight=7, held=2)
+        self.fold.state(state(queues={"mail": watch}))
+        self.fold.state(state("m2", queues={"mail": watch}))
+        (mail,) = self.view().queues
+        self.assertEqual((mail.running, mail.retrying), (10, 14))
+
+    def test_queues_of_mediators(self) -> None:
+        """
+        Queues that mediators watch are known without being asked for.
+        """
+        self.fold.state(state(queues={"b": WatchState(consuming=True)}))
+        self.attempts(record("a"))
+        self.assertEqual(sorted(self.fold.queues), ["a", "b"])
+        self.assertEqual([each.name for each in self.view().queues], ["a", "b"])
+
+    def test_hosts(self) -> None:
+        """
+        What several mediators tell of an origin is told once, with the worst state of
+        their breakers; a queue tells which of its origins are shut off.
+        """
+        shut = OriginState(breaker="open", open_until=BEGAN + 9, limit=4.0, in_flight=1)
+        other = OriginState(breaker="closed", limit=2.0, in_flight=2)
+        self.fold.state(state(origins={"http://a": shut, "http://b": other}))
+        self.fold.state(state("m2", origins={"http://a": other}))
+        self.attempts(record(url="http://a/path", outcome="retry", status=503))
+        view = self.view()
+        a, b = view.hosts
+        self.assertEqual((a.origin, a.breaker, a.mediators), ("http://a", "open", 2))
+        self.assertEqual((a.limit, a.in_flight, a.open_until), (6.0, 3, BEGAN + 9))
+        self.assertEqual((a.rate, b.breaker), (None, "closed"))
+        self.assertEqual(view.queues[0].breakers, ("http://a",))
+
+    def test_mediators(self) -> None:
+        """
+        A mediator that tells nothing is lost, and forgotten later; its hosts and what
+        it has do not count.
+        """
+        watch = {"mail": WatchState(consuming=True, in_flight=7)}
+        self.fold.state(
+            state(cpu=1.0, queues=watch, origins={"http://a": OriginState()})
+        )
+        self.assertIs(self.view().mediators[0].cpu, None)
+        self.clock.advance(2)
+        self.fold.state(state(at=BEGAN + 2, cpu=2.0, queues=watch))
+        (one,) = self.view().mediators
+        self.assertEqual((one.name, one.cpu, one.lost), ("m1", 0.5, False))
+        self.clock.advance(LOST + 1)
+        view = self.view()
+        self.assertTrue(view.mediators[0].lost)
+        self.assertIn("m1", view.problems[0])
+        self.assertEqual((view.hosts, view.queues[0].running), ((), None))
+        self.clock.advance(FORGOTTEN)
+        self.assertEqual(self.view().mediators, ())
+
+    def test_ended(self) -> None:
+        """
+        A mediator that has said that it ends is not lost.
+        """
+        self.fold.state(state())
+        self.fold.ended("m1")
+        self.fold.ended("m1")
+        self.assertEqual(self.view().mediators, ())
+
+    def test_dropped(self) -> None:
+        """
+        What was not told is counted, and told.
+        """
+        self.attempts(record(), dropped=3)
+        self.fold.lost(4)
+        view = self.view()
+        self.assertEqual(view.dropped, 7)
+        self.assertIn("7 attempts were not told", view.problems[0])
+
+    def test_bounds(self) -> None:
+        """
+        Queues without number take no memory without number.
+        """
+        self.attempts(*[record(f"q{n}") for n in range(1500)])
+        for number in range(1500):
+            self.fold.state(state(f"m{number}"))
+        for number in range(300):
+            self.attempts(record("q1", url=f"http://h{number}/"))
+        view = self.view()
+        self.assertEqual((len(view.queues), len(view.mediators)), (1000, 1000))
+        self.assertIn("not all are shown", view.problems[-1])
+        self.assertEqual(len(self.fold._queues["q1"].sent_to(BEGAN)), 100)
