@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from quebert._secrets import HIDDEN, NAME, masked
 from quebert._text import cut, printable, shown_url
 from quebert.cli._columns import columns
+from quebert.cli._moments import moment
 from quebert.operations import DeadLetter
 from quebert.policy import BURIED_AT, FIRST_ATTEMPT, LAST_ATTEMPT
 
@@ -41,7 +41,7 @@ def whole(letter: DeadLetter, secrets: bool = False) -> Iterator[str]:
         if name != "headers":
             yield f"{name}: {_shown(name, _plain(value), secrets)}"
     for name, value in letter.headers.items():
-        told = _moment(value) if name in _TIMES else _plain(value)
+        told = moment(value) if name in _TIMES else _plain(value)
         yield f"{name}: {_shown(name, told, secrets)}"
     yield ""
     yield from _body(letter, secrets).splitlines()
@@ -79,18 +79,6 @@ def _body(letter: DeadLetter, secrets: bool) -> str:
         return json.dumps(task, indent=2, ensure_ascii=False)
     text = letter.body.decode("utf-8", "backslashreplace")
     return text if secrets else masked(text)
-
-
-def _moment(when: Any) -> str:
-    """
-    A moment by the clock on the wall here.
-    """
-    if not isinstance(when, (int, float)):
-        return ""
-    try:
-        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
-    except (ValueError, OverflowError, OSError):
-        return ""
 
 
 def _plain(value: Any) -> str:
@@ -146,7 +134,7 @@ class Listing:
         self.reasons[kind, reason] += 1
         if len(self.first) < self._most:
             url = shown_url(letter.url)
-            row = letter.uuid, url, letter.attempts, _moment(letter.buried_at)
+            row = letter.uuid, url, letter.attempts, moment(letter.buried_at)
             self.first.append((*map(_cell, row), kind, reason))
 
     @property

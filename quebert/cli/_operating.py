@@ -5,7 +5,9 @@ how an operation is run.
 
 from __future__ import annotations
 
+import getpass
 import signal
+import socket
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -26,6 +28,7 @@ __all__ = [
     "queue_argument",
     "run_operation",
     "tell_problems",
+    "whoami",
     "yes_option",
 ]
 
@@ -94,3 +97,14 @@ def tell_problems(problems: Sequence[str]) -> None:
     """
     if problems:
         raise click.ClickException(one_line("; ".join(problems)))
+
+
+def whoami() -> str:
+    """
+    Who gives the command, for others to see: C{"user@host"}.
+    """
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError, ImportError):  # of a container, which has no name
+        user = "somebody"
+    return f"{user}@{socket.gethostname()}"

@@ -12,6 +12,7 @@ import attrs
 
 from quebert.amqp.delays import arrivals_of
 from quebert.cli._columns import columns
+from quebert.cli._moments import moment
 from quebert.operations import Due, Overview, Status
 
 __all__ = ["HEAD", "cells", "lines", "plain", "problems"]
@@ -105,11 +106,19 @@ def _lines_of_one(queue: str, now: Status) -> Iterator[str]:
         yield f"{_NAMES[name]:10} {_told(now, name)}"
     due = "" if now.delayed is None or not now.delayed.total else _due(now.delayed)
     yield f"delayed    {_told(now, 'delayed')}{due and f': {due}'}"
-    for name in ("dead", "paused", "consumers"):
-        yield f"{_NAMES[name]:10} {_told(now, name)}"
+    yield f"dead       {_told(now, 'dead')}"
+    yield f"paused     {_told(now, 'paused')}{_who_paused(now)}"
+    yield f"consumers  {_told(now, 'consumers')}"
     rates = _told(now, "rate_in"), _told(now, "rate_out")
     yield f"rate       {rates[0]} in, {rates[1]} out a second"
     yield from _arrived(queue, now, "")
+
+
+def _who_paused(now: Status) -> str:
+    if now.paused_since is None:
+        return ""
+    by = f" by {now.paused_by}" if now.paused_by else ""
+    return f",{by} since {moment(now.paused_since)}"
 
 
 def _arrived(queue: str, now: Status, prefix: str) -> Iterator[str]:

@@ -18,6 +18,7 @@ from quebert.cli._operating import (
     queue_argument,
     run_operation,
     tell_problems,
+    whoami,
     yes_option,
 )
 from quebert.cli._progress_bar import ProgressBar
@@ -44,7 +45,9 @@ def pause(*, queue: str, missing_ok: bool, amqp_url: str | None, as_json: bool) 
     """
     now = run_operation(
         amqp_url,
-        lambda broker: operations.pause(broker, queue, missing_ok=missing_ok),
+        lambda broker: operations.pause(
+            broker, queue, missing_ok=missing_ok, by=whoami()
+        ),
     )
     if now.paused is False:
         raise click.ClickException(f"somebody has resumed {queue} meanwhile")

@@ -28,6 +28,8 @@ class LiveQueue:
     @ivar running: tasks that mediators have.
     @ivar retrying: tasks that wait to be tried again.
     @ivar dead: tasks that were given up.
+    @ivar paused_by: who paused it; empty also where nobody tells.
+    @ivar paused_since: since when.
     @ivar rate_in: tasks a second that come in, those that come back included; a mean
         over some seconds.
     @ivar rate_out: attempts a second that ended, likewise.
@@ -50,6 +52,8 @@ class LiveQueue:
     dead: int | None = None
     consumers: int | None = None
     paused: bool | None = None
+    paused_by: str = ""
+    paused_since: float | None = None
     rate_in: float | None = None
     rate_out: float | None = None
     oldest: float | None = None

@@ -15,6 +15,7 @@ import attrs
 
 from quebert._lanes import all_of
 from quebert.amqp import TxAMQPClient
+from quebert.amqp.coordination import PauseNote, read_note
 from quebert.amqp.delays import UNCLAIMED
 from quebert.amqp.wire import Wire, version_of
 from quebert.operations._access import CONNECT_TIMEOUT, BrokerAccess
@@ -125,6 +126,7 @@ class _Observer:
         self._api = api
         self._queues = queues
         self._looks: tuple[Wire, LadderLooks] | None = None
+        self._notes: dict[str, PauseNote] = {}
         self._failed = Management(None)
         self._failed_until = -math.inf
 
@@ -137,7 +139,7 @@ class _Observer:
         problems: list[str] = []
         unclaimed, ladder = None, None
         management = await self._management(wire, names)
-        queues = await all_of((_seen(wire, each) for each in names), _AT_ONCE)
+        queues = await all_of((self._seen(wire, each) for each in names), _AT_ONCE)
         with noted(problems):
             stores = UNCLAIMED, *await self._client.old_ladder.stores(wire)
             unclaimed = sum([await ready(wire, store) for store in stores])
@@ -153,6 +155,19 @@ class _Observer:
             management.url,
             tuple(problems),
         )
+
+    async def _seen(self, wire: Wire, queue: str) -> Status:
+        now = await rest_of(wire, queue, await living(wire, queue))
+        if not now.paused:
+            self._notes.pop(queue, None)
+            return now
+        if queue not in self._notes:
+            note = await read_note(wire, queue)
+            if note is None:
+                return now
+            self._notes[queue] = note
+        note = self._notes[queue]
+        return attrs.evolve(now, paused_by=note.by, paused_since=note.since)
 
     def _ladder(self, wire: Wire) -> LadderLooks:
         if self._looks is None or self._looks[0] is not wire:
@@ -170,10 +185,6 @@ class _Observer:
         if found.url is None:
             self._failed, self._failed_until = found, now + _AGAIN
         return found
-
-
-async def _seen(wire: Wire, queue: str) -> Status:
-    return await rest_of(wire, queue, await living(wire, queue))
 
 
 def _completed(

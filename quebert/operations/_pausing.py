@@ -4,12 +4,20 @@ Pausing a queue, and having it go on.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import attrs
 from twisted.internet.task import deferLater
 
-from quebert.amqp.coordination import set_paused
+from quebert.amqp.coordination import (
+    PauseNote,
+    is_paused,
+    leave_note,
+    remove_note,
+    set_paused,
+)
 from quebert.amqp.wire import Wire
-from quebert.errors import ConfigError
+from quebert.errors import BrokerError, ConfigError, MayNotLook
 from quebert.operations._access import BrokerAccess
 from quebert.operations._status import Status, living
 
@@ -21,13 +29,16 @@ REST = 5.0
 _STEP = 0.2
 
 
-async def pause(broker: BrokerAccess, queue: str, *, missing_ok: bool = True) -> Status:
+async def pause(
+    broker: BrokerAccess, queue: str, *, missing_ok: bool = True, by: str = ""
+) -> Status:
     """
     Pause C{queue}: no mediator begins anything of it until it is resumed.  Returns when
     nobody consumes it any more, or after five seconds, or when somebody has resumed it.
 
     @param missing_ok: whether a queue that does not exist is paused, too: those who
         watch it then begin with a pause.
+    @param by: who pauses it, for others to see; not where it is paused already.
     @return: how it is then, without what L{status<quebert.operations.status>} alone
         tells: C{consumers} have not stopped yet, and C{paused} is C{False} if somebody
         has resumed it.
@@ -36,10 +47,14 @@ async def pause(broker: BrokerAccess, queue: str, *, missing_ok: bool = True) ->
     @raise BrokerError: it is not paused, or nobody knows: there is no broker in five
         seconds, or it does not let us, or the connection is lost.
     """
-    async with broker.client() as (_, wire):
+    async with broker.client() as (client, wire):
         if not missing_ok and (await living(wire, queue)).exists is False:
             raise ConfigError(f"there is no queue {queue!r}")
+        was_paused = await _seems_paused(wire, queue)
         problems = await _set_paused(wire, queue, True)
+        if wire.blocked is None and not was_paused:
+            with suppress(BrokerError):  # it is paused all the same
+                await leave_note(wire, queue, PauseNote(by, client.now()))
         if wire.blocked is None:
             now = await _at_rest(broker, wire, queue)
             return attrs.evolve(now, problems=(*problems, *now.problems))
@@ -72,6 +87,7 @@ async def resume(broker: BrokerAccess, queue: str) -> Status:
     """
     async with broker.client() as (_, wire):
         before = await living(wire, queue)
+        await remove_note(wire, queue)
         problems = await _set_paused(wire, queue, False)
         return attrs.evolve(before, problems=(*problems, *before.problems))
 
@@ -84,3 +100,9 @@ async def _set_paused(wire: Wire, queue: str, paused: bool) -> tuple[str, ...]:
     why = await set_paused(wire, queue, paused)
     late = "mediators are not told, and may notice only when they connect again"
     return () if why is None else (f"{late}: {why}",)
+
+
+async def _seems_paused(wire: Wire, queue: str) -> bool:
+    with suppress(MayNotLook):
+        return await is_paused(wire, queue)
+    return False

@@ -26,6 +26,8 @@ class Status:
     @ivar ready: messages that wait; C{None} also where there is no such queue.
     @ivar consumers: who takes them; 0 where there is no such queue.
     @ivar paused: whether mediators begin nothing of it.
+    @ivar paused_by: who paused it; empty also where nobody tells.
+    @ivar paused_since: since when, in seconds since the epoch.
     @ivar dead: messages that were given up; C{None} also where nobody asked.
     @ivar arrived: delayed messages that are due, and that the queue has not taken;
         C{None} also where nobody asked.
@@ -55,6 +57,8 @@ class Status:
     rate_in: float | None = None
     rate_out: float | None = None
     unknown: Mapping[str, str] = attrs.field(factory=dict)
+    paused_by: str = ""
+    paused_since: float | None = None
 
     @property
     def exists(self) -> bool | None:

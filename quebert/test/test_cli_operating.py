@@ -18,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert import operations
 from quebert.cli import _dead_commands, _operating
 from quebert.cli import _main as cli
+from quebert.cli._operating import whoami
 from quebert.errors import BrokerUnreachable, ConfigError
 from quebert.operations import DeadLetter, Match, Progress, Status, _dead_letters
 
@@ -325,9 +326,9 @@ class OperatingTests(SynchronousTestCase):
         fails, unless it was paused.
         """
         self.call("pause tasks")
-        self.assertEqual(self.how, {"missing_ok": False})
+        self.assertEqual(self.how, {"missing_ok": False, "by": whoami()})
         self.call("pause tasks --missing-ok")
-        self.assertEqual(self.how, {"missing_ok": True})
+        self.assertEqual(self.how, {"missing_ok": True, "by": whoami()})
         self.status = Status(None, 0, False)
         said = "Error: there is no queue tasks, nor a pause of it\n"
         self.assertEqual(self.says("resume tasks", code=1), said)

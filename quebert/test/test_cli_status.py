@@ -223,6 +223,8 @@ class StatusCommandTests(SynchronousTestCase):
                 "delayed": attrs.asdict(Due(1, 2, 3, 4)),
                 "dead": 3,
                 "paused": False,
+                "paused_by": "",
+                "paused_since": None,
                 "consumers": 2,
                 "arrived": 0,
                 "rate_in": 1.25,

@@ -42,6 +42,12 @@ Throttles are told in C{docs/limits.rst}.  If one may stop consuming for long,
 C{_check_tasks} in C{doctor/_queues} finds a queue without consumers.
 """
 
+from quebert.amqp.coordination._pause_note import (
+    PauseNote,
+    leave_note,
+    read_note,
+    remove_note,
+)
 from quebert.amqp.coordination._pause_sign import (
     CONTROL,
     is_paused,
@@ -57,11 +63,15 @@ from quebert.amqp.coordination._throttles import throttles_of
 __all__ = [
     "AGAIN",
     "CONTROL",
+    "PauseNote",
     "PauseSwitch",
     "Pauses",
     "PriorityGroup",
     "is_paused",
+    "leave_note",
     "rate_queue_of",
+    "read_note",
+    "remove_note",
     "set_paused",
     "sign_of",
     "throttles_of",
