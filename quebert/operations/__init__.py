@@ -27,6 +27,7 @@ from quebert.operations._access import BrokerAccess
 from quebert.operations._dead_letter import DeadLetter
 from quebert.operations._dead_letters import browse, discard, find, redrive
 from quebert.operations._elsewhere import Due
+from quebert.operations._live import live
 from quebert.operations._live_fold import LiveFold
 from quebert.operations._live_values import Live, LiveHost, LiveMediator, LiveQueue
 from quebert.operations._matching import Match
@@ -53,6 +54,7 @@ __all__ = [
     "discard",
     "find",
     "held_by_others",
+    "live",
     "observing",
     "overview",
     "pause",

@@ -17,10 +17,10 @@ All of it has bounds, however many queues, origins and mediators there are.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from quebert._url import origin_of
-from quebert.events import AttemptBatch, AttemptRecord, MediatorState, WatchState
+from quebert.events import AttemptBatch, AttemptRecord, Gap, MediatorState, WatchState
 from quebert.operations._live_values import Live, LiveHost, LiveMediator, LiveQueue
 from quebert.operations._overview import Overview
 from quebert.operations._series import Counts, Durations
@@ -50,10 +50,14 @@ class LiveFold:
     What is known now.
 
     @param now: tells the time, in seconds since the epoch.
+    @param only: the queues to see; C{None} for all.
     """
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(
+        self, now: Callable[[], float], only: Collection[str] | None = None
+    ) -> None:
         self._now = now
+        self._only = only
         self._began = now()
         self._queues: dict[str, _Queue] = {}
         self._mediators: dict[str, _Mediator] = {}
@@ -64,27 +68,23 @@ class LiveFold:
     @property
     def queues(self) -> tuple[str, ...]:
         """
-        The queues of which mediators told.
+        The queues that are known.
         """
         return tuple(self._queues)
 
-    def attempts(self, batch: AttemptBatch) -> None:
+    def attempts(self, batch: AttemptBatch, gap: Gap | None = None) -> None:
         """
         A mediator told of attempts.
+
+        @param gap: those before that were not told, if there are any.
         """
-        self._dropped += batch.dropped
+        self._dropped += batch.dropped if gap is None else gap.count
         now, by_queue = self._now(), dict[str, list[AttemptRecord]]()
         for each in batch.records:
             by_queue.setdefault(each.queue, []).append(each)
         for name, records in by_queue.items():
             if (queue := self._queue(name)) is not None:
                 queue.ended(now, records)
-
-    def lost(self, count: int) -> None:
-        """
-        So many attempts were not told.
-        """
-        self._dropped += count
 
     def state(self, state: MediatorState) -> None:
         """
@@ -148,6 +148,8 @@ class LiveFold:
     # -- What is known
 
     def _queue(self, name: str) -> _Queue | None:
+        if self._only is not None and name not in self._only:
+            return None
         if name not in self._queues:
             if len(self._queues) >= _MOST:
                 self._left_out += 1
@@ -192,6 +194,8 @@ class LiveFold:
             dead=told.dead,
             consumers=told.consumers,
             paused=told.paused,
+            paused_by=told.paused_by,
+            paused_since=told.paused_since,
             rate_in=rate_in,
             rate_out=queue.went.rate(now, _MEAN) if watches else told.rate_out,
             oldest=queue.oldest(now),

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert.events import (
     AttemptBatch,
     AttemptRecord,
+    Gap,
     MediatorState,
     OriginState,
     WatchState,
@@ -62,15 +63,17 @@ class LiveFoldTests(SynchronousTestCase):
         self.clock.advance(BEGAN)
         self.fold = LiveFold(self.clock.seconds)
 
-    def attempts(self, *records: AttemptRecord, dropped: int = 0) -> None:
+    def attempts(
+        self, *records: AttemptRecord, dropped: int = 0, missing: int = 0
+    ) -> None:
         """
         A mediator tells.
         """
-        self.fold.attempts(
-            AttemptBatch(
-                mediator="m1", sequence=1, at=0.0, records=records, dropped=dropped
-            )
+        gap = Gap(mediator="m1", count=missing, since=None, until=0.0)
+        batch = AttemptBatch(
+            mediator="m1", sequence=1, at=0.0, records=records, dropped=dropped
         )
+        self.fold.attempts(batch, gap if missing else None)
 
     def look(self, **queues: Status) -> None:
         """
@@ -194,6 +197,15 @@ class LiveFoldTests(SynchronousTestCase):
         self.assertEqual(sorted(self.fold.queues), ["a", "b"])
         self.assertEqual([each.name for each in self.view().queues], ["a", "b"])
 
+    def test_only(self) -> None:
+        """
+        Others than those that are asked for are left out.
+        """
+        self.fold = LiveFold(self.clock.seconds, only=["a"])
+        self.fold.state(state(queues={"b": WatchState(consuming=True)}))
+        self.attempts(record("a"), record("b"))
+        self.assertEqual(self.fold.queues, ("a",))
+
     def test_hosts(self) -> None:
         """
         What several mediators tell of an origin is told once, with the worst state of
@@ -247,7 +259,7 @@ class LiveFoldTests(SynchronousTestCase):
         What was not told is counted, and told.
         """
         self.attempts(record(), dropped=3)
-        self.fold.lost(4)
+        self.attempts(record(), dropped=3, missing=4)
         view = self.view()
         self.assertEqual(view.dropped, 7)
         self.assertIn("7 attempts were not told", view.problems[0])
