@@ -27,6 +27,7 @@ from quebert.cli import (
     _run_command,
     _secret,
     _status,
+    _top,
 )
 from quebert.cli._config_file import read_or_exit
 from quebert.cli._passwords import users_of
@@ -264,6 +265,7 @@ for command in (
     _queue_commands.resume,
     _queue_commands.purge,
     _status.status,
+    _top.top,
 ):
     main.add_command(command)
 

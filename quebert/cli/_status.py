@@ -14,16 +14,11 @@ import click
 from twisted.internet.task import deferLater
 
 from quebert import operations
-from quebert.cli._config_file import read_or_exit
-from quebert.cli._operating import (
-    amqp_url_option,
-    run_operation,
-    tell_problems,
-)
+from quebert.cli._looking import looked_at, looking_options
+from quebert.cli._operating import run_operation, tell_problems
 from quebert.cli._overview_text import HEAD, cells, lines, plain, problems
 from quebert.cli._terminal import echo, echo_object, json_option, redraw
-from quebert.config import BadConfig, Settings, management_url, read
-from quebert.errors import BrokerError, ConfigError
+from quebert.errors import BrokerError
 from quebert.operations import BrokerAccess, Overview
 
 __all__ = ["status"]
@@ -32,32 +27,8 @@ __all__ = ["status"]
 _AGAIN = 1.0
 
 
-def _management(
-    context: click.Context, option: click.Parameter, text: str | None
-) -> str | None:
-    try:
-        return None if text is None else management_url(text)
-    except ConfigError as e:
-        raise click.UsageError(f"--management-url {e}") from None
-
-
 @click.command()
-@click.argument("queues", metavar="[QUEUE]...", nargs=-1)
-@click.option(
-    "--config",
-    type=click.Path(),
-    metavar="FILE",
-    help="The configuration file of the mediator: its broker, and all its queues unless"
-    " some are named.",
-)
-@amqp_url_option
-@click.option(
-    "--management-url",
-    metavar="URL",
-    callback=_management,
-    help="Where RabbitMQ's management API is; by default as FILE says, unless there is"
-    " an --amqp-url, or on the usual port beside AMQP.",
-)
+@looking_options
 @click.option(
     "--watch", is_flag=True, help="Look again every second, until Ctrl-C ends it."
 )
@@ -76,8 +47,8 @@ def status(
 
     What nobody tells is unknown, with the reason.
     """
-    settings = None if config is None else _read(config, as_json)
-    names = queues or (() if settings is None else tuple(settings.queues))
+    seen = looked_at(queues, config, management_url, as_json)
+    names = seen.queues
     if not names:
         raise click.UsageError("name a QUEUE, or give --config FILE for all of its")
     writer = _writer(watch, as_json)
@@ -87,27 +58,14 @@ def status(
             return _watch(broker, names, writer)
         return operations.overview(broker, names)
 
-    broker = None if settings is None else settings.broker
-    if management_url is None and settings is not None and not amqp_url:
-        # Where another broker is meant, that of FILE must not get its password.
-        management_url = settings.management_url
     try:
-        found = run_operation(amqp_url, work, broker, management_url)
+        found = run_operation(amqp_url, work, seen.broker, seen.management_url)
     except KeyboardInterrupt:
         if watch:  # that is how it ends
             return
         raise
     writer.show(found)
     tell_problems([*problems(found)])
-
-
-def _read(config: str, as_json: bool) -> Settings:
-    if not as_json:
-        return read_or_exit(lambda: read(config))
-    try:
-        return read(config)
-    except BadConfig as e:
-        raise click.ClickException("; ".join(map(str, e.problems))) from None
 
 
 async def _watch(

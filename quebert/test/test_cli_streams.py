@@ -50,7 +50,7 @@ LINES = (
     "add /x",
 )
 #: These run until they are told to end.
-ENDLESS = {"dev", "broker", "run"}
+ENDLESS = {"dev", "broker", "run", "tail", "top"}
 
 SAID = "Error: standard output cannot be written: No space left on device\n"
 FULL = Path("/dev/full")
