@@ -27,6 +27,7 @@ from quebert.cli import (
     _run_command,
     _secret,
     _status,
+    _tail,
     _top,
 )
 from quebert.cli._config_file import read_or_exit
@@ -265,6 +266,7 @@ for command in (
     _queue_commands.resume,
     _queue_commands.purge,
     _status.status,
+    _tail.tail,
     _top.top,
 ):
     main.add_command(command)

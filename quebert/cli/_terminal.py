@@ -33,6 +33,7 @@ __all__ = [
     "echo_word",
     "json_option",
     "redraw",
+    "wants_colour",
 ]
 
 #: For every command that tells something.
@@ -110,6 +111,13 @@ def confirm(question: str) -> bool:
             return click.confirm(printable(question))
         finally:
             sys.stdout.flush()  # the question, if nobody has read it
+
+
+def wants_colour() -> bool:
+    """
+    Whether standard output is a terminal, and the user wants colours.
+    """
+    return _colour() is None and not click.utils.should_strip_ansi(sys.stdout)
 
 
 def _colour() -> bool | None:

@@ -20,7 +20,7 @@ from quebert.cli._full_screen import FullScreen, is_full, size
 from quebert.cli._looking import looked_at, looking_options
 from quebert.cli._operating import run_operation, whoami
 from quebert.cli._running import one_line
-from quebert.cli._terminal import echo, echo_object, json_option
+from quebert.cli._terminal import echo, echo_object, json_option, wants_colour
 from quebert.cli._top_keys import Change, Keyboard, Keys, Quit
 from quebert.cli._top_screen import Screen
 from quebert.errors import BrokerError, QuebertError
@@ -81,7 +81,7 @@ def _screen(broker: BrokerAccess) -> Screen:
     encoding = (sys.stdout.encoding or "").lower().replace("-", "")
     return Screen(
         f"{first.host}:{first.port}{vhost}",
-        colours=not click.utils.should_strip_ansi(sys.stdout),
+        colours=wants_colour(),
         ascii_only=encoding != "utf8",
     )
 

@@ -27,6 +27,7 @@ from quebert.operations._access import BrokerAccess
 from quebert.operations._dead_letter import DeadLetter
 from quebert.operations._dead_letters import browse, discard, find, redrive
 from quebert.operations._elsewhere import Due
+from quebert.operations._following import AttemptFilter, follow
 from quebert.operations._live import live
 from quebert.operations._live_fold import LiveFold
 from quebert.operations._live_values import Live, LiveHost, LiveMediator, LiveQueue
@@ -38,6 +39,7 @@ from quebert.operations._purging import purge
 from quebert.operations._status import Status, held_by_others
 
 __all__ = [
+    "AttemptFilter",
     "BrokerAccess",
     "DeadLetter",
     "Due",
@@ -53,6 +55,7 @@ __all__ = [
     "browse",
     "discard",
     "find",
+    "follow",
     "held_by_others",
     "live",
     "observing",
