@@ -23,6 +23,7 @@ from quebert.cli import (
     _check,
     _dead_commands,
     _doctor,
+    _history,
     _queue_commands,
     _run_command,
     _secret,
@@ -268,6 +269,7 @@ for command in (
     _status.status,
     _tail.tail,
     _top.top,
+    _history.history,
 ):
     main.add_command(command)
 

@@ -46,6 +46,7 @@ LINES = (
     "doctor --json",
     "check FILE",
     "check FILE --json",
+    "history -h",
     "secret NEW --pair",
     "add /x",
 )
