@@ -8,6 +8,7 @@ HTTP; users can provide their own, and tests provide doubles.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Protocol, Union, runtime_checkable
 
 from twisted.internet.defer import Deferred
@@ -67,9 +68,15 @@ class WatchedMessage(Message, Protocol):
 
     @ivar may_have_past: whether it may have been put back, or delivered before.  If
         not, nothing was tried, and its properties need not be decoded to know it.
+    @ivar cancelled: the uuids of the tasks of its queue that somebody has cancelled,
+        and why each is not attempted, in a sentence.  More may come at any time.
+    @ivar runs_now: whether somebody wants its task to run although its time has not
+        come.
     """
 
     may_have_past: bool = True
+    cancelled: Mapping[str, str] = MappingProxyType({})
+    runs_now: bool = False
 
     def may_request(self, url: str) -> bool:
         """

@@ -98,8 +98,8 @@ class AttemptEnded:
 @attrs.frozen(eq=False)
 class NotAttempted:
     """
-    No attempt was made at a task: it has expired, is early, had its attempts, must wait
-    for its host, or is no task.
+    No attempt was made at a task: it is cancelled, has expired, is early, had its
+    attempts, must wait for its host, or is no task.
 
     @ivar attempt: the one that was not made.
     @ivar outcome: what becomes of the message.

@@ -13,14 +13,26 @@ from twisted.python.failure import Failure
 from quebert._url import origin_of
 from quebert.errors import BadStatus, Forbidden, RequestTimedOut
 from quebert.limits import GIVEN_UP, Admission, FreeingAdmission, WhenFree
+from quebert.outcome import Discard
 
-__all__ = ["NotAdmitted", "admitted"]
+__all__ = ["Cancelled", "NotAdmitted", "admitted"]
 
 Result = TypeVar("Result")
 
 # Seconds in which any origin may leave a request unanswered.  A task chooses its time
 # limit, and other tasks are not to wait for the origin of one that chose too little.
 _TOO_SHORT = 1.0
+
+
+class Cancelled(Exception):
+    """
+    The request was not made: somebody has cancelled the task.
+
+    @ivar outcome: what becomes of the task.
+    """
+
+    def __init__(self, outcome: Discard) -> None:
+        self.outcome = outcome
 
 
 class NotAdmitted(Exception):

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from quebert.boundaries import FailurePolicy, WatchedMessage
 from quebert.errors import BadStatus, BadTask, Forbidden
-from quebert.mediator._admission import NotAdmitted
+from quebert.mediator._admission import Cancelled, NotAdmitted
 from quebert.mediator._answers import status_in
 from quebert.mediator._codec import Codec
 from quebert.mediator._describe import name_of
@@ -26,7 +26,7 @@ from quebert.mediator._history import (
     history_of,
     with_history,
 )
-from quebert.mediator._judging import no_task
+from quebert.mediator._judging import cancelled, no_task
 from quebert.mediator._observation import Observation
 from quebert.mediator._reading import TaskReader
 from quebert.mediator._redaction import Redaction
@@ -124,6 +124,8 @@ class Failures:
             return Retry(after=error.after, attempted=False)
         else:
             message.was_unanswered()
+        if isinstance(error, Cancelled):
+            return error.outcome
         if isinstance(error, Forbidden):
             why = f"task {name_of(task)} is given up at once: {error}"
             return Bury(why, FORBIDDEN)
@@ -139,6 +141,8 @@ class Failures:
             described = self.described(task, attempt)
             observation.failed(described)
         outcome = self._asking(task, attempt, described)
+        if message.cancelled and isinstance(outcome, Retry):  # seldom
+            outcome = cancelled(task.get("uuid"), message.cancelled) or outcome
         return with_history(outcome, history, task)
 
     def _kept(self, answer: bytes, task: Task) -> bytes:

@@ -1,6 +1,6 @@
 """
-Tasks that are not attempted now: they have expired, are early, or had their attempts;
-and messages that are no task.
+Tasks that are not attempted now: they are cancelled, have expired, are early, or had
+their attempts; and messages that are no task.
 
 Somebody may have set the clock of the machine wrong since this process began, and may
 set it right soon.  So a task that is early, or has expired, only because the clock was
@@ -11,16 +11,16 @@ Nothing here reads a clock: C{unset} gives that other time where it is needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from quebert.errors import BadTask, NoDefaultURL
 from quebert.mediator._describe import name_of, one_line
-from quebert.outcome import EXPIRED, POISON, Bury, Discard, Outcome, Retry
+from quebert.outcome import CANCELLED, EXPIRED, POISON, Bury, Discard, Outcome, Retry
 from quebert.policy import History, RetryPolicy, exhausted
 from quebert.task import Bounds, Schedule, Task
 
-__all__ = ["DOUBT", "early", "expired", "given_up", "no_task"]
+__all__ = ["DOUBT", "cancelled", "early", "expired", "given_up", "no_task"]
 
 #: Seconds after which a task is judged again that is early or has expired only if the
 #: clock of the machine was set rightly.
@@ -28,6 +28,19 @@ DOUBT = 5.0
 _NO_MORE = "this mediator makes no more attempts at it"
 
 Unset = Callable[[float], float]
+
+
+def cancelled(uuid: object, reasons: Mapping[str, str]) -> Discard | None:
+    """
+    What becomes of a task that somebody has cancelled; C{None} of another.
+
+    @param uuid: of the task, as the task has it.
+    @param reasons: by the uuids of those that are cancelled.
+    """
+    if uuid is None:
+        return None
+    reason = reasons.get(uuid if isinstance(uuid, str) else str(uuid))
+    return None if reason is None else Discard(reason, CANCELLED)
 
 
 def expired(task: Task, times: Schedule, now: float, unset: Unset) -> Outcome | None:

@@ -98,6 +98,8 @@ class Mediator:
     """
 
     log = Logger()
+    #: No task is attempted that its message says is cancelled.
+    heeds_cancelled = True
 
     bury: bool = of_part("_pipeline.bury")
     defaulturl: str = of_part("_reader.defaulturl")

@@ -23,7 +23,7 @@ from quebert.mediator._adapters import timed
 from quebert.mediator._describe import one_line
 from quebert.mediator._history import NO_ATTEMPTS, history_of
 from quebert.mediator._reading import Wanted
-from quebert.outcome import Bury, Discard, Done, Outcome, Retry
+from quebert.outcome import DISCARDED, Bury, Discard, Done, Outcome, Retry
 from quebert.task import Task
 from quebert.task_events import (
     AttemptBegun,
@@ -180,7 +180,7 @@ class Observation(EndedTask):
     What is known of one task on its way.
     """
 
-    __slots__ = ("_attempt", "_began", "_observations")
+    __slots__ = ("_attempt", "_began", "_has_begun", "_observations")
 
     def __init__(
         self,
@@ -195,6 +195,7 @@ class Observation(EndedTask):
         self._observations = observations
         self._attempt: TaskAttempt | None = None
         self._began = observations.seconds()
+        self._has_begun = False
         self.uuid = uuid
         self.url = url
         self.number = number
@@ -210,6 +211,7 @@ class Observation(EndedTask):
         """
         The request begins.
         """
+        self._has_begun = True
         if self._observations.observer is not None:
             self._observations.tell_begun(self._told_as())
 
@@ -242,6 +244,9 @@ class Observation(EndedTask):
             return self.done(None)
         if isinstance(outcome, Retry) and not outcome.attempted:
             return self.not_attempted(outcome, _HOST_BUSY)
+        not_to_be = isinstance(outcome, Discard) and outcome.kind != DISCARDED
+        if not_to_be and not self._has_begun:  # hooks may take time
+            return self.not_attempted(outcome)
         self.seconds = max(0.0, self._observations.seconds() - self._began)
         self.outcome = outcome
         if not self.why and isinstance(outcome, (Bury, Discard)):

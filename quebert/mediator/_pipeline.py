@@ -29,7 +29,7 @@ from quebert.errors import BadTask
 from quebert.mediator import _hooks as hooks
 from quebert.mediator._codec import Codec
 from quebert.mediator._failures import Failures
-from quebert.mediator._judging import early, expired, given_up, no_task
+from quebert.mediator._judging import cancelled, early, expired, given_up, no_task
 from quebert.mediator._observation import Observation, Observations
 from quebert.mediator._reading import TaskReader, Wanted
 from quebert.mediator._requests import Requests
@@ -137,9 +137,9 @@ class Pipeline:
         observation: Observation | None = None
         if self._observations.is_on:
             observation = self._observations.begin(task, message, wanted, began)
-        # Nearly always it has no times and no history.
-        if times is not tasks.ANY_TIME or history.attempts:
-            outcome = self._judged(task, wanted, began)
+        # Nearly always it has no times and no history, and nothing is cancelled.
+        if times is not tasks.ANY_TIME or history.attempts or message.cancelled:
+            outcome = self._judged(task, message, wanted, began)
             if outcome is not None:
                 if observation is not None:
                     observation.not_attempted(outcome)
@@ -171,14 +171,20 @@ class Pipeline:
         )
         return outcome if observation is None else observation.ended(outcome)
 
-    def _judged(self, task: Task, wanted: Wanted, now: float) -> Outcome | None:
+    def _judged(
+        self, task: Task, message: WatchedMessage, wanted: Wanted, now: float
+    ) -> Outcome | None:
         """
         What becomes of a task that is not to be attempted now; C{None} of another.
         """
-        times, _, limits, history, _ = wanted
-        outcome = expired(task, times, now, self._unset)
+        times, request, limits, history, _ = wanted
+        outcome: Outcome | None = cancelled(request.uuid, message.cancelled)
+        if outcome is None:
+            outcome = expired(task, times, now, self._unset)
         if outcome is None:
             outcome = early(times, now, self._unset)
+            if outcome is not None and message.runs_now:
+                outcome = None
         if outcome is None and limits is not None:
             outcome = given_up(task, history, limits, now)
         return outcome

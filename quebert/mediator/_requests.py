@@ -16,8 +16,9 @@ from quebert._deadlines import Deadlines
 from quebert.boundaries import HTTPClient, SigningHTTPClient, WatchedMessage
 from quebert.cloud_events import CloudEvents
 from quebert.limits import Admission
-from quebert.mediator._admission import NotAdmitted, admitted
+from quebert.mediator._admission import Cancelled, NotAdmitted, admitted
 from quebert.mediator._attempt import Attempt
+from quebert.mediator._judging import cancelled
 from quebert.mediator._observation import Observation
 from quebert.signatures import Signer
 from quebert.task import Request
@@ -91,13 +92,18 @@ class Requests:
         @param body: of the request, if it has one.
         @param observation: is told, unless it is C{None}.
         @return: fires with the body of a success, once the last byte of it is there;
-            fails with L{NotAdmitted} where the request has to wait.
+            fails with L{NotAdmitted} where the request has to wait, and with
+            L{Cancelled} where it is never to be made.
         """
         method, url, headers, timeout, uuid, has_body = request
         seconds = min(timeout or self.default_timeout, self.max_timeout)
         data = body if has_body else None
         ended: Callable[[Any], Any] | None = None
         try:
+            if message.cancelled:  # seldom
+                discard = cancelled(uuid, message.cancelled)
+                if discard is not None:
+                    raise Cancelled(discard)
             if not message.may_request(url):
                 raise NotAdmitted(0.0)
             if self.admission is not None:

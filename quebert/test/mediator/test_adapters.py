@@ -4,6 +4,8 @@ Tests for L{quebert.mediator._adapters}: messages and responses of somebody's ow
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from twisted.internet.defer import succeed
@@ -82,6 +84,8 @@ class AdapterTests(SynchronousTestCase):
 
         class Partly(Simple):
             may_have_past = False
+            cancelled: Mapping[str, str] = MappingProxyType({})
+            runs_now = False
 
         adapted = MESSAGES.adapt(Partly(b""))
         self.assertIsInstance(adapted, BareMessage)

@@ -226,6 +226,8 @@ class AskingMessage:
     body: bytes
     may: bool = True
     may_have_past: bool = True
+    cancelled: Mapping[str, str] = attrs.field(factory=dict)
+    runs_now: bool = False
     told: list[str] = attrs.field(factory=list)
     when_free: WhenFree | None = None
     properties: Mapping[str, Any] = attrs.field(factory=dict)

@@ -5,6 +5,8 @@ Tests for L{quebert.mediator._history}: the attempts that a message tells of.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from twisted.python.failure import Failure
@@ -61,6 +63,8 @@ class HistoryTests(SynchronousTestCase):
 
         class New(UnreadableMessage):
             may_have_past = False
+            cancelled: Mapping[str, str] = MappingProxyType({})
+            runs_now = False
 
             def may_request(self, url: str) -> bool:
                 """
