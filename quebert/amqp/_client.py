@@ -6,7 +6,10 @@ Its watches share a connection that consumes, and another connection publishes.
 
 from __future__ import annotations
 
+import os
+import socket
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -19,7 +22,12 @@ from quebert._bounds import AT_WORK
 from quebert._protocol.properties import encode_properties
 from quebert._reactor import given_or_global
 from quebert._waiters import Once
-from quebert.amqp.coordination import Pauses, PauseSwitch, throttles_of
+from quebert.amqp.coordination import (
+    Pauses,
+    PauseSwitch,
+    Questions,
+    throttles_of,
+)
 from quebert.amqp.delays import Forwarder, Ladder, OldLadder
 from quebert.amqp.link import (
     SPARE_HEARTBEAT,
@@ -79,11 +87,14 @@ class TxAMQPClient:
     @ivar broker: where the broker is, and who we are there.
     @ivar watchers: the watches that have not ended.
     @ivar ladder: where delayed messages wait.
+    @ivar spare: the connection over which rungs of the ladder are used.
     @ivar old_ladder: where delayed messages of earlier versions wait.
     @ivar suspects: messages that may have ended a mediator.
     @ivar one_suspect: lets one of them run, alone.
     @ivar budget: shares out C{maxMemory}.
     @ivar pauses: tells watches to look whether their queues are paused.
+    @ivar questions: answers questions about the tasks of watches, and knows which of
+        them are cancelled.
     @ivar bindings: how each queue gets its messages.
     @raise ConfigError: a host, or a file for TLS, is wrong.
     """
@@ -128,7 +139,7 @@ class TxAMQPClient:
         self._patient = patient
         self._consuming = self._connection(tls, "consuming", on_lost=self._lost)
         self._publishing = self._connection(tls, "publishing", sibling=self._consuming)
-        self._spare = SpareConnection(
+        self.spare = SpareConnection(
             self._connection(
                 tls,
                 "looking after delayed tasks",
@@ -137,12 +148,15 @@ class TxAMQPClient:
                 optional=True,
             )
         )
-        self.ladder = Ladder(quorum=quorumDelays, spare=self._spare)
+        self.ladder = Ladder(quorum=quorumDelays, spare=self.spare)
         self.old_ladder = OldLadder()
         self.suspects = Suspects(lambda: self.reactor)
         self.one_suspect = OneSuspect(self.suspects, lambda: self.reactor)
         self.budget = Budget(maxMemory)
-        self.pauses = Pauses(lambda: self.reactor)
+        self.questions = Questions(
+            _own_name(), self.make_publisher, lambda: self.reactor, self.now
+        )
+        self.pauses = Pauses(lambda: self.reactor, self.questions)
         self.bindings = Bindings(lambda: self.reactor)
         self._reactor = reactor
         self._watcherFactory = watcherFactory
@@ -388,8 +402,16 @@ class TxAMQPClient:
         await gatherResults([each.stop(grace) for each in list(self.watchers)])
         self.suspects.warn_no_more()
         self.ladder.end()
+        self.questions.end()
         self._publisher.shut()
         self._publisher = self.make_publisher()
-        connections = self._consuming, self._publishing, self._spare
+        connections = self._consuming, self._publishing, self.spare
         ending = [Deferred.fromCoroutine(each.stop()) for each in connections]
         await gatherResults(ending)
+
+
+def _own_name() -> str:
+    """
+    A name of this client that no other has.
+    """
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 from twisted.internet.defer import (
@@ -83,6 +83,7 @@ class _Watched:
     failures: int = 0
     problem: str = ""
     again: IDelayedCall | None = None
+    heeds_cancelled: ClassVar[bool] = True  # as a mediator
 
     def received(self, message: Message) -> Deferred[Outcome]:
         """

@@ -156,7 +156,7 @@ class MakingTests(SynchronousTestCase):
         """
         for heartbeat, spare in ((30, 5), (2, 2), (0, 0)):
             client = self.make(heartbeat=heartbeat)
-            self.assertEqual(client._spare._connection.broker.heartbeat, spare)
+            self.assertEqual(client.spare._connection.broker.heartbeat, spare)
             for each in (client._consuming, client._publishing):
                 self.assertEqual(each.broker.heartbeat, heartbeat)
 
@@ -170,7 +170,7 @@ class MakingTests(SynchronousTestCase):
             for each in (
                 client._consuming,
                 client._publishing,
-                client._spare._connection,
+                client.spare._connection,
             )
         ]
         for name, purpose in zip(

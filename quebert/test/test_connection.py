@@ -744,7 +744,7 @@ class SpareTests(ClientTestCase):
         """
         The spare connection, or C{wire}.
         """
-        return Deferred.fromCoroutine(self.client._spare.instead_of(wire))
+        return Deferred.fromCoroutine(self.client.spare.instead_of(wire))
 
     def wire(self) -> Any:
         """
@@ -1022,7 +1022,7 @@ class HostsTests(ClientTestCase):
         self.let_in()
         self.successResultOf(watching)
         wire = self.successResultOf(Deferred.fromCoroutine(self.client.connected()))
-        spare = Deferred.fromCoroutine(self.client._spare.instead_of(wire))
+        spare = Deferred.fromCoroutine(self.client.spare.instead_of(wire))
         self.let_in()
         self.successResultOf(spare)
         self.assertEqual(self.tried(), [1, 2, 2])

@@ -29,6 +29,7 @@ from quebert.test.memory_network import (
     RefusingWire,
 )
 from quebert.test.support import logged
+from quebert.test.test_watcher import FakeQuestions
 
 
 class DeletingWire(RefusingWire):
@@ -76,7 +77,7 @@ class PausesTestCase(NetworkTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.pauses = Pauses(lambda: self.network)
+        self.pauses = Pauses(lambda: self.network, FakeQuestions())
         self.looks: list[str] = []
         self._looks: dict[str, Any] = {}
         self.addCleanup(self.forget, "a", "b")
@@ -210,7 +211,7 @@ class ListenerTests(PausesTestCase):
         before = len(self.wire.channels)
         name = f"{CONTROL}.1"
         listener = PauseListener(
-            self.wire, name, PauseMark(), self.looks.append, ended.append
+            self.wire, name, PauseMark(), self.looks.append, repr, ended.append
         )
         self.result(listener.listen("a"))
         self.assertEqual(len(self.wire.channels), before + 1)
@@ -226,7 +227,12 @@ class ListenerTests(PausesTestCase):
         """
         ended: list[BrokerError] = []
         listener = PauseListener(
-            self.wire, f"{CONTROL}.1", PauseMark(), self.looks.append, ended.append
+            self.wire,
+            f"{CONTROL}.1",
+            PauseMark(),
+            self.looks.append,
+            repr,
+            ended.append,
         )
         self.result(listener.listen("a"))
         self.network.cut()

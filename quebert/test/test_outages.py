@@ -685,7 +685,7 @@ async def test_disconnects_under_load(
     await disconnect(10)
     # Some parts are made when they are first needed, and then stay.
     client = watched.client
-    client.ladder.rungs_of(await client._spare.instead_of(await client.connected()))
+    client.ladder.rungs_of(await client.spare.instead_of(await client.connected()))
     before = alive()
     await disconnect(DISCONNECTS - 10)
     await until(lambda: not alive() - before, shown=lambda: alive() - before)

@@ -21,6 +21,7 @@ from quebert.outcome import Retry
 from quebert.test.test_watcher import (
     FakeChannel,
     FakeClient,
+    FakeQuestions,
     FakeWire,
     WatcherTestCase,
 )
@@ -67,7 +68,7 @@ class PausesTests(SynchronousTestCase):
         self.clock = Clock()
         self.client = FakeClient(self.clock)
         self.wire: Any = FakeWire(self.client)
-        self.pauses = Pauses(lambda: self.clock)
+        self.pauses = Pauses(lambda: self.clock, FakeQuestions(lambda: self.clock))
         self.looks: list[str] = []
 
     def ask(self, queue: str) -> bool:
@@ -444,7 +445,7 @@ class AskedPauses(Pauses):
     """
 
     def __init__(self, clock: Clock) -> None:
-        super().__init__(lambda: clock)
+        super().__init__(lambda: clock, FakeQuestions(lambda: clock))
         self.answers: list[Deferred[bool]] = []
         self.asked = 0
 

@@ -30,7 +30,7 @@ from quebert._consumer_timeout import HOLD_LIMIT
 from quebert._protocol.codec import encode_longstr, encode_shortstr
 from quebert._protocol.properties import decode_properties, encode_properties
 from quebert._repeated import RepeatedWarning
-from quebert.amqp.coordination import Pauses, PauseSwitch, throttles_of
+from quebert.amqp.coordination import Pauses, PauseSwitch, Questions, throttles_of
 from quebert.amqp.coordination._pace import Pace
 from quebert.amqp.delays import PREFIX, Ladder
 from quebert.amqp.queues import KIND, REASON, Bindings, QueueBinding, dead_letters_of
@@ -246,6 +246,20 @@ class FakeLadder(Ladder):
         self.forgotten += 1
 
 
+class FakeQuestions(Questions):
+    """
+    What nobody asks.
+    """
+
+    def __init__(self, clock: Callable[[], Clock] = Clock) -> None:
+        super().__init__("mediator", FakePublisher, clock, clock().seconds)  # type: ignore[arg-type]
+
+    async def catch_up(self, wire: Any, queue: str, ear: object) -> None:
+        """
+        Nothing is cancelled.
+        """
+
+
 class FakePauses(Pauses):
     """
     What knows which queues are paused.
@@ -255,7 +269,7 @@ class FakePauses(Pauses):
     """
 
     def __init__(self, clock: Callable[[], Clock] = Clock) -> None:
-        super().__init__(clock)
+        super().__init__(clock, FakeQuestions(clock))
         self.paused: set[str] = set()
         self.hidden: set[str] = set()
         self.looks: dict[str, Any] = {}
@@ -315,6 +329,7 @@ class FakeClient:
     publisher: FakePublisher = attrs.field(factory=FakePublisher)
     ladder: FakeLadder = attrs.field(factory=lambda: FakeLadder())
     pauses: FakePauses = attrs.field(init=False)
+    questions: FakeQuestions = attrs.field(init=False)
     bindings: FakeBindings = attrs.field(factory=lambda: FakeBindings(Clock))
     budget: Budget = attrs.field(factory=Budget)
     suspects: Suspects = attrs.field(init=False)
@@ -323,6 +338,7 @@ class FakeClient:
 
     def __attrs_post_init__(self) -> None:
         self.pauses = FakePauses(lambda: self.reactor)
+        self.questions = FakeQuestions(lambda: self.reactor)
         self.suspects = Suspects(lambda: self.reactor, self.reactor.seconds)
         self.one_suspect = OneSuspect(self.suspects, lambda: self.reactor)
 

@@ -42,6 +42,13 @@ Throttles are told in C{docs/limits.rst}.  If one may stop consuming for long,
 C{_check_tasks} in C{doctor/_queues} finds a queue without consumers.
 """
 
+from quebert.amqp.coordination._asking import PATIENCE, Answers, ask_mediators
+from quebert.amqp.coordination._cancel_register import (
+    add_cancelled,
+    read_cancelled,
+    register_of,
+)
+from quebert.amqp.coordination._cancellation import KEPT, MOST, Cancellation
 from quebert.amqp.coordination._pause_note import (
     PauseNote,
     leave_note,
@@ -57,20 +64,43 @@ from quebert.amqp.coordination._pause_sign import (
 from quebert.amqp.coordination._pause_switch import PauseSwitch
 from quebert.amqp.coordination._pauses import AGAIN, Pauses
 from quebert.amqp.coordination._priority_group import PriorityGroup
+from quebert.amqp.coordination._question import (
+    CANCEL,
+    FIND,
+    RETRY_NOW,
+    Answer,
+    Question,
+)
+from quebert.amqp.coordination._questions import Questions
 from quebert.amqp.coordination._rate_queues import rate_queue_of
 from quebert.amqp.coordination._throttles import throttles_of
 
 __all__ = [
     "AGAIN",
+    "CANCEL",
     "CONTROL",
+    "FIND",
+    "KEPT",
+    "MOST",
+    "PATIENCE",
+    "RETRY_NOW",
+    "Answer",
+    "Answers",
+    "Cancellation",
     "PauseNote",
     "PauseSwitch",
     "Pauses",
     "PriorityGroup",
+    "Question",
+    "Questions",
+    "add_cancelled",
+    "ask_mediators",
     "is_paused",
     "leave_note",
     "rate_queue_of",
+    "read_cancelled",
     "read_note",
+    "register_of",
     "remove_note",
     "set_paused",
     "sign_of",

@@ -1,5 +1,5 @@
 """
-Hears on one connection that queues were paused or resumed.
+Hears on one connection that queues were paused or resumed, and questions about tasks.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class PauseListener:
     @param name: of the queue.
     @param mark: is made before the queue is.
     @param heard: called with the name of a queue that was paused or resumed.
+    @param asked: called with a question about the tasks of a queue.
     @param ended: called with the reason when the listener hears nothing any more,
         unless C{wire} is closed.
     @ivar dead: it hears nothing any more; another listener may.
@@ -40,6 +41,7 @@ class PauseListener:
         name: str,
         mark: PauseMark,
         heard: Callable[[str], None],
+        asked: Callable[[Message], None],
         ended: Callable[[BrokerError], None],
     ) -> None:
         self.wire = wire
@@ -47,6 +49,7 @@ class PauseListener:
         self.dead = False
         self._mark = mark
         self._heard = heard
+        self._asked = asked
         self._ended = ended
         self._channel: Channel | None = None
         self._queues: set[str] = set()
@@ -89,7 +92,10 @@ class PauseListener:
     def _received(self, message: Message) -> None:
         if self._channel is not None:
             self._channel.ack(message.delivery_tag)
-        self._heard(message.routing_key)
+        if message.body:
+            self._asked(message)
+        else:
+            self._heard(message.routing_key)
 
     def _cancelled(self, consumer_tag: str) -> None:
         self.end(

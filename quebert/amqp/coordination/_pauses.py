@@ -27,6 +27,7 @@ from quebert.amqp.coordination._pause_sign import CONTROL, is_paused
 from quebert.errors import BrokerError, BrokerRefused, MayNotLook, ReplyCode
 
 if TYPE_CHECKING:
+    from quebert.amqp.coordination._questions import Questions
     from quebert.amqp.wire import Wire
 
 __all__ = ["AGAIN", "CHECK", "Pauses"]
@@ -44,12 +45,14 @@ class Pauses:
     Tells the watches of one client to look whether their queues are paused.
 
     @param clock: gives the reactor.
+    @param questions: answers questions about tasks.
     """
 
     log = Logger()
 
-    def __init__(self, clock: Callable[[], IReactorTime]) -> None:
+    def __init__(self, clock: Callable[[], IReactorTime], questions: Questions) -> None:
         self.clock = clock
+        self._questions = questions
         self._looks: dict[str, set[Look]] = {}
         self._listener: PauseListener | None = None  # of the newest connection
         self._is_deaf = False
@@ -69,6 +72,7 @@ class Pauses:
         self._looks.setdefault(queue, set()).add(look)
         self._check_later()
         listener = self._listener_of(wire)
+        ear: PauseListener | None = listener
         try:
             # Before asking, so that nothing happens in between.
             await listener.listen(queue)
@@ -77,6 +81,8 @@ class Pauses:
             if wire.closed:
                 raise
             self._hears_nothing(e)
+            ear = None
+        await self._questions.catch_up(wire, queue, ear)
         try:
             return await is_paused(wire, queue)
         except MayNotLook:
@@ -109,7 +115,12 @@ class Pauses:
         else:
             return listener
         self._listener = PauseListener(
-            wire, name, self._mark, self._heard, self._hears_nothing
+            wire,
+            name,
+            self._mark,
+            self._heard,
+            self._questions.asked,
+            self._hears_nothing,
         )
         return self._listener
 
@@ -147,6 +158,7 @@ class Pauses:
 
     def _check(self) -> None:
         self._checking = None
+        self._questions.forget_old()
         Deferred.fromCoroutine(self._check_mark())
 
     async def _check_mark(self) -> None:

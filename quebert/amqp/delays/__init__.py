@@ -29,6 +29,7 @@ from quebert.amqp.delays._astray import OldLadder, browse_store, is_for
 from quebert.amqp.delays._due import due_in
 from quebert.amqp.delays._forwarder import Forwarder
 from quebert.amqp.delays._ladder import Ladder, has_quorum
+from quebert.amqp.delays._ladder_search import LadderSearch
 from quebert.amqp.delays._refusals import LadderRefused
 from quebert.amqp.delays._rungs import (
     ARRIVALS,
@@ -49,6 +50,7 @@ __all__ = [
     "Forwarder",
     "Ladder",
     "LadderRefused",
+    "LadderSearch",
     "OldLadder",
     "Rungs",
     "arrivals_of",

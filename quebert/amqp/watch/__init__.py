@@ -35,10 +35,21 @@ These words are used of messages:
 
 from quebert.amqp.watch._delivered_message import DeliveredMessage
 from quebert.amqp.watch._handler import Callback
+from quebert.amqp.watch._held_tasks import identity_of
 from quebert.amqp.watch._ledger import Counts
 from quebert.amqp.watch._memory_budget import Budget
 from quebert.amqp.watch._one_suspect import OneSuspect
 from quebert.amqp.watch._options import WatchOptions
+from quebert.amqp.watch._questioning import (
+    DROPPED,
+    RETRYING,
+    RETURNING,
+    RUNNING,
+    WAITING,
+    HeldTask,
+    Holder,
+    Questioning,
+)
 from quebert.amqp.watch._suspects import Suspects, flight_sign, in_order_sign
 from quebert.amqp.watch._switch import Step, Switch
 from quebert.amqp.watch._throttle import PaceStatus, Throttle, ThrottleGroup
@@ -46,13 +57,21 @@ from quebert.amqp.watch._watcher import DRAIN, OnDisconnect, Watcher
 
 __all__ = [
     "DRAIN",
+    "DROPPED",
+    "RETRYING",
+    "RETURNING",
+    "RUNNING",
+    "WAITING",
     "Budget",
     "Callback",
     "Counts",
     "DeliveredMessage",
+    "HeldTask",
+    "Holder",
     "OnDisconnect",
     "OneSuspect",
     "PaceStatus",
+    "Questioning",
     "Step",
     "Suspects",
     "Switch",
@@ -61,5 +80,6 @@ __all__ = [
     "WatchOptions",
     "Watcher",
     "flight_sign",
+    "identity_of",
     "in_order_sign",
 ]

@@ -110,6 +110,14 @@ class Consumer:
         return self._machine.state is ConsumerState.RESTING
 
     @property
+    def number(self) -> int:
+        """
+        How many the broker counts: 0 or 1; of a quorum queue also those that were ended
+        and have unsettled messages.
+        """
+        return len(self._unsettled.keys() | ({self._tag} if self._tag else set()))
+
+    @property
     def wanted(self) -> bool:
         """
         Whether the watch wants deliveries, even while a throttle allows none.

@@ -6,10 +6,11 @@ Pure.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from quebert._protocol.properties import TIMESTAMP
-from quebert.amqp.wire import NOT_BEFORE, Message
+from quebert.amqp.wire import NOT_BEFORE, RUN_NOW, Message
 from quebert.limits import WhenFree
 
 __all__ = ["DeliveredMessage"]
@@ -62,6 +63,9 @@ class DeliveredMessage(Message):
     @ivar refused_for: in how many seconds its origin may take a request, if it was
         turned away since the origin took none.
     @ivar was_begun: whether it was with its callback before it waited.
+    @ivar cancelled: the tasks of its queue that are cancelled, by their uuids; the
+        reasons, in sentences.
+    @ivar hastened: whether its wait here was ended, since somebody wants it to run.
     """
 
     came = 0.0
@@ -75,6 +79,15 @@ class DeliveredMessage(Message):
     refused_for = 0.0
     waits_since: float | None = None
     was_begun = False
+    cancelled: Mapping[str, str] = MappingProxyType({})
+    hastened = False
+
+    @property
+    def runs_now(self) -> bool:
+        """
+        Whether somebody wants its task to run although its time has not come.
+        """
+        return self.hastened or (self.was_put_back and self.number_in(RUN_NOW) > 0)
 
     @property
     def sent_at(self) -> float | None:

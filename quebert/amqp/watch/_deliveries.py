@@ -22,6 +22,7 @@ from quebert.amqp.watch._delivery import Event, State
 from quebert.amqp.watch._examinations import Examinations
 from quebert.amqp.watch._handler import Callback, Handler
 from quebert.amqp.watch._hanging_hosts import HangingHosts
+from quebert.amqp.watch._held_tasks import HeldTasks
 from quebert.amqp.watch._ledger import Ledger
 from quebert.amqp.watch._options import WatchOptions
 from quebert.amqp.watch._parts import WatchParts
@@ -34,7 +35,7 @@ from quebert.amqp.watch._task_memory import TaskMemory, memory_known_to
 from quebert.amqp.watch._throttle import Throttles
 from quebert.amqp.wire import OURS
 from quebert.clock import seconds_set
-from quebert.outcome import Bury, Discard, Outcome, Retry
+from quebert.outcome import CANCELLED, Bury, Discard, Outcome, Retry
 
 if TYPE_CHECKING:
     from quebert.amqp.watch._session import WatchSession
@@ -59,6 +60,7 @@ class Deliveries:
     @ivar consumer: has RabbitMQ deliver them.
     @ivar returns: returns them.
     @ivar waits: of those that wait here for their retries.
+    @ivar held_tasks: tells of their tasks.
     """
 
     def __init__(
@@ -156,6 +158,19 @@ class Deliveries:
             rested=self.returns.rest,
             single=bool(arguments.get(SINGLE_ACTIVE_CONSUMER)),
         )
+        self._cancelled = client.questions.cancelled_in(queue)
+        self.held_tasks = HeldTasks(
+            self.ledger,
+            self._settlement,
+            self._handler.busy,
+            self._cancelled,
+            lambda: (
+                self.consumer.number
+                if self._redelivery.highest_count
+                else int(self.consumer.consuming)
+            ),
+            client,
+        )
         self._patience = Deadlines[DeliveredMessage](lambda: client.reactor, self.late)
         self._idle: Deferred[None] | None = None
         self._seconds: Callable[[], float]
@@ -234,6 +249,7 @@ class Deliveries:
         number = self.ledger.deliver(message)
         message.came = self._seconds()
         message.request_places = self._origins
+        message.cancelled = self._cancelled
         if len(message.body) + len(message.encoded_properties) > self._memory.light:
             self._memory.weigh(message)
         # That is was_put_back, without a call.
@@ -278,6 +294,8 @@ class Deliveries:
             self._settlement.begin(message, self._settlement.bury(message, outcome))
         else:
             if isinstance(outcome, Discard):
+                if outcome.kind == CANCELLED:
+                    self.held_tasks.dropped(message)
                 self._settlement.discard(message, outcome)
             else:
                 self._settlement.acknowledge(message)

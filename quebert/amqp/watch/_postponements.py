@@ -105,14 +105,16 @@ class Postponements:
         if self._ledger.move(message, Event.POSTPONE):
             due = self._clock().seconds() + seconds
             self.number += 1
-            self._waits.wait(seconds).addCallback(self._over, message, due)
+            wait = self._waits.wait_with(message, seconds)
+            wait.addCallback(self._over, message, due)
         self._watch.leave(message)
 
     def _over(self, _ended: None, message: DeliveredMessage, due: float) -> None:
         self.number -= 1
         if not self._ledger.move(message, Event.PASS):
             return  # its channel is lost
-        if self._watch.is_wanted and self._places.is_open and self._places.has_room():
+        has_room = message.hastened or self._places.has_room()
+        if self._watch.is_wanted and self._places.is_open and has_room:
             self._watch.begin_again(message)
         else:  # or the queue was paused meanwhile, or the watch is being stopped
             left = max(0.0, due - self._clock().seconds())

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from quebert.amqp.watch._memory_budget import Budget
     from quebert.amqp.watch._one_suspect import OneSuspect
     from quebert.amqp.watch._options import WatchOptions
+    from quebert.amqp.watch._questioning import Questioning
     from quebert.amqp.watch._suspects import Suspects
     from quebert.amqp.watch._switch import Step, Switch
     from quebert.amqp.watch._throttle import Throttle
@@ -33,6 +34,7 @@ class WatchSession(Session, Protocol):
     @ivar bindings: makes bindings anew that somebody has deleted.
     @ivar budget: the memory of all tasks at work.
     @ivar ladder: where messages wait that are not due yet.
+    @ivar questions: asks watches about their tasks.
     """
 
     connectTimeout: float | None
@@ -41,6 +43,7 @@ class WatchSession(Session, Protocol):
     bindings: Bindings
     budget: Budget
     ladder: Ladder
+    questions: Questioning
 
     def make_forwarder(self, queue: str, publisher: Publisher) -> Forwarder:
         """

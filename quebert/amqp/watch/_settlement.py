@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
@@ -27,7 +28,7 @@ from quebert.amqp.watch._ledger import Ledger
 from quebert.amqp.watch._properties import REASON_LIMIT, ReplacementProperties
 from quebert.amqp.watch._replacements import Replacements
 from quebert.amqp.watch._waits import Waits
-from quebert.amqp.wire import Channel
+from quebert.amqp.wire import RUN_NOW, Channel
 from quebert.errors import BrokerError, MessageRefused, PublishRefused, Unroutable
 from quebert.outcome import POISON, Bury, Discard, Retry
 
@@ -62,6 +63,8 @@ class Settlement:
     @ivar queue: the queue.
     @ivar waits: of the messages that wait here for their retries.
     @ivar replacing: how many messages are being replaced.
+    @ivar returning: the messages that are being put back, and whether they were
+        attempted.
     """
 
     log = Logger()
@@ -88,6 +91,8 @@ class Settlement:
         self._hold_up_to = hold_up_to
         self.waits = Waits(clock)
         self.replacing = 0
+        self.returning: dict[DeliveredMessage, bool] = {}
+        self._now = now
         self._properties = ReplacementProperties(ladder, now)
         self._replacements = Replacements(
             ledger,
@@ -188,13 +193,24 @@ class Settlement:
         """
         if message not in self._ledger:
             return
+        self.returning[message] = retry.attempted
+        try:
+            await self._put_back(message, retry)
+        finally:
+            del self.returning[message]
+
+    async def _put_back(self, message: DeliveredMessage, retry: Retry) -> None:
         now = self._clock().seconds()
         due = now + min(retry.after, _FOREVER)
         hold = self._hold(message, retry.after, now)
         if hold > 0 and not self.waits.hurried:
-            held = self.waits.wait(hold)
+            held = self.waits.wait_with(message, hold)
             self._leave(message)
             await held
+            if message.hastened:
+                due = self._clock().seconds()
+                headers = {**retry.headers, RUN_NOW: self._now()}
+                retry = attrs.evolve(retry, headers=headers)
         elif due > now or not self._publisher.ready:
             self._leave(message)
         await self._return(message, retry, due)

@@ -26,6 +26,7 @@ from quebert.amqp.queues import QueueBinding
 from quebert.amqp.watch._deliveries import Deliveries
 from quebert.amqp.watch._delivery import State
 from quebert.amqp.watch._handler import Callback
+from quebert.amqp.watch._held_tasks import heeds_cancelled
 from quebert.amqp.watch._intake import Intake
 from quebert.amqp.watch._ledger import Counts
 from quebert.amqp.watch._options import WatchOptions
@@ -78,6 +79,7 @@ class Watcher:
         self._onDisconnect = onDisconnect
         throttles = Throttles(client.make_throttles(queue, options))
         publisher = client.make_publisher()
+        self._heeds_cancelled = heeds_cancelled(callback)
         self._deliveries = Deliveries(
             client, queue, callback, options, throttles, publisher
         )
@@ -146,6 +148,8 @@ class Watcher:
         Begin.  Returns when the channel is ready; a paused queue is not consumed yet.
         """
         self._client.one_suspect.join(self._deliveries)
+        if self._heeds_cancelled:
+            self._client.questions.join(self.queue, self._deliveries.held_tasks)
         try:
             await self._intake.begin()
         except BaseException:
@@ -207,6 +211,7 @@ class Watcher:
 
     def _end(self) -> None:
         self._client.one_suspect.leave(self._deliveries)
+        self._client.questions.leave(self.queue, self._deliveries.held_tasks)
         self._deliveries.end()
 
     async def _within(self, asking: Deferred[None] | Coroutine[Any, Any, None]) -> None:

@@ -41,6 +41,7 @@ from quebert.amqp.wire._headers import (
     NOT_BEFORE,
     OURS,
     ROUTING_KEY,
+    RUN_NOW,
 )
 from quebert.amqp.wire._message import Message
 from quebert.amqp.wire._publications import NotSent, Unconfirmed
@@ -68,6 +69,7 @@ __all__ = [
     "NOT_BEFORE",
     "OURS",
     "ROUTING_KEY",
+    "RUN_NOW",
     "SPEC",
     "Call",
     "Channel",

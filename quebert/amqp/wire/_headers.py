@@ -39,6 +39,7 @@ __all__ = [
     "NOT_BEFORE",
     "OURS",
     "ROUTING_KEY",
+    "RUN_NOW",
 ]
 
 #: Header: how often in a row the callback failed with this message.
@@ -57,6 +58,9 @@ FLIGHT = "quebert-flight"
 IN_QUESTION = "quebert-in-question"
 #: Headers: where a message was published to that came from a queue of RabbitMQ anew.
 EXCHANGE, ROUTING_KEY = "quebert-exchange", "quebert-routing-key"
+#: Header: when somebody wanted the task to run whose time had not come, in seconds
+#: since the epoch.
+RUN_NOW = "quebert-run-now"
 
 #: How the names of these headers begin.
 OURS = b"quebert-"

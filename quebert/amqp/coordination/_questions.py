@@ -1,0 +1,201 @@
+"""
+Answers what operators ask about the tasks of the queues that one client watches, and
+knows which of these tasks are cancelled.
+
+Theory of operation.  A question is a message to the exchange C{quebert.control}, with
+the queue as its routing key, a body, and C{reply-to}.  Each client gets it
+(L{PauseListener<quebert.amqp.coordination._pause_listener.PauseListener>}), looks
+through what its watches hold, and publishes one answer.
+
+A client knows the cancelled tasks of a queue before it consumes: it reads the register
+(L{read_cancelled<quebert.amqp.coordination._cancel_register.read_cancelled>}) once it
+can hear questions about the queue.  What is cancelled later it hears, as whoever
+cancels a task changes the register first, and asks then.  It reads the register anew
+with each connection, and where it may not hear, as often as its watches look whether
+they are paused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from quebert._log import Logger
+from quebert._protocol.properties import encode_properties
+from quebert._repeated import RepeatedWarning
+from quebert.amqp.coordination._cancel_register import read_cancelled, register_of
+from quebert.amqp.coordination._cancellation import MOST, Cancellation
+from quebert.amqp.coordination._question import (
+    RETRY_NOW,
+    Answer,
+    Question,
+    answer_to_plain,
+    question_from_plain,
+)
+from quebert.errors import BrokerError, BrokerRefused, MayNotLook
+
+if TYPE_CHECKING:
+    from quebert.amqp.link import Publisher
+    from quebert.amqp.watch import HeldTask, Holder
+    from quebert.amqp.wire import Message, Wire
+
+__all__ = ["Questions"]
+
+# Seconds in which an answer must be on its way.
+_PATIENCE = 5.0
+
+
+class Questions:
+    """
+    Answers for the watches of one client.
+
+    @param name: of the mediator.
+    @param make_publisher: makes what publishes the answers.
+    @param clock: gives the reactor.
+    @param now: the time of day, in seconds since the epoch.
+    @ivar name: the same.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        name: str,
+        make_publisher: Callable[[], Publisher],
+        clock: Callable[[], IReactorTime],
+        now: Callable[[], float],
+    ) -> None:
+        self.name = name
+        self._make_publisher = make_publisher
+        self._publisher = make_publisher()
+        self._clock = clock
+        self._now = now
+        self._holders: dict[str, list[Holder]] = {}
+        self._reasons: dict[str, dict[str, str]] = {}
+        self._until: dict[str, dict[str, float]] = {}
+        self._read: WeakKeyDictionary[object, set[str]] = WeakKeyDictionary()
+        self._reading = DeferredLock()
+        self._hidden = RepeatedWarning(
+            self.log,
+            clock,
+            "RabbitMQ does not tell this mediator which tasks are cancelled, so it may"
+            " attempt them",
+            "RabbitMQ tells this mediator again which tasks are cancelled",
+        )
+
+    # -- The watches
+
+    def cancelled_in(self, queue: str) -> Mapping[str, str]:
+        """
+        See L{Questioning.cancelled_in<quebert.amqp.watch.Questioning.cancelled_in>}.
+        """
+        return self._reasons.setdefault(queue, {})
+
+    def join(self, queue: str, holder: Holder) -> None:
+        """
+        See L{Questioning.join<quebert.amqp.watch.Questioning.join>}.
+        """
+        self._holders.setdefault(queue, []).append(holder)
+
+    def leave(self, queue: str, holder: Holder) -> None:
+        """
+        See L{Questioning.leave<quebert.amqp.watch.Questioning.leave>}.
+        """
+        holders = self._holders.get(queue, [])
+        if holder in holders:
+            holders.remove(holder)
+        if not holders:
+            self._holders.pop(queue, None)
+
+    # -- What is cancelled
+
+    async def catch_up(self, wire: Wire, queue: str, ear: object | None) -> None:
+        """
+        Read which tasks of C{queue} are cancelled, unless that was done since C{ear}
+        hears of it.
+
+        @param ear: hears of what is cancelled from now on; C{None} if nothing does.
+        @raise BrokerError: the broker does not tell, and may tell later.
+        """
+        async with self._reading:
+            if ear is not None and queue in self._read.get(ear, ()):
+                return
+            try:
+                found = await read_cancelled(wire, queue, self._now())
+            except BrokerRefused as e:
+                self._hidden.met(f"{register_of(queue)}: {e}")
+                return
+            except MayNotLook as e:
+                self._hidden.met(e)
+                return
+            self._hidden.succeeded()
+            self._add(queue, found.values())
+            if ear is not None:
+                self._read.setdefault(ear, set()).add(queue)
+
+    def _add(self, queue: str, some: Collection[Cancellation]) -> None:
+        reasons = self._reasons.setdefault(queue, {})
+        until = self._until.setdefault(queue, {})
+        for each in some:
+            if len(reasons) < 2 * MOST:  # the register has fewer
+                reasons[each.uuid] = each.reason
+                until[each.uuid] = each.until
+
+    def forget_old(self) -> None:
+        """
+        Forget those that were cancelled long ago.
+        """
+        now = self._now()
+        for queue, times in self._until.items():
+            for uuid in [uuid for uuid, until in times.items() if until <= now]:
+                del times[uuid], self._reasons[queue][uuid]
+
+    # -- Questions
+
+    def asked(self, message: Message) -> None:
+        """
+        A question has come about the queue that its routing key names.
+        """
+        question = question_from_plain(message.body)
+        try:
+            reply_to = message.properties.get("reply-to")
+        except ValueError:
+            reply_to = None
+        if question is None:
+            return
+        queue = message.routing_key
+        self._add(queue, question.cancelled)
+        holders = self._holders.get(queue)
+        if holders and isinstance(reply_to, str) and reply_to:
+            answer = self._answer(holders, question)
+            answering = self._publisher.publish(
+                "", reply_to, answer_to_plain(answer), encode_properties({}), _PATIENCE
+            )
+            Deferred.fromCoroutine(answering).addErrback(self._not_answered)
+
+    def _answer(self, holders: Collection[Holder], question: Question) -> Answer:
+        tasks: list[HeldTask] = []
+        for each in holders:
+            if question.kind == RETRY_NOW and question.uuids is not None:
+                tasks += each.retry_now(question.uuids)
+            else:
+                tasks += each.find(question.uuids)
+        consumers = sum(each.consumers for each in holders)
+        return Answer(self.name, consumers, tuple(tasks))
+
+    def _not_answered(self, failure: Failure) -> None:
+        failure.trap(BrokerError)  # whoever asked waits no longer
+        self.log.debug("A question is not answered: {why}", why=failure.value)
+
+    def end(self) -> None:
+        """
+        Answer no more, until there are watches again.
+        """
+        self._hidden.end()
+        self._publisher.shut()
+        self._publisher = self._make_publisher()

@@ -1,0 +1,193 @@
+"""
+The tasks that a watch has, for those who ask about them.
+
+Nothing is written down of a task for this: who asks has all deliveries looked through.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from types import MethodType
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from quebert import task as tasks
+from quebert.amqp.watch._delivery import State
+from quebert.amqp.watch._questioning import (
+    DROPPED,
+    RETRYING,
+    RETURNING,
+    RUNNING,
+    WAITING,
+    HeldTask,
+)
+from quebert.errors import BadTask
+from quebert.policy import ATTEMPTS
+
+if TYPE_CHECKING:
+    from quebert.amqp.link import Session
+    from quebert.amqp.watch._delivered_message import DeliveredMessage
+    from quebert.amqp.watch._ledger import Ledger
+    from quebert.amqp.watch._settlement import Settlement
+
+__all__ = ["HeldTasks", "heeds_cancelled", "identity_of"]
+
+# A uuid that JSON has in one way alone: no program escapes these characters.
+_PLAIN = re.compile(r"[A-Za-z0-9_.:-]+")
+# Bytes of a body that is looked at where all tasks are asked for.
+_LARGE = 65_536
+
+
+@runtime_checkable
+class Heeding(Protocol):
+    """
+    An object that looks into C{cancelled} of a message before it requests anything,
+    such as a mediator.  If the callback of a watch is a method of such an object, the
+    watch answers questions about its tasks.
+    """
+
+    heeds_cancelled: bool
+
+
+def heeds_cancelled(callback: Callable[..., object]) -> bool:
+    """
+    Whether a callback attempts no task that is cancelled.
+    """
+    owner = callback.__self__ if isinstance(callback, MethodType) else None
+    return isinstance(owner, Heeding) and owner.heeds_cancelled
+
+
+class HeldTasks:
+    """
+    @param busy: the messages that are with the callback.
+    @param cancelled: the uuids of tasks that are cancelled.
+    @param consumers: tells how many consumers the broker counts.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger[DeliveredMessage],
+        settlement: Settlement,
+        busy: Collection[DeliveredMessage],
+        cancelled: Mapping[str, str],
+        consumers: Callable[[], int],
+        session: Session,
+    ) -> None:
+        self._ledger = ledger
+        self._settlement = settlement
+        self._busy = busy
+        self._cancelled = cancelled
+        self._consumers = consumers
+        self._session = session
+        self._dropped: dict[str, HeldTask] = {}
+
+    @property
+    def consumers(self) -> int:
+        """
+        How many consumers the broker counts for the watch.
+        """
+        return self._consumers()
+
+    def find(self, uuids: Collection[str] | None) -> list[HeldTask]:
+        """
+        See L{Holder.find<quebert.amqp.watch.Holder.find>}.
+        """
+        found = [self._held(*each) for each in self._messages(uuids)]
+        if uuids is not None:
+            gone = (self._dropped.get(each) for each in uuids)
+            found += [each for each in gone if each is not None]
+        return found
+
+    def retry_now(self, uuids: Collection[str]) -> list[HeldTask]:
+        """
+        See L{Holder.retry_now<quebert.amqp.watch.Holder.retry_now>}.
+        """
+        found = list(self._messages(uuids))
+        held = [self._held(*each) for each in found]
+        for *_, message in found:
+            if message in self._settlement.waits.of_messages:
+                self._settlement.waits.hasten(message)
+        return held
+
+    def dropped(self, message: DeliveredMessage) -> None:
+        """
+        The task of a message is cancelled, and about to be dropped.
+        """
+        uuid, url = identity_of(message.body)
+        for each in [each for each in self._dropped if each not in self._cancelled]:
+            del self._dropped[each]
+        if uuid in self._cancelled:
+            attempted = _was_attempted(message, bool(message.url))
+            now = self._session.now()
+            self._dropped[uuid] = HeldTask(uuid, DROPPED, now, attempted, url)
+
+    def _messages(
+        self, uuids: Collection[str] | None
+    ) -> Iterator[tuple[str, str, DeliveredMessage]]:
+        """
+        Messages, behind the uuids and the URLs of their tasks.
+        """
+        plain: list[bytes] | None = None
+        if uuids is not None and all(map(_PLAIN.fullmatch, uuids)):
+            plain = [each.encode() for each in uuids]
+        for message in list(self._ledger):
+            body = message.body
+            if plain is not None and not any(each in body for each in plain):
+                continue
+            if uuids is None and len(body) > _LARGE:  # to decode all takes too long
+                continue
+            uuid, url = identity_of(body)
+            if uuids is None or uuid in uuids:
+                yield uuid, url, message
+
+    def _held(self, uuid: str, url: str, message: DeliveredMessage) -> HeldTask:
+        clock = self._session.reactor
+        since = self._session.now() - (clock.seconds() - message.came)
+        state, attempted = self._state_of(message)
+        return HeldTask(uuid, state, since, attempted, url)
+
+    def _state_of(self, message: DeliveredMessage) -> tuple[str, bool | None]:
+        settlement = self._settlement
+        attempted = settlement.returning.get(message, False)
+        if message in self._busy and message.url:
+            return RUNNING, True
+        if message in settlement.waits.of_messages:
+            return RETRYING, _was_attempted(message, attempted)
+        if message in settlement.returning:
+            return RETURNING, _was_attempted(message, attempted)
+        attempted_before = _was_attempted(message)
+        if self._ledger.state_of(message) in (State.REPLACING, State.HELD):
+            return RETURNING, attempted_before or None  # as a copy, or to the dead
+        return WAITING, attempted_before
+
+
+def identity_of(body: bytes) -> tuple[str, str]:
+    """
+    The uuid and the URL of the task in C{body}; empty if it has none.
+    """
+    try:
+        task: Any = tasks.decode(body)
+    except BadTask:
+        return "", ""
+    if not isinstance(task, dict):
+        return "", ""
+    return _text(task.get("uuid")), _text(task.get("url"))
+
+
+def _text(value: Any) -> str:
+    if value is None or isinstance(value, (dict, list)):
+        return ""
+    return value if isinstance(value, str) else str(value)
+
+
+def _was_attempted(message: DeliveredMessage, here: bool = False) -> bool | None:
+    """
+    Whether a task was attempted; C{None} if that may be, or may be going on.
+
+    @param here: whether it was attempted since its message came.
+    """
+    if not message.may_have_past:
+        return here
+    if message.redelivered:
+        return None
+    return here or message.number_in(ATTEMPTS) > 0
