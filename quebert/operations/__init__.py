@@ -24,6 +24,15 @@ RabbitMQ's management API; and C{cli/_overview_text}.
 """
 
 from quebert.operations._access import BrokerAccess
+from quebert.operations._cancelled import (
+    CANCELLED,
+    MARKED,
+    NOT_FOUND,
+    TOO_LATE,
+    Cancelled,
+)
+from quebert.operations._cancelling import cancel
+from quebert.operations._cancelling_all import CancelledAll, cancel_all
 from quebert.operations._dead_letter import DeadLetter
 from quebert.operations._dead_letters import browse, discard, find, redrive
 from quebert.operations._elsewhere import Due
@@ -36,11 +45,20 @@ from quebert.operations._overview import Overview, observing, overview, status
 from quebert.operations._pausing import pause, resume
 from quebert.operations._progress import Progress
 from quebert.operations._purging import purge
+from quebert.operations._running_now import NOT_DELAYED, RUNS_NOW, RunNow, run_now
 from quebert.operations._status import Status, held_by_others
 
 __all__ = [
+    "CANCELLED",
+    "MARKED",
+    "NOT_DELAYED",
+    "NOT_FOUND",
+    "RUNS_NOW",
+    "TOO_LATE",
     "AttemptFilter",
     "BrokerAccess",
+    "Cancelled",
+    "CancelledAll",
     "DeadLetter",
     "Due",
     "Live",
@@ -51,8 +69,11 @@ __all__ = [
     "Match",
     "Overview",
     "Progress",
+    "RunNow",
     "Status",
     "browse",
+    "cancel",
+    "cancel_all",
     "discard",
     "find",
     "follow",
@@ -64,5 +85,6 @@ __all__ = [
     "purge",
     "redrive",
     "resume",
+    "run_now",
     "status",
 ]

@@ -1,0 +1,131 @@
+"""
+What came of cancelling a task, in a word and in a sentence.  Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from quebert.amqp.coordination import KEPT, Answers
+from quebert.amqp.watch import DROPPED, RUNNING, HeldTask
+
+__all__ = [
+    "CANCELLED",
+    "MARKED",
+    "NOT_FOUND",
+    "TOO_LATE",
+    "Cancelled",
+    "of_held",
+    "of_nothing",
+    "of_taken",
+    "silent",
+]
+
+#: The task is not attempted, or, if it was before, not again.
+CANCELLED = "cancelled"
+#: A mediator is attempting it.
+TOO_LATE = "too_late"
+#: Mediators do not begin an attempt; whether there was one, nobody knows.
+MARKED = "marked"
+#: It is nowhere.
+NOT_FOUND = "not_found"
+
+
+@attrs.frozen
+class Cancelled:
+    """
+    What came of cancelling a task.
+
+    @ivar uuid: of the task.
+    @ivar result: L{CANCELLED}, L{TOO_LATE}, L{MARKED} or L{NOT_FOUND}.
+    @ivar attempted: whether it was attempted before; C{None} if nobody knows.
+    @ivar text: the same in a sentence.
+    @ivar problems: what could not be seen; sentences.
+    """
+
+    uuid: str
+    result: str
+    attempted: bool | None
+    text: str
+    problems: tuple[str, ...] = ()
+
+
+def of_held(uuid: str, answers: Answers) -> Cancelled | None:
+    """
+    What there is to say where mediators have the task; C{None} where none has it.
+    """
+    held = list(answers.of(uuid))
+    running = [each for each in held if each[1].state == RUNNING]
+    if running:
+        mediator, _ = running[0]
+        return Cancelled(
+            uuid,
+            TOO_LATE,
+            True,
+            f"mediator {mediator} is attempting it; if that fails, it is not tried"
+            " again",
+        )
+    if not held:
+        return None
+    attempted = _of_all([task for _, task in held])
+    mediator, task = held[-1]
+    what = "has dropped it" if task.state == DROPPED else "has it, and drops it"
+    text = f"mediator {mediator} {what}"
+    if answers.silent != 0:
+        return Cancelled(uuid, MARKED, attempted, text, (silent(answers),))
+    return _sure(uuid, attempted, text, ())
+
+
+def _of_all(held: Sequence[HeldTask]) -> bool | None:
+    told = {each.attempted for each in held}
+    return True if True in told else None if None in told else False
+
+
+def of_taken(
+    uuid: str, found: Sequence[bool | None], problems: Sequence[str]
+) -> Cancelled:
+    attempted = True if True in found else None if None in found else False
+    return _sure(uuid, attempted, "it waited, and was taken out", problems)
+
+
+def _sure(
+    uuid: str, attempted: bool | None, text: str, problems: Sequence[str]
+) -> Cancelled:
+    match attempted:
+        case True:
+            more = "; it was attempted before, and is not tried again"
+        case False:
+            more = "; it was not attempted"
+        case None:
+            more = (
+                "; it may have been attempted: the connection of a mediator was lost"
+                " that had it, or it was given back"
+            )
+    result = MARKED if attempted is None else CANCELLED
+    return Cancelled(uuid, result, attempted, text + more, tuple(problems))
+
+
+def of_nothing(
+    uuid: str, queue: str, answers: Answers, problems: Sequence[str]
+) -> Cancelled:
+    days = f"{KEPT / 86_400:.0f} days"
+    later = f"if it comes within {days}, it is not attempted"
+    all_problems = list(problems)
+    if answers.silent != 0:
+        all_problems.append(silent(answers))
+    if all_problems:
+        text = f"it was not seen; {later}"
+        return Cancelled(uuid, MARKED, None, text, tuple(all_problems))
+    text = f"no such task waits in {queue}: it is done, or was not added; {later}"
+    return Cancelled(uuid, NOT_FOUND, None, text)
+
+
+def silent(answers: Answers) -> str:
+    if answers.silent is None:
+        return "nobody knows whether all mediators have answered"
+    return (
+        f"{answers.silent} consumers of the queue have not answered, such as mediators"
+        " of an older version, or that are cut off: they may attempt it"
+    )

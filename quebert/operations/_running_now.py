@@ -1,0 +1,162 @@
+"""
+Has a task run whose time has not come: it was delayed, or waits to be tried again.
+
+A task that waits on the delay ladder is fetched there, published to its queue with a
+header that has mediators heed no C{run_at}, and acknowledged once the broker has
+confirmed it in the queue.  A program that is killed in between leaves it in both
+places: it runs now, and again when its time comes.
+
+The queue counts as old (see L{NewQueues<quebert.amqp.queues.NewQueues>}): the task has
+come from there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from quebert._text import one_line
+from quebert.amqp import Message
+from quebert.amqp.coordination import RETRY_NOW, Answers, Question, ask_mediators
+from quebert.amqp.queues import depth
+from quebert.amqp.watch import (
+    DROPPED,
+    RETRYING,
+    RETURNING,
+    RUNNING,
+    HeldTask,
+    identity_of,
+)
+from quebert.amqp.wire import RUN_NOW, amended_properties
+from quebert.errors import BrokerError, ConfigError
+from quebert.operations._access import BrokerAccess
+from quebert.operations._cancelled import NOT_FOUND
+from quebert.operations._taking import MOST, Taking
+
+if TYPE_CHECKING:
+    from quebert.amqp import TxAMQPClient
+    from quebert.amqp.wire import Wire
+
+__all__ = ["NOT_DELAYED", "RUNS_NOW", "RunNow", "run_now"]
+
+#: It is in its queue, or a mediator begins it.
+RUNS_NOW = "running"
+#: Nothing but its turn has it wait, or it runs already.
+NOT_DELAYED = "not_delayed"
+
+
+@attrs.frozen
+class RunNow:
+    """
+    What came of having a task run now.
+
+    @ivar uuid: of the task.
+    @ivar result: L{RUNS_NOW}, L{NOT_DELAYED} or C{"not_found"}.
+    @ivar text: the same in a sentence.
+    @ivar problems: what could not be seen; sentences.
+    """
+
+    uuid: str
+    result: str
+    text: str
+    problems: tuple[str, ...] = ()
+
+
+async def run_now(
+    broker: BrokerAccess, queue: str, uuid: str, *, most: int = MOST
+) -> RunNow:
+    """
+    Have a delayed task of C{queue}, or one that waits to be tried again, run now, as
+    soon as it is its turn.  If this fails half-way, the task may run now, and again
+    when its time comes; it is never lost.
+
+    @param most: how many delayed tasks are looked at, of all queues.
+    @raise ConfigError: the uuid cannot be one, or the URL is no AMQP URL.
+    @raise BrokerError: the broker does not do it, or nobody knows.
+    """
+    if not uuid or len(uuid) > 255:
+        raise ConfigError("a uuid has 1 to 255 characters")
+    async with broker.client() as (client, wire):
+        return await _run_now(client, wire, queue, uuid, most)
+
+
+async def _run_now(
+    client: TxAMQPClient, wire: Wire, queue: str, uuid: str, most: int
+) -> RunNow:
+    answers = await ask_mediators(wire, queue, Question(RETRY_NOW, (uuid,)))
+    held = [each for each in answers.of(uuid) if each[1].state != RETURNING]
+    if held:
+        return _of_held(uuid, *held[0])
+    taking = Taking(client, wire, queue)
+
+    async def take(message: Message) -> bool:
+        if identity_of(message.body)[0] != uuid:
+            return False
+        await taking.publish(queue, message.body, _at_once(message, client.now()))
+        return True
+
+    if await taking.from_ladder(take, most, first=True):
+        found = await depth(wire, queue)
+        text = f"it waited for its time, and is in {queue} now"
+        if found is None or not found.consumers:
+            text += ", which no mediator consumes"
+        return RunNow(uuid, RUNS_NOW, text)
+    return await _not_delayed(taking, uuid, answers)
+
+
+async def _not_delayed(taking: Taking, uuid: str, answers: Answers) -> RunNow:
+    """
+    What there is to say of a task that does not wait for its time.
+    """
+    seen = False
+
+    async def look(message: Message) -> bool:
+        nonlocal seen
+        seen = seen or identity_of(message.body)[0] == uuid
+        return False
+
+    queue, problems = taking.queue, taking.problems
+    if not answers.answers and answers.silent == 0:  # nobody takes it meanwhile
+        await taking.from_arrivals(look)
+        if not seen:
+            await taking.from_queue(look)
+    if seen:
+        text = f"it waits in {queue} for a mediator, and for nothing else"
+        return RunNow(uuid, NOT_DELAYED, text, tuple(problems))
+    text = "it was not seen among the tasks that wait for their time"
+    return RunNow(uuid, NOT_FOUND, text, tuple(problems))
+
+
+def _of_held(uuid: str, mediator: str, task: HeldTask) -> RunNow:
+    match task.state:
+        case str(state) if state == RETRYING:
+            text = f"it waited in mediator {mediator}, which begins it"
+            return RunNow(uuid, RUNS_NOW, text)
+        case str(state) if state == RUNNING:
+            text = f"mediator {mediator} is attempting it"
+        case str(state) if state == DROPPED:
+            text = f"it is cancelled, and mediator {mediator} has dropped it"
+        case _:
+            text = f"mediator {mediator} has it, and begins it when it is its turn"
+    return RunNow(uuid, NOT_DELAYED, text)
+
+
+def _at_once(message: Message, now: float) -> bytes:
+    """
+    The properties with which a task waits for nothing any more.
+
+    @raise BrokerError: they cannot be read, or have no room for more.
+    """
+    properties = amended_properties(
+        message,
+        errors=0,
+        not_before=None,
+        delayed=False,
+        headers={RUN_NOW: now},
+        attempted=False,
+    )
+    if properties is None:
+        uuid = one_line(message.id_for_log, 100)
+        raise BrokerError(f"the properties of task {uuid} have no room for a header")
+    return properties

@@ -1,0 +1,149 @@
+"""
+Finds tasks that wait in the broker, and takes them out: from the delay ladder, from
+where delayed tasks arrive, and from their queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import attrs
+
+from quebert.amqp import Message, TxAMQPClient
+from quebert.amqp.delays import LadderSearch, arrivals_of
+from quebert.amqp.queues import browse, depth
+from quebert.errors import MayNotLook
+from quebert.operations._access import publish_confirmed
+from quebert.operations._progress import Progress
+
+if TYPE_CHECKING:
+    from quebert.amqp.link import Publisher
+    from quebert.amqp.wire import Wire
+
+__all__ = ["FEW", "MOST", "Taking"]
+
+#: How many tasks of the ladder are looked at, unless told otherwise.
+MOST = 10_000
+#: A queue with more messages is not looked through for the sake of one.
+FEW = 1_000
+
+#: Called with a message; tells whether it is to leave.
+Take = Callable[[Message], Awaitable[bool]]
+
+
+@attrs.define(eq=False)
+class Taking:
+    """
+    @ivar client: of the broker.
+    @ivar queue: of the tasks.
+    @ivar progress: is told how many were looked at, and how many were taken.
+    @ivar problems: why not all were looked at; sentences.
+    """
+
+    client: TxAMQPClient
+    wire: Wire
+    queue: str
+    progress: Progress = attrs.field(factory=Progress)
+    problems: list[str] = attrs.field(factory=list)
+    _publisher: Publisher = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._publisher = self.client.make_publisher()
+
+    async def publish(self, queue: str, body: bytes, properties: bytes) -> None:
+        """
+        Publish to a queue; returns when the broker has confirmed it.
+
+        @raise BrokerError: the broker does not take it.
+        """
+        await publish_confirmed(self.client, self._publisher, queue, body, properties)
+
+    async def from_ladder(self, take: Take, most: int, *, first: bool) -> bool:
+        """
+        Take delayed tasks, and those that wait there to be tried again.
+
+        @param most: how many messages are looked at.
+        @param first: whether one is enough.
+        @return: whether any was taken.
+        @raise BrokerError: the connection was lost, or the broker takes no messages.
+        """
+        client, taken = self.client, False
+        search = LadderSearch(
+            self.wire, client.ladder, self._publisher, client.now, most, client.spare
+        )
+
+        async def visit(message: Message) -> bool:
+            nonlocal taken
+            ours = message.routing_key == self.queue and await take(message)
+            self._step(ours)
+            if ours:
+                taken = True
+                if first:
+                    search.stop()
+            return ours
+
+        try:
+            await search.through(visit)
+        except MayNotLook as e:
+            self.problems.append(f"not all delayed tasks can be seen: {e}")
+        if search.unseen and not (taken and first):
+            self.problems.append(
+                f"{search.unseen} of {search.total} delayed tasks, of all queues, were"
+                " not looked at"
+            )
+        return taken
+
+    async def from_arrivals(self, take: Take, most: int = FEW) -> bool:
+        """
+        Take those whose time has come, and that no mediator has brought to the queue.
+
+        @param most: with more messages than that, none is looked at.
+        """
+        return await self._from(arrivals_of(self.queue), take, most)
+
+    async def from_queue(self, take: Take, most: int = FEW) -> bool:
+        """
+        Take those that wait in the queue.
+
+        @param most: with more messages than that, none is looked at.
+        """
+        return await self._from(self.queue, take, most)
+
+    async def _from(self, queue: str, take: Take, most: int) -> bool:
+        try:
+            found = await depth(self.wire, queue)
+        except MayNotLook as e:
+            self.problems.append(f"not all can be seen: {e}")
+            return False
+        if found is None or not found.ready:
+            return False
+        if found.ready > most:
+            self.problems.append(
+                f"{found.ready} messages wait in {queue}, too many to look at"
+            )
+            return False
+        # What goes back was given back in good order: no mediator has ended with it.
+        await self.client.suspects.end_in_order(self.wire, self.queue)
+        taken = 0
+        self.progress.total += found.ready
+
+        async def visit(message: Message) -> bool:
+            nonlocal taken
+            ours = await take(message)
+            taken += ours
+            self._step(ours)
+            return ours
+
+        async def replace(message: Message, properties: bytes) -> None:
+            await self.publish(queue, message.body, properties)
+
+        browsing = browse(self.wire, queue, found.ready, replace, to_the_end=True)
+        async with browsing as going:
+            await going.through(visit)
+        return taken > 0
+
+    def _step(self, taken: bool) -> None:
+        self.progress.seen += 1
+        self.progress.done += taken
+        self.progress.watch(self.progress)

@@ -1,0 +1,253 @@
+"""
+Cancelling tasks, and having them run now, on real brokers, while mediators attempt
+them.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet import reactor as global_reactor
+from twisted.internet.task import deferLater
+
+from quebert import operations
+from quebert.amqp import TxAMQPClient, Watcher, WatchOptions
+from quebert.mediator import PolicyMediator
+from quebert.operations import BrokerAccess, Match
+from quebert.policy import RetryPolicy
+from quebert.task import format_time
+from quebert.test.cancel_races import CancelRaces
+from quebert.test.conftest import AnyBroker, Names
+from quebert.test.support import Executor, until
+
+reactor: Any = global_reactor
+MakeClient = Callable[..., TxAMQPClient]
+PERSISTENT = {"delivery-mode": 2}
+
+
+class Tasks:
+    """
+    A queue with mediators, whose tasks fail if their parameters say so.
+    """
+
+    def __init__(
+        self, url: str, make_client: MakeClient, executor: Executor, queue: str
+    ) -> None:
+        self.broker = BrokerAccess(reactor, url)
+        self.client = make_client(url)
+        self.queue = queue
+        self.executor = executor
+        self._make_client = lambda: make_client(url)
+        executor.answer = lambda task: task["params"].get("status", 200)
+
+    async def watch(self, backoff: float = 3.0, prefetch: int = 10) -> Watcher:
+        """
+        Have one more mediator.
+        """
+        policy = RetryPolicy(min_backoff=backoff, max_backoff=backoff)
+        mediator = PolicyMediator(defaulturl=self.executor.url, policy=policy)
+        return await self._make_client().watch(
+            "",
+            self.queue,
+            "",
+            mediator.messageReceived,
+            options=WatchOptions(prefetch=prefetch),
+        )
+
+    async def add(self, delay: float = 0.0, **params: Any) -> str:
+        """
+        Add a task; its uuid.
+        """
+        task: dict[str, Any] = {
+            "url": "/task",
+            "uuid": str(uuid.uuid4()),
+            "params": params,
+        }
+        if delay:
+            task["run_at"] = format_time(time.time() + delay)
+        body = json.dumps(task).encode()
+        await self.client.publish("", self.queue, body, PERSISTENT)
+        uuid_: str = task["uuid"]
+        return uuid_
+
+    def attempts(self, uuid: str) -> int:
+        """
+        How often the executor got a task.
+        """
+        return sum(task["uuid"] == uuid for task in self.executor.tasks)
+
+
+@pytest.fixture
+def tasks(
+    either: AnyBroker, make_client: MakeClient, executor: Executor, names: Names
+) -> Tasks:
+    """
+    A queue, on each broker.
+    """
+    return Tasks(either.url, make_client, executor, names.queue)
+
+
+@ensureDeferred
+async def test_delayed(tasks: Tasks) -> None:
+    """
+    A delayed task that is cancelled is gone, and another one runs now.
+    """
+    watcher = await tasks.watch()
+    first, second, third = [await tasks.add(1000) for _ in range(3)]
+    await until(lambda: watcher.counts.retried == 3)
+    told = await operations.cancel(tasks.broker, tasks.queue, first, by="ada")
+    assert (told.result, told.attempted) == (operations.CANCELLED, False), told
+    ran = await operations.run_now(tasks.broker, tasks.queue, second)
+    assert ran.result == operations.RUNS_NOW, ran
+    await until(lambda: tasks.attempts(second))
+    for gone in first, second:
+        ran = await operations.run_now(tasks.broker, tasks.queue, gone)
+        assert ran.result == operations.NOT_FOUND
+    told = await operations.cancel(tasks.broker, tasks.queue, third)
+    assert told.result == operations.CANCELLED
+    assert (tasks.attempts(first), tasks.attempts(third)) == (0, 0)
+
+
+@ensureDeferred
+async def test_many_delayed(tasks: Tasks) -> None:
+    """
+    Of many delayed tasks one is found, and the others are still there.
+    """
+    watcher = await tasks.watch(prefetch=100)
+    delayed = [await tasks.add(500) for _ in range(60)]
+    await until(lambda: watcher.counts.retried == len(delayed))
+    chosen = delayed.pop(30)
+    ran = await operations.run_now(tasks.broker, tasks.queue, chosen)
+    assert ran.result == operations.RUNS_NOW
+    await until(lambda: tasks.attempts(chosen))
+    told = await operations.cancel_all(tasks.broker, tasks.queue, [])
+    assert (told.cancelled, told.too_late) == (len(delayed), 0), told
+    assert len(tasks.executor.tasks) == 1
+
+
+@ensureDeferred
+async def test_running_and_retrying(tasks: Tasks) -> None:
+    """
+    It is too late for a task that is being attempted, but the attempt is its last.  One
+    that waits for its retry is not tried again.
+    """
+    watcher = await tasks.watch(0.5)
+    answers: dict[str, Any] = {}
+
+    def answer(task: Any) -> Any:
+        if task["params"].get("waits"):
+            return deferLater(reactor, 1.0, lambda: 500)
+        return 500
+
+    tasks.executor.answer = answer
+    running, retrying = await tasks.add(waits=1), await tasks.add()
+    await until(lambda: tasks.attempts(running) and watcher.held)
+    told = await operations.cancel(tasks.broker, tasks.queue, running, by="ada")
+    assert (told.result, told.attempted) == (operations.TOO_LATE, True), told
+    told = await operations.cancel(tasks.broker, tasks.queue, retrying, by="ada")
+    assert (told.result, told.attempted) == (operations.CANCELLED, True), told
+    before = tasks.attempts(retrying)
+    await until(lambda: watcher.counts.discarded == 2)
+    assert (tasks.attempts(running), tasks.attempts(retrying)) == (1, before)
+    assert not answers
+
+
+@ensureDeferred
+async def test_retry_now(tasks: Tasks) -> None:
+    """
+    A task that waits in a mediator for its retry is tried again at once; another is not
+    delayed.
+    """
+    watcher = await tasks.watch(5.0)
+    failing = await tasks.add(status=500)
+    await until(lambda: watcher.held)
+    ran = await operations.run_now(tasks.broker, tasks.queue, failing)
+    assert ran.result == operations.RUNS_NOW, ran
+    await until(lambda: tasks.attempts(failing) == 2, 4.0)
+
+
+@ensureDeferred
+async def test_before_mediators(tasks: Tasks) -> None:
+    """
+    A task is cancelled before any mediator is there, and those that come know it.  One
+    that is not there yet is dropped when it comes.
+    """
+    first = await tasks.watch()
+    await first.stop()
+    kept, there = await tasks.add(), await tasks.add()
+    later = str(uuid.uuid4())
+    told = await operations.cancel(tasks.broker, tasks.queue, there)
+    assert (told.result, told.attempted) == (operations.CANCELLED, False)
+    told = await operations.cancel(tasks.broker, tasks.queue, later)
+    assert told.result == operations.NOT_FOUND, told
+    task = {"url": "/task", "uuid": later, "params": {}}
+    await tasks.client.publish("", tasks.queue, json.dumps(task).encode(), PERSISTENT)
+    watcher = await tasks.watch()
+    await until(lambda: watcher.counts.received == 2 and not watcher.in_flight)
+    assert (watcher.counts.done, watcher.counts.discarded) == (1, 1)
+    assert [task["uuid"] for task in tasks.executor.tasks] == [kept]
+
+
+@ensureDeferred
+async def test_cancel_all(tasks: Tasks) -> None:
+    """
+    Tasks that match are cancelled wherever they wait: on the delay ladder, in the
+    queue, and in a mediator.  Those that are being attempted are told.
+    """
+    watcher = await tasks.watch(prefetch=1)
+    tasks.executor.answer = lambda task: deferLater(reactor, 2.0, lambda: 200)
+    delayed = [await tasks.add(100) for _ in range(3)]
+    await until(lambda: watcher.counts.retried == 3)
+    waiting = [await tasks.add() for _ in range(4)]
+    await until(lambda: tasks.executor.tasks)
+    some = [Match.parse(f"uuid={each}") for each in (delayed[0], waiting[2])]
+    told = await operations.cancel_all(tasks.broker, tasks.queue, some[:1])
+    assert (told.cancelled, told.too_late) == (1, 0), told
+    told = await operations.cancel_all(
+        tasks.broker, tasks.queue, [Match.parse("url~elsewhere")]
+    )
+    assert (told.cancelled, told.too_late) == (0, 0), told
+    told = await operations.cancel_all(
+        tasks.broker, tasks.queue, [Match.parse("url=/task")]
+    )
+    assert (told.cancelled, told.too_late) == (5, 1), told
+    await until(lambda: not watcher.in_flight)
+    assert len(tasks.executor.tasks) == 1
+
+
+async def _race(tasks: Tasks, count: int) -> CancelRaces:
+    watchers = [await tasks.watch(0.3, prefetch=3) for _ in range(2)]
+    client, executor = tasks.client, tasks.executor
+    races = CancelRaces(tasks.broker, client, executor, tasks.queue)
+    await races.run(count)
+    await deferLater(reactor, 3.0)  # later attempts would show themselves
+    await until(lambda: not any(each.in_flight for each in watchers))
+    races.check()
+    return races
+
+
+@ensureDeferred
+async def test_races(tasks: Tasks) -> None:
+    """
+    What is said of a hundred tasks that are cancelled while mediators attempt them is
+    true.
+    """
+    races = await _race(tasks, 100)
+    assert {"cancelled", "too_late"} <= races.results.keys(), races.results
+
+
+@pytest.mark.long
+@ensureDeferred
+async def test_thousand_races(tasks: Tasks) -> None:
+    """
+    The same of a thousand.
+    """
+    races = await _race(tasks, 1000)
+    assert races.results["cancelled"] > 50, races.results
+    assert races.results["too_late"] > 50, races.results
