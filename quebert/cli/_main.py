@@ -29,6 +29,7 @@ from quebert.cli import (
     _secret,
     _status,
     _tail,
+    _task_commands,
     _top,
 )
 from quebert.cli._config_file import read_or_exit
@@ -266,6 +267,8 @@ for command in (
     _queue_commands.pause,
     _queue_commands.resume,
     _queue_commands.purge,
+    _task_commands.cancel,
+    _task_commands.run_now,
     _status.status,
     _tail.tail,
     _top.top,

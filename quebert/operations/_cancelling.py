@@ -62,8 +62,8 @@ async def cancel(
 
     @param by: who does it, for the log and the history.
     @param most: how many delayed tasks are looked at, of all queues.
-    @raise ConfigError: the uuid cannot be one, C{queue} has too many cancelled tasks, or
-        the URL is no AMQP URL.
+    @raise ConfigError: the uuid cannot be one, C{queue} has too many cancelled tasks,
+        or the URL is no AMQP URL.
     @raise BrokerError: the broker does not do it, or nobody knows.
     """
     if not uuid or len(uuid) > 255:
