@@ -16,7 +16,13 @@ from typing import Any
 import attrs
 
 from quebert._protocol.extensions import MESSAGE_TTL, PRIORITY
-from quebert.amqp.coordination import CONTROL, rate_queue_of, sign_of
+from quebert.amqp.coordination import (
+    CONTROL,
+    lock_of,
+    rate_queue_of,
+    register_of,
+    sign_of,
+)
 from quebert.amqp.delays import ARRIVALS, UNCLAIMED, Rungs, arrivals_of
 from quebert.amqp.queues import dead_letters_of
 from quebert.amqp.watch import flight_sign, in_order_sign
@@ -88,6 +94,8 @@ def needs_of(queue: QueueSettings) -> Iterator[Need]:
         yield Need(verb, "queue", arrivals_of(queue.name))
     yield Need("configure", "queue", dead_letters_of(queue.name))
     yield Need("see", "exchange", sign_of(queue.name))
+    yield Need("read", "queue", register_of(queue.name))
+    yield Need("configure", "queue", lock_of(queue.name))
     if queue.rate is not None:
         for verb in ("configure", "read"):
             yield Need(verb, "queue", rate_queue_of(queue.name))

@@ -15,7 +15,7 @@ from quebert.errors import BadStatus, Forbidden, RequestTimedOut
 from quebert.limits import GIVEN_UP, Admission, FreeingAdmission, WhenFree
 from quebert.outcome import Discard
 
-__all__ = ["Cancelled", "NotAdmitted", "admitted"]
+__all__ = ["NotAdmitted", "TaskCancelled", "admitted"]
 
 Result = TypeVar("Result")
 
@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 _TOO_SHORT = 1.0
 
 
-class Cancelled(Exception):
+class TaskCancelled(Exception):
     """
     The request was not made: somebody has cancelled the task.
 

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from quebert.boundaries import FailurePolicy, WatchedMessage
 from quebert.errors import BadStatus, BadTask, Forbidden
-from quebert.mediator._admission import Cancelled, NotAdmitted
+from quebert.mediator._admission import NotAdmitted, TaskCancelled
 from quebert.mediator._answers import status_in
 from quebert.mediator._codec import Codec
 from quebert.mediator._describe import name_of
@@ -124,7 +124,7 @@ class Failures:
             return Retry(after=error.after, attempted=False)
         else:
             message.was_unanswered()
-        if isinstance(error, Cancelled):
+        if isinstance(error, TaskCancelled):
             return error.outcome
         if isinstance(error, Forbidden):
             why = f"task {name_of(task)} is given up at once: {error}"

@@ -16,7 +16,7 @@ from quebert._deadlines import Deadlines
 from quebert.boundaries import HTTPClient, SigningHTTPClient, WatchedMessage
 from quebert.cloud_events import CloudEvents
 from quebert.limits import Admission
-from quebert.mediator._admission import Cancelled, NotAdmitted, admitted
+from quebert.mediator._admission import NotAdmitted, TaskCancelled, admitted
 from quebert.mediator._attempt import Attempt
 from quebert.mediator._judging import cancelled
 from quebert.mediator._observation import Observation
@@ -93,7 +93,7 @@ class Requests:
         @param observation: is told, unless it is C{None}.
         @return: fires with the body of a success, once the last byte of it is there;
             fails with L{NotAdmitted} where the request has to wait, and with
-            L{Cancelled} where it is never to be made.
+            L{TaskCancelled} where it is never to be made.
         """
         method, url, headers, timeout, uuid, has_body = request
         seconds = min(timeout or self.default_timeout, self.max_timeout)
@@ -103,7 +103,7 @@ class Requests:
             if message.cancelled:  # seldom
                 discard = cancelled(uuid, message.cancelled)
                 if discard is not None:
-                    raise Cancelled(discard)
+                    raise TaskCancelled(discard)
             if not message.may_request(url):
                 raise NotAdmitted(0.0)
             if self.admission is not None:

@@ -11,7 +11,7 @@ import math
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp.coordination import CANCEL, FIND, RETRY_NOW, Answer, Question
+from quebert.amqp.coordination import CANCEL, FIND, RETRY_NOW, MediatorAnswer, Question
 from quebert.amqp.coordination._cancellation import (
     KEPT,
     Cancellation,
@@ -117,7 +117,7 @@ class QuestionTests(SynchronousTestCase):
         An answer is read as it was written, without what cannot be read.
         """
         held = HeldTask("a", "running", 1.5, None, "http://a/")
-        answer = Answer("mediator", 2, (held,))
+        answer = MediatorAnswer("mediator", 2, (held,))
         self.assertEqual(answer_from_plain(answer_to_plain(answer)), answer)
         plain = json.loads(answer_to_plain(answer))
         plain["tasks"] += [1, {}, {"uuid": 1}]

@@ -45,6 +45,7 @@ C{_check_tasks} in C{doctor/_queues} finds a queue without consumers.
 from quebert.amqp.coordination._asking import PATIENCE, Answers, ask_mediators
 from quebert.amqp.coordination._cancel_register import (
     add_cancelled,
+    lock_of,
     read_cancelled,
     register_of,
 )
@@ -68,7 +69,7 @@ from quebert.amqp.coordination._question import (
     CANCEL,
     FIND,
     RETRY_NOW,
-    Answer,
+    MediatorAnswer,
     Question,
 )
 from quebert.amqp.coordination._questions import Questions
@@ -84,9 +85,9 @@ __all__ = [
     "MOST",
     "PATIENCE",
     "RETRY_NOW",
-    "Answer",
     "Answers",
     "Cancellation",
+    "MediatorAnswer",
     "PauseNote",
     "PauseSwitch",
     "Pauses",
@@ -97,6 +98,7 @@ __all__ = [
     "ask_mediators",
     "is_paused",
     "leave_note",
+    "lock_of",
     "rate_queue_of",
     "read_cancelled",
     "read_note",

@@ -22,7 +22,7 @@ from twisted.internet.task import deferLater
 from quebert._protocol.properties import encode_properties
 from quebert.amqp.coordination._pause_sign import CONTROL
 from quebert.amqp.coordination._question import (
-    Answer,
+    MediatorAnswer,
     Question,
     answer_from_plain,
     question_to_plain,
@@ -56,7 +56,7 @@ class Answers:
         may not see how many there are.
     """
 
-    answers: tuple[Answer, ...] = ()
+    answers: tuple[MediatorAnswer, ...] = ()
     silent: int | None = 0
 
     def of(self, uuid: str) -> Iterator[tuple[str, HeldTask]]:
@@ -111,7 +111,7 @@ class _Asking:
     """
 
     def __init__(self, channel: Channel) -> None:
-        self.answers: dict[str, Answer] = {}
+        self.answers: dict[str, MediatorAnswer] = {}
         self._channel = channel
         self._clock = channel.client.clock
         self._name = f"{CONTROL}.answers.{uuid.uuid4()}"

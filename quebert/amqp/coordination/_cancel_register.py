@@ -53,7 +53,7 @@ from quebert.errors import BrokerError, BrokerRefused, ConfigError, ReplyCode
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
 
-__all__ = ["add_cancelled", "read_cancelled", "register_of"]
+__all__ = ["add_cancelled", "lock_of", "read_cancelled", "register_of"]
 
 _PREFIX = "quebert.cancelled."
 # Seconds in which there must be the lock: a connection of a machine that has vanished
@@ -77,6 +77,13 @@ def register_of(queue: str) -> str:
     The queue that keeps the cancelled tasks of C{queue}.
     """
     return derived(_PREFIX, queue)
+
+
+def lock_of(queue: str) -> str:
+    """
+    The queue that a program has for itself while it reads or changes the register.
+    """
+    return derived(_PREFIX, queue, ".lock")
 
 
 async def read_cancelled(wire: Wire, queue: str, now: float) -> dict[str, Cancellation]:
@@ -162,7 +169,7 @@ async def _locked(wire: Wire, queue: str) -> AsyncIterator[Channel]:
     """
     Have the register for oneself, with a channel for it.
     """
-    lock = derived(_PREFIX, queue, ".lock")
+    lock = lock_of(queue)
     end = wire.clock.seconds() + _PATIENCE
     while not await _lock(wire, lock):
         if wire.clock.seconds() >= end:

@@ -41,7 +41,7 @@ __all__ = ["PauseSwitch"]
 _SOON = 1.0
 
 
-class _Question(Enum):
+class _PauseQuestion(Enum):
     """
     The question whether the queue is paused.
 
@@ -83,7 +83,7 @@ class PauseSwitch(Switch):
     log = Logger()
 
     def __init__(self, pauses: Pauses, queue: str, halt: Step, go_on: Step) -> None:
-        self._question = _Question.ANSWERED
+        self._question = _PauseQuestion.ANSWERED
         self._seen = _Seen.GOES_ON
         self._pauses = pauses
         self._queue = queue
@@ -113,7 +113,7 @@ class PauseSwitch(Switch):
         """
         async with self._lock:
             self._wire = wire
-            if self._question is not _Question.ENDED:
+            if self._question is not _PauseQuestion.ENDED:
                 await self._ask(wire)
                 await self._step()
 
@@ -121,7 +121,7 @@ class PauseSwitch(Switch):
         """
         See L{Switch.end}.
         """
-        self._question = _Question.ENDED
+        self._question = _PauseQuestion.ENDED
         self._unknown.end()
         self._waiting.cancel()
         self._pauses.forget(self._queue, self._look)
@@ -130,31 +130,31 @@ class PauseSwitch(Switch):
 
     def _look(self) -> None:
         match self._question:
-            case _Question.ANSWERED:
-                self._question = _Question.DUE
+            case _PauseQuestion.ANSWERED:
+                self._question = _PauseQuestion.DUE
                 Deferred.fromCoroutine(self._look_until_answered())
-            case _Question.ASKED:
-                self._question = _Question.DUE
-            case _Question.DUE | _Question.ENDED:
+            case _PauseQuestion.ASKED:
+                self._question = _PauseQuestion.DUE
+            case _PauseQuestion.DUE | _PauseQuestion.ENDED:
                 pass
             case _:
                 assert_never(self._question)
 
     async def _look_until_answered(self) -> None:
         try:
-            while self._question is _Question.DUE and not self._wire.closed:
+            while self._question is _PauseQuestion.DUE and not self._wire.closed:
                 try:
                     await self._look_again()
                     self._unknown.succeeded()
                 except BrokerError as e:
                     if self._is_over:
                         return
-                    self._question = _Question.DUE
+                    self._question = _PauseQuestion.DUE
                     self._unknown.met(e)
                     await self._wait()
         finally:
-            if self._question is not _Question.ENDED:
-                self._question = _Question.ANSWERED
+            if self._question is not _PauseQuestion.ENDED:
+                self._question = _PauseQuestion.ANSWERED
 
     async def _wait(self) -> None:
         self._waiting = deferLater(self._pauses.clock(), _SOON)
@@ -165,19 +165,19 @@ class PauseSwitch(Switch):
         async with self._lock:
             if self._is_over:
                 return
-            self._question = _Question.ASKED
+            self._question = _PauseQuestion.ASKED
             if await self._ask(self._wire):
                 with suppress(BrokerError):  # the channel is closed: another will come
                     await self._step()
 
     @property
     def _is_over(self) -> bool:
-        return self._question is _Question.ENDED or self._wire.closed
+        return self._question is _PauseQuestion.ENDED or self._wire.closed
 
     # -- The answer
 
     async def _step(self) -> None:
-        if self._question is not _Question.ENDED:
+        if self._question is not _PauseQuestion.ENDED:
             await (self._halt() if self.paused else self._go_on())
 
     async def _ask(self, wire: Wire) -> bool:

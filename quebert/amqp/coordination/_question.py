@@ -17,7 +17,7 @@ __all__ = [
     "CANCEL",
     "FIND",
     "RETRY_NOW",
-    "Answer",
+    "MediatorAnswer",
     "Question",
     "answer_from_plain",
     "answer_to_plain",
@@ -51,7 +51,7 @@ class Question:
 
 
 @attrs.frozen
-class Answer:
+class MediatorAnswer:
     """
     The answer of one mediator.
 
@@ -87,14 +87,14 @@ def question_from_plain(body: bytes) -> Question | None:
     return None
 
 
-def answer_to_plain(answer: Answer) -> bytes:
+def answer_to_plain(answer: MediatorAnswer) -> bytes:
     """
     The body of a message.
     """
     return json.dumps(attrs.asdict(answer), separators=(",", ":")).encode()
 
 
-def answer_from_plain(body: bytes) -> Answer | None:
+def answer_from_plain(body: bytes) -> MediatorAnswer | None:
     """
     The answer in a body; C{None} if there is none.
     """
@@ -106,7 +106,7 @@ def answer_from_plain(body: bytes) -> Answer | None:
         }:
             held = (_held(each) for each in tasks)
             known = tuple(each for each in held if each is not None)
-            return Answer(mediator, consumers, known)
+            return MediatorAnswer(mediator, consumers, known)
     return None
 
 

@@ -32,7 +32,7 @@ from quebert.amqp.coordination._cancel_register import read_cancelled, register_
 from quebert.amqp.coordination._cancellation import MOST, Cancellation
 from quebert.amqp.coordination._question import (
     RETRY_NOW,
-    Answer,
+    MediatorAnswer,
     Question,
     answer_to_plain,
     question_from_plain,
@@ -178,7 +178,9 @@ class Questions:
             )
             Deferred.fromCoroutine(answering).addErrback(self._not_answered)
 
-    def _answer(self, holders: Collection[Holder], question: Question) -> Answer:
+    def _answer(
+        self, holders: Collection[Holder], question: Question
+    ) -> MediatorAnswer:
         tasks: list[HeldTask] = []
         for each in holders:
             if question.kind == RETRY_NOW and question.uuids is not None:
@@ -186,7 +188,7 @@ class Questions:
             else:
                 tasks += each.find(question.uuids)
         consumers = sum(each.consumers for each in holders)
-        return Answer(self.name, consumers, tuple(tasks))
+        return MediatorAnswer(self.name, consumers, tuple(tasks))
 
     def _not_answered(self, failure: Failure) -> None:
         failure.trap(BrokerError)  # whoever asked waits no longer
@@ -194,7 +196,7 @@ class Questions:
 
     def end(self) -> None:
         """
-        Answer no more, until there are watches again.
+        MediatorAnswer no more, until there are watches again.
         """
         self._hidden.end()
         self._publisher.shut()
