@@ -31,6 +31,7 @@ from quebert.cli import (
     _tail,
     _task_commands,
     _top,
+    _why,
 )
 from quebert.cli._config_file import read_or_exit
 from quebert.cli._passwords import users_of
@@ -273,6 +274,7 @@ for command in (
     _tail.tail,
     _top.top,
     _history.history,
+    _why.why,
 ):
     main.add_command(command)
 

@@ -45,8 +45,10 @@ from quebert.operations._overview import Overview, observing, overview, status
 from quebert.operations._pausing import pause, resume
 from quebert.operations._progress import Progress
 from quebert.operations._purging import purge
+from quebert.operations._reasons import Why, WhyReason
 from quebert.operations._running_now import NOT_DELAYED, RUNS_NOW, RunNow, run_now
 from quebert.operations._status import Status, held_by_others
+from quebert.operations._why import why
 
 __all__ = [
     "CANCELLED",
@@ -71,6 +73,8 @@ __all__ = [
     "Progress",
     "RunNow",
     "Status",
+    "Why",
+    "WhyReason",
     "browse",
     "cancel",
     "cancel_all",
@@ -87,4 +91,5 @@ __all__ = [
     "resume",
     "run_now",
     "status",
+    "why",
 ]

@@ -6,8 +6,9 @@ second.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import attrs
 from twisted.internet.task import deferLater
@@ -28,7 +29,7 @@ EACH = 1.0
 @asynccontextmanager
 async def live(
     broker: BrokerAccess, queues: Sequence[str] = ()
-) -> AsyncIterator[Callable[[], Awaitable[Live]]]:
+) -> AsyncIterator[Callable[[], Coroutine[Any, Any, Live]]]:
     """
     Look on, as long as one likes::
 

@@ -47,6 +47,7 @@ LINES = (
     "check FILE",
     "check FILE --json",
     "history -h",
+    "why -h",
     "secret NEW --pair",
     "add /x",
 )

@@ -180,7 +180,8 @@ async def web() -> AsyncIterator[str]:
     """
     The URL of a server.
     """
-    port: Any = reactor.listenTCP(0, Site(_Web()), interface="127.0.0.1")  # type: ignore[attr-defined]
+    listen: Any = reactor
+    port = listen.listenTCP(0, Site(_Web()), interface="127.0.0.1")
     yield f"http://127.0.0.1:{port.getHost().port}/"
     await maybeDeferred(port.stopListening)
 

@@ -163,7 +163,12 @@ def test_slow_reader(broker: AnyBroker) -> None:
         ]
         assert missing == 7
         output.close()
-        until(lambda: mediator.tell(1) or process.poll() is not None)
+
+        def has_ended() -> bool:
+            mediator.tell(1)
+            return process.poll() is not None
+
+        until(has_ended)
         assert process.returncode == 1
         assert process.stderr.read() == ""
     finally:

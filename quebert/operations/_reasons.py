@@ -1,0 +1,429 @@
+"""
+Why a task waits: from what is known of it, its queue and its host, to the reasons.
+Pure.
+
+Each reason that applies is told, that which decides first: if only that were gone, the
+task would wait no longer, or for less.  What is not known is no reason.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from quebert._text import one_line
+from quebert.amqp.watch import RETRYING, RUNNING, HeldTask
+from quebert.events import AttemptRecord, WatchState
+from quebert.operations._live_values import LiveHost
+from quebert.operations._status import Status
+
+__all__ = ["REASONS", "Facts", "OnLadder", "Why", "WhyReason", "reasons_of"]
+
+#: The reasons.
+REASONS = (
+    "not_due",
+    "paused",
+    "behind",
+    "rate_limit",
+    "breaker_open",
+    "host_concurrency",
+    "no_consumer",
+    "prefetch_full",
+    "lower_priority",
+    "running",
+    "retrying",
+    "dead",
+    "done",
+    "not_found",
+)
+# Outcomes after which a task is not attempted again.
+_ENDS: Mapping[str, str] = {
+    "done": "it is done",
+    "expired": "it has expired",
+    "discarded": "it was discarded",
+    "cancelled": "it was cancelled",
+}
+# The part of a rate that is used where the rate is what holds tasks up.
+_USED = 0.8
+_LONGEST = 300
+
+
+@attrs.frozen(kw_only=True)
+class WhyReason:
+    """
+    A reason why a task waits.
+
+    @ivar reason: one of L{REASONS}.
+    @ivar text: the same in a sentence.
+    @ivar until: when it is over, in seconds since the epoch, if that is known.
+    @ivar position: how many tasks are before this one.
+    @ivar rate: how many of these begin in a second.
+    @ivar by: who has paused the queue, or which mediator has the task.
+    """
+
+    reason: str
+    text: str
+    until: float | None = None
+    position: int | None = None
+    rate: float | None = None
+    by: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Why:
+    """
+    Why a task waits.
+
+    @ivar queue: that it is of; empty if nobody knows.
+    @ivar reasons: all that apply; the first one decides.
+    @ivar unseen: what could not be seen, and why; sentences.
+    """
+
+    uuid: str
+    queue: str
+    reasons: tuple[WhyReason, ...]
+    unseen: tuple[str, ...] = ()
+
+    @property
+    def first(self) -> WhyReason:
+        """
+        The reason that decides.
+        """
+        return self.reasons[0]
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """
+        As JSON has it.
+        """
+        return {
+            "uuid": self.uuid,
+            "queue": self.queue,
+            **attrs.asdict(self.first),
+            "all": [attrs.asdict(each) for each in self.reasons],
+            "unseen": [*self.unseen],
+        }
+
+
+@attrs.frozen(kw_only=True)
+class OnLadder:
+    """
+    A task on the delay ladder, or behind it.
+
+    @ivar due: when its time comes, in seconds since the epoch; C{None} if its message
+        does not tell.
+    @ivar tried: whether there was an attempt, which failed.
+    @ivar arrived: whether it is behind the ladder, and its queue has not taken it.
+    """
+
+    due: float | None
+    tried: bool
+    arrived: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Facts:
+    """
+    What is known of a task.
+
+    @ivar now: the time of day.
+    @ivar status: of its queue.
+    @ivar held: the mediators that have it, by their names.
+    @ivar ladder: where it was found there.
+    @ivar position: how many tasks are before it in its queue, where it was found there.
+    @ivar unseen_ready: how many tasks wait in its queue that were not looked at.
+    @ivar dead: the kind and the reason of its dead letter.
+    @ivar last: its last attempt, as far as the history tells.
+    @ivar watches: how the mediators watch its queue, by their names.
+    @ivar others: tasks of other priorities that the same mediators have.
+    @ivar host: the origin that it goes to.
+    @ivar rate_out: tasks of its queue that end in a second.
+    """
+
+    uuid: str
+    queue: str
+    now: float
+    status: Status | None = None
+    held: tuple[tuple[str, HeldTask], ...] = ()
+    ladder: OnLadder | None = None
+    position: int | None = None
+    unseen_ready: int = 0
+    dead: tuple[str, str] | None = None
+    last: AttemptRecord | None = None
+    watches: Mapping[str, WatchState] = attrs.field(factory=dict)
+    others: int = 0
+    host: LiveHost | None = None
+    rate_out: float | None = None
+
+
+def reasons_of(facts: Facts) -> tuple[WhyReason, ...]:
+    """
+    All that apply, the one that decides first.
+    """
+    found = tuple(_reasons(facts))
+    return found or (_not_found(facts),)
+
+
+def _reasons(facts: Facts) -> Iterator[WhyReason]:
+    running = [each for each in facts.held if each[1].state == RUNNING]
+    if running:
+        yield from map(_running, running)
+    elif facts.held:
+        yield from _held(facts)
+    elif facts.ladder is not None:
+        yield from _on_ladder(facts, facts.ladder)
+    elif facts.position is not None:
+        yield from _in_queue(facts, facts.position)
+    elif facts.dead is not None:
+        yield _dead(*facts.dead)
+    elif facts.last is not None and facts.last.outcome in (*_ENDS, "buried"):
+        yield _ended(facts.last)
+    elif facts.last is not None and (facts.last.retry_at or 0.0) > facts.now:
+        yield _retrying(facts, facts.last.retry_at)
+        yield from _closed(facts)
+    elif facts.unseen_ready:
+        yield from _perhaps_in_queue(facts)
+
+
+def _not_found(facts: Facts) -> WhyReason:
+    where = f" in queue {facts.queue}" if facts.queue else ""
+    return WhyReason(
+        reason="not_found",
+        text=f"there is no such task{where}: it was not added, or has ended",
+    )
+
+
+# -- Where it may be
+
+
+def _running(held: tuple[str, HeldTask]) -> WhyReason:
+    mediator, task = held
+    return WhyReason(
+        reason="running",
+        text=f"mediator {mediator} attempts it; it came there at {_at(task.since)}",
+        by=mediator,
+    )
+
+
+def _held(facts: Facts) -> Iterator[WhyReason]:
+    """
+    A mediator has it, and has not begun.
+    """
+    mediator, task = facts.held[0]
+    if task.state == RETRYING:
+        retry_at = None if facts.last is None else facts.last.retry_at
+        yield _retrying(facts, retry_at, mediator)
+        yield from _closed(facts)
+        return
+    found = [*_closed(facts), *_host(facts), *_limits(facts, 0), *_full(facts)]
+    if not found:
+        found = [_behind(facts, 0, f"mediator {mediator} has it, and is to begin it")]
+    yield from (attrs.evolve(each, by=each.by or mediator) for each in found)
+
+
+def _on_ladder(facts: Facts, ladder: OnLadder) -> Iterator[WhyReason]:
+    due = ladder.due
+    if ladder.arrived and (due is None or due <= facts.now):
+        found = [*_closed(facts)]
+        yield from found or [
+            _behind(facts, 0, "its time has come, and it is on its way to its queue")
+        ]
+        return
+    if ladder.tried:
+        waits = _retrying(facts, due)
+    else:
+        when = "later" if due is None else f"at {_at(due)}"
+        waits = WhyReason(
+            reason="not_due", text=f"its time has not come: it is due {when}", until=due
+        )
+    breaker = [each for each in _host(facts) if each.reason == "breaker_open"]
+    put_off = facts.last is not None and facts.last.outcome == "postponed"
+    later = [each for each in breaker if put_off or (each.until or 0) > (due or 0)]
+    yield from later
+    yield waits
+    yield from (each for each in breaker if each not in later)
+    yield from _closed(facts)
+
+
+def _in_queue(facts: Facts, position: int) -> Iterator[WhyReason]:
+    found = [*_closed(facts), *_limits(facts, position)]
+    if position:
+        found.append(_behind(facts, position))
+    found += [*_full(facts), *_host(facts)]
+    yield from found or [
+        _behind(facts, 0, "it is the first of its queue, and is to begin")
+    ]
+
+
+def _perhaps_in_queue(facts: Facts) -> Iterator[WhyReason]:
+    ready = facts.unseen_ready
+    text = (
+        f"if it was added, it is among the {ready} tasks that wait in queue"
+        f" {facts.queue}, which were not looked at"
+    )
+    yield from _closed(facts)
+    yield from _limits(facts, ready)
+    yield _behind(facts, ready, f"{text}; {_how_long(facts, ready)}")
+    yield from _full(facts)
+
+
+def _dead(kind: str, reason: str) -> WhyReason:
+    told = one_line(reason, _LONGEST)
+    return WhyReason(reason="dead", text=f"it was given up ({kind}): {told}")
+
+
+def _ended(last: AttemptRecord) -> WhyReason:
+    why = f": {one_line(last.reason, _LONGEST)}" if last.reason else ""
+    if last.outcome == "buried":
+        return WhyReason(
+            reason="dead", text=f"it was given up at {_at(last.ended)}{why}"
+        )
+    what = _ENDS[last.outcome]
+    return WhyReason(reason="done", text=f"{what}, at {_at(last.ended)}{why}")
+
+
+def _retrying(facts: Facts, until: float | None, mediator: str = "") -> WhyReason:
+    when = "soon" if until is None or until <= facts.now else f"at {_at(until)}"
+    why = ""
+    if facts.last is not None and facts.last.reason:
+        why = f" ({one_line(facts.last.reason, _LONGEST)})"
+    where = f" by mediator {mediator}" if mediator else ""
+    return WhyReason(
+        reason="retrying",
+        text=f"an attempt has failed{why}; it is tried again {when}{where}",
+        until=until,
+        by=mediator or None,
+    )
+
+
+# -- What may be against it
+
+
+def _closed(facts: Facts) -> Iterator[WhyReason]:
+    """
+    Nothing of the queue begins.
+    """
+    status = facts.status
+    if status is None:
+        return
+    if status.paused:
+        by = f" by {status.paused_by}" if status.paused_by else ""
+        since = "" if status.paused_since is None else f" at {_at(status.paused_since)}"
+        yield WhyReason(
+            reason="paused",
+            text=f"queue {facts.queue} was paused{by}{since}",
+            by=status.paused_by or None,
+        )
+    if status.consumers == 0 and not (status.paused and facts.watches):
+        what = "no mediator consumes" if status.exists else "there is no"
+        yield WhyReason(reason="no_consumer", text=f"{what} queue {facts.queue}")
+
+
+def _host(facts: Facts) -> Iterator[WhyReason]:
+    """
+    Its host takes no request.
+    """
+    host = facts.host
+    if host is None:
+        return
+    if host.breaker == "open":
+        until = host.open_until
+        when = "" if until is None else f" until {_at(until)}"
+        yield WhyReason(
+            reason="breaker_open",
+            text=f"the circuit breaker of {host.origin} is open{when}",
+            until=until,
+        )
+    elif host.limit is not None and host.in_flight >= host.limit:
+        yield WhyReason(
+            reason="host_concurrency",
+            text=f"{host.origin} has {host.in_flight} requests, of at most"
+            f" {host.limit:g} at the same time",
+        )
+
+
+def _limits(facts: Facts, position: int) -> Iterator[WhyReason]:
+    """
+    The rate of its queue is used up, or others go first.
+    """
+    rates = [w.rate for w in facts.watches.values() if w.rate is not None]
+    has_room = not _is_full(facts)
+    if rates and (has_room or (facts.rate_out or 0.0) >= _USED * rates[0]):
+        rate = rates[0]
+        yield WhyReason(
+            reason="rate_limit",
+            text=f"queue {facts.queue} begins at most {rate:g} tasks a second, and"
+            f" {position} are before it",
+            until=facts.now + (position + 1) / rate if rate > 0 else None,
+            position=position,
+            rate=rate,
+        )
+    priorities = {w.priority for w in facts.watches.values() if w.priority}
+    if priorities and facts.others and has_room:
+        yield WhyReason(
+            reason="lower_priority",
+            text=f"queue {facts.queue} shares its places by priority"
+            f" ({', '.join(sorted(priorities))}), and others have {facts.others} of"
+            " them",
+        )
+
+
+def _is_full(facts: Facts) -> bool:
+    watches = [each for each in facts.watches.values() if each.consuming]
+    return bool(watches) and all(0 < w.prefetch <= w.in_flight for w in watches)
+
+
+def _full(facts: Facts) -> Iterator[WhyReason]:
+    """
+    All mediators have as many as they may.
+    """
+    if _is_full(facts):
+        count = sum(each.in_flight for each in facts.watches.values())
+        yield WhyReason(
+            reason="prefetch_full",
+            text=f"mediators have {count} tasks of queue {facts.queue}, and take no"
+            " more at the same time",
+        )
+
+
+def _behind(facts: Facts, position: int, text: str = "") -> WhyReason:
+    seconds = _seconds(facts, position)
+    tasks = "task is" if position == 1 else "tasks are"
+    return WhyReason(
+        reason="behind",
+        text=text or f"{position} {tasks} before it; {_how_long(facts, position)}",
+        until=None if seconds is None else facts.now + seconds,
+        position=position,
+        rate=facts.rate_out,
+    )
+
+
+def _seconds(facts: Facts, position: int) -> float | None:
+    return position / facts.rate_out if facts.rate_out else None
+
+
+def _how_long(facts: Facts, position: int) -> str:
+    seconds = _seconds(facts, position)
+    if seconds is None:
+        return "nobody knows how many end in a second"
+    return f"at {facts.rate_out:.3g} a second, that takes about {_long(seconds)}"
+
+
+def _long(seconds: float) -> str:
+    for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.0f} seconds"
+
+
+def _at(when: float) -> str:
+    """
+    A moment, for readers anywhere.
+    """
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(when))
+    except (ValueError, OverflowError, OSError):
+        return "a time beyond all calendars"
