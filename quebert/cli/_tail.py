@@ -17,7 +17,7 @@ from quebert.cli._amounts import duration
 from quebert.cli._looking import config_option, settings_of
 from quebert.cli._operating import amqp_url_option, run_operation
 from quebert.cli._paced_output import PacedOutput
-from quebert.cli._terminal import json_option, wants_colour
+from quebert.cli._terminal import echo, json_option, wants_colour
 from quebert.errors import ConfigError
 from quebert.events import OUTCOMES, AttemptRecord, Gap
 from quebert.operations import AttemptFilter, BrokerAccess
@@ -83,9 +83,14 @@ def tail(
     except ConfigError as e:
         raise click.UsageError(str(e)) from None
 
+    def say() -> None:
+        if not as_json:  # nor to whoever reads the lines
+            which = ", ".join(queues) or "all queues"
+            echo(f"attempts of {which}, until Ctrl-C", err=True)
+
     async def work(broker: BrokerAccess) -> None:
         writer = _Writer(PacedOutput(broker.reactor), as_json, wants_colour())
-        await operations.follow(broker, writer, wanted)
+        await operations.follow(broker, writer, wanted, say)
 
     configured = None if settings is None else settings.broker
     with suppress(KeyboardInterrupt):  # that is how it ends

@@ -38,7 +38,7 @@ _LEGEND = (
     " requests of the last minute took at most. old: for how long the first one waits,"
     " at most. cons: consumers. ? is unknown."
 )
-_KEYS = "q quit  j/k select  p pause/resume  / filter  ? help"
+_KEYS = "keys: q quit  j/k select  p pause/resume  / filter  ? help"
 # Columns of a name, and of a sparkline, at least and at most.
 _NAME, _LONG_NAME = 12, 48
 _SPARK, _LONG_SPARK = 8, 60

@@ -77,7 +77,10 @@ class AttemptFilter:
 
 
 async def follow(
-    broker: BrokerAccess, see: See, wanted: AttemptFilter | None = None
+    broker: BrokerAccess,
+    see: See,
+    wanted: AttemptFilter | None = None,
+    started: Callable[[], object] = lambda: None,
 ) -> NoReturn:
     """
     See attempts as they end, until this is cancelled.  Where C{see} takes longer than
@@ -85,6 +88,7 @@ async def follow(
     how many are missing.
 
     @param wanted: which ones; all by default.
+    @param started: called when the first one would be seen.
     @raise ConfigError: the URL is no AMQP URL.
     @raise BrokerError: there is no broker in five seconds, or it refuses the login, or
         the user may not read events.
@@ -94,6 +98,7 @@ async def follow(
         broker.client() as (client, _),
         reading(client, handler, keys=[ATTEMPTS]),
     ):
+        started()
         await handler.failed
     raise AssertionError  # it never ends by itself
 

@@ -27,8 +27,8 @@ __all__ = ["Places", "Reader"]
 PATIENCE = 60.0
 #: Commands that run until they are told to end: they are left in the background.
 _SERVICES = re.compile(
-    r"twistd (-n|--nodaemon) |quebert (dev|broker|run)\b|flask |gunicorn |uvicorn "
-    r"|python \S*(executor|med|shop)\.py"
+    r"twistd (-n|--nodaemon) |quebert (dev|broker|run|tail|top)\b|flask |gunicorn "
+    r"|uvicorn |python \S*(executor|med|shop)\.py"
 )
 #: What sets the colour of a terminal.  Flask prints it into files, too.
 _COLOURS = re.compile(r"\x1b\[[\d;]*m")

@@ -127,6 +127,21 @@ class FollowTests(NetworkTestCase):
         self.failureResultOf(following, CancelledError)
         self.assertEqual(self.depths(), {})
 
+    def test_started(self) -> None:
+        """
+        It is told when the first one would be seen.
+        """
+        started: list[int] = []
+        access = BrokerAccess(self.network, URL)
+        following = self.begin(
+            operations.follow(access, self.see, started=lambda: started.append(1))
+        )
+        self.network.settle()
+        self.assertEqual(started, [1])
+        following.cancel()
+        self.network.settle()
+        self.failureResultOf(following)
+
     def test_waits(self) -> None:
         """
         No more are told while those before are being taken.
