@@ -23,16 +23,18 @@ from quebert.executor._in_processes import InProcesses
 from quebert.executor._in_reactor import InReactor
 from quebert.executor._in_threads import InThreads
 from quebert.executor._limits import ExecutorLimits
+from quebert.executor._memory import Transit
 from quebert.executor._options import ExecutorOptions, makeService
 from quebert.executor._runner import Runner, TaskRequest
 from quebert.executor._service import ExecutorService
-from quebert.executor._site import ExecutorSite
+from quebert.executor._site import BoundedResource, ExecutorSite
 from quebert.executor._web import ExecutorResource
 
 #: What C{twistd} looks for under this name.
 Options = ExecutorOptions
 
 __all__ = [
+    "BoundedResource",
     "ExecutorLimits",
     "ExecutorOptions",
     "ExecutorResource",
@@ -45,5 +47,6 @@ __all__ = [
     "PoolLimits",
     "Runner",
     "TaskRequest",
+    "Transit",
     "makeService",
 ]

@@ -81,6 +81,11 @@ class ExecutorChannelOwner(Protocol):
         @return: whether there is as much.
         """
 
+    def worded(self, answer: ExecutorAnswer) -> ExecutorAnswer:
+        """
+        How a refusal is said.
+        """
+
     def refused(self, channel: ExecutorChannel, why: str) -> None:
         """
         A client is refused, or its connection closed.
@@ -339,6 +344,7 @@ class ExecutorChannel(HTTPChannel):
         Answer now, whatever else is to come of the request.
         """
         self.site.refused(self, answer.sentence)
+        answer = self.site.worded(answer)
         self._received = 0
         in_body = self._stage is Stage.BODY
         self._enter(Stage.REFUSED, self.site.limits.grace)

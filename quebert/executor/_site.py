@@ -8,28 +8,46 @@ from __future__ import annotations
 
 from io import BytesIO
 from math import inf
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.web.resource import IResource
 from twisted.web.server import Site
 
 from quebert._deadlines import Deadlines
 from quebert._reactor import given_or_global
 from quebert.executor._channel import ExecutorChannel, Stage
 from quebert.executor._crowd import Crowd
+from quebert.executor._limits import ExecutorLimits
 from quebert.executor._memory import Transit
 from quebert.executor._request import ExecutorRequest
 from quebert.executor._tally import Tally
-from quebert.executor._web import ExecutorResource
 from quebert.functions import ExecutorAnswer
 
-__all__ = ["ExecutorSite"]
+__all__ = ["BoundedResource", "ExecutorSite"]
 
 # Connections beyond the limit that stay until their clients have their answer.
 _MOST_TURNED_AWAY = 100
 
 # Stages in which a connection may be closed to make room for another.
 _WAITING = (Stage.HEAD, Stage.IDLE, Stage.REFUSED, Stage.CLOSING)
+
+
+class BoundedResource(Protocol):
+    """
+    What answers all requests of a site, within limits.
+
+    @ivar limits: of the connections and requests.
+    @ivar transit: what is on its way, of all requests.
+    """
+
+    limits: ExecutorLimits
+    transit: Transit[Any]
+
+    def log_refused(self, why: str) -> None:
+        """
+        Log that a request was refused.
+        """
 
 
 class ExecutorSite(Site):
@@ -48,9 +66,10 @@ class ExecutorSite(Site):
     requestFactory = ExecutorRequest
     protocol = ExecutorChannel  # type: ignore[assignment]
 
-    def __init__(self, resource: ExecutorResource, reactor: Any = None) -> None:
+    def __init__(self, resource: BoundedResource, reactor: Any = None) -> None:
         reactor = given_or_global(reactor)
-        super().__init__(resource, timeout=None, reactor=reactor)  # type: ignore[no-untyped-call]
+        leaf: IResource = resource  # type: ignore[assignment]
+        super().__init__(leaf, timeout=None, reactor=reactor)  # type: ignore[no-untyped-call]
         self.limits = resource.limits
         self.deadlines: Deadlines[ExecutorChannel] = Deadlines(
             lambda: reactor, ExecutorChannel.late
@@ -169,6 +188,12 @@ class ExecutorSite(Site):
             self._transit.release(slow)
             slow.give_way()
         return True
+
+    def worded(self, answer: ExecutorAnswer) -> ExecutorAnswer:
+        """
+        How a refusal is said.  A site with clients of another kind says it otherwise.
+        """
+        return answer
 
     def refused(self, channel: ExecutorChannel, why: str) -> None:
         """

@@ -1,0 +1,100 @@
+"""
+What people and programs reach over HTTP: the API, the page, and the events of a whole
+cluster of mediators.
+
+Theory of operation.  A request is decoded (C{_request}), let in (C{_admission}, by
+C{_tokens}), routed (C{_routes}, C{_api}), and answered from a L{Cluster}, which is
+read, or by L{Controls}, which change something (C{_changes}, C{_background} and
+C{_audit}).
+All of this is values in and values out; C{_resource} alone knows Twisted's requests,
+C{_site} its connections.  C{_hub} tells all who listen what happens (C{_stream},
+C{_sampling}, C{_snapshots}).
+
+Plain C{twisted.web} rather than Klein: all that Klein would do is to choose a function
+by the path, which are 60 lines of C{_routes}.  It would bring Werkzeug, Tubes and four
+others; it decodes a path before it is cut at its slashes, while queues may have slashes
+in their names; and our verbs stand behind a colon.
+
+To add a route: L{quebert.web._api}.  To add a field: L{quebert.web._views}.
+"""
+
+from quebert.web._assets import Assets
+from quebert.web._audit import Audit
+from quebert.web._boundaries import (
+    BadPageToken,
+    Cluster,
+    ClusterWatcher,
+    Controls,
+    Exposition,
+    Health,
+    TaskQuery,
+    Ticking,
+)
+from quebert.web._sampling import attempt_view
+from quebert.web._server import WebServer
+from quebert.web._tokens import EVERYTHING, RIGHTS, Grant, Tokens, hash_of, new_token
+from quebert.web._views import (
+    AttemptGap,
+    AttemptView,
+    ChangeView,
+    ClusterView,
+    DeadGroup,
+    DeadPage,
+    DeadView,
+    DueView,
+    HistoryView,
+    HostView,
+    LatencyColumn,
+    LatencyView,
+    MediatorView,
+    QueueDetail,
+    QueueView,
+    SeriesView,
+    TaskDetail,
+    TaskPage,
+    TaskView,
+    WhyEach,
+    WhyView,
+)
+
+__all__ = [
+    "EVERYTHING",
+    "RIGHTS",
+    "Assets",
+    "AttemptGap",
+    "AttemptView",
+    "Audit",
+    "BadPageToken",
+    "ChangeView",
+    "Cluster",
+    "ClusterView",
+    "ClusterWatcher",
+    "Controls",
+    "DeadGroup",
+    "DeadPage",
+    "DeadView",
+    "DueView",
+    "Exposition",
+    "Grant",
+    "Health",
+    "HistoryView",
+    "HostView",
+    "LatencyColumn",
+    "LatencyView",
+    "MediatorView",
+    "QueueDetail",
+    "QueueView",
+    "SeriesView",
+    "TaskDetail",
+    "TaskPage",
+    "TaskQuery",
+    "TaskView",
+    "Ticking",
+    "Tokens",
+    "WebServer",
+    "WhyEach",
+    "WhyView",
+    "attempt_view",
+    "hash_of",
+    "new_token",
+]

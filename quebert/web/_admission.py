@@ -1,0 +1,140 @@
+"""
+Which requests are let in: by a token, or to read, from this machine.  Pure.
+
+Theory of operation.  A token is in no cookie, so no other page can have a browser send
+it.  What needs no token is what a page could abuse: reading, from this machine alone.
+Three things keep pages out of it.  A browser tells in C{Sec-Fetch-Site} and C{Origin}
+where a request comes from.  A page whose name leads to our address ("DNS rebinding")
+has that name as its C{Host}, which is neither an address nor C{localhost}.  And a
+proxy on this machine, whose clients come from anywhere, says so in a header.
+"""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+import attrs
+
+from quebert.functions.admission import host_name
+from quebert.web._exchange import APIProblem, APIRequest
+from quebert.web._tokens import Grant, Tokens
+
+__all__ = ["Admission", "not_allowed"]
+
+_PROXIED = ("forwarded", "via", "x-forwarded-for", "x-real-ip", "x-forwarded-host")
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]]+)(?::([0-9]*))?", re.I)
+_BEARER = re.compile(r"bearer +([!-~]+) *", re.I)
+_REALM = ("WWW-Authenticate", 'Bearer realm="quebert"')
+_NEEDED = "a token is needed, as Authorization: Bearer TOKEN"
+_PORTS = {"http": "80", "https": "443"}
+
+
+@attrs.frozen
+class Admission:
+    """
+    Judges requests.
+
+    @ivar tokens: gives those that are known now.
+    @ivar open_reading: whether this machine may read without a token.
+    @ivar hosts: names by which this machine may do so.
+    """
+
+    tokens: Tokens
+    open_reading: bool = True
+    hosts: frozenset[str] = attrs.field(
+        default=frozenset(), converter=lambda names: frozenset(map(host_name, names))
+    )
+
+    def grant(self, request: APIRequest) -> Grant:
+        """
+        What a request may do.
+
+        @raise APIProblem: nothing.
+        """
+        self._check_same_origin(request)
+        given = request.headers.get("authorization")
+        if given is not None:
+            return self._by_token(given)
+        if self.open_reading and self._is_from_here(request):
+            return Grant("", frozenset(["read"]))
+        raise APIProblem(HTTPStatus.UNAUTHORIZED, _NEEDED, _REALM)
+
+    def _by_token(self, given: str) -> Grant:
+        token = _BEARER.fullmatch(given)
+        found = None if token is None else self.tokens.find(token[1])
+        if found is None:
+            realm = _REALM[0], f'{_REALM[1]}, error="invalid_token"'
+            raise APIProblem(HTTPStatus.UNAUTHORIZED, "nobody knows the token", realm)
+        return found
+
+    def _check_same_origin(self, request: APIRequest) -> None:
+        site = request.headers.get("sec-fetch-site", "none")
+        origin, host = request.headers.get("origin"), request.headers.get("host", "")
+        is_ours = origin is None or _is_of(origin, host)
+        if site not in ("same-origin", "none") or not is_ours:
+            raise APIProblem(HTTPStatus.FORBIDDEN, "another web page asks for this")
+
+    def _is_from_here(self, request: APIRequest) -> bool:
+        if not _is_loopback(request.caller.address):
+            return False
+        if any(each in request.headers for each in _PROXIED):
+            return False
+        return self._knows(request.headers.get("host", ""))
+
+    def _knows(self, host: str) -> bool:
+        """
+        Whether no page of another site can have been read from a C{Host}.
+        """
+        parts = _HOST.fullmatch(host.strip())
+        if parts is None:
+            return False
+        name = parts[1].lower().strip("[]").removesuffix(".")
+        is_ours = name == "localhost" or name.endswith(".localhost")
+        return is_ours or name in self.hosts or _is_address(name)
+
+
+def not_allowed(grant: Grant, right: str) -> APIProblem:
+    """
+    What to answer where C{grant} does not give a right.
+    """
+    if not grant.name:  # there was no token
+        return APIProblem(HTTPStatus.UNAUTHORIZED, _NEEDED, _REALM)
+    text = f"the token does not allow to {right}"
+    return APIProblem(HTTPStatus.FORBIDDEN, text)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(text: str) -> bool:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return text == ""  # a Unix socket
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def _is_of(origin: str, host: str) -> bool:
+    """
+    Whether a page of C{origin} has come from C{host}.
+    """
+    try:
+        parts = urlsplit(origin)
+        port = parts.port
+    except ValueError:
+        return False
+    given = _HOST.fullmatch(host.strip())
+    if given is None or parts.hostname is None:
+        return False
+    default = _PORTS.get(parts.scheme, "")
+    ours = given[1].lower().strip("[]"), given[2] or default
+    return (parts.hostname.lower(), str(port or default)) == ours

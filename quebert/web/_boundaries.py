@@ -1,0 +1,231 @@
+"""
+What the server asks of the rooms below, as Protocols.  Its doubles are in
+C{quebert.test.fake_cluster}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+import attrs
+
+from quebert.errors import ConfigError
+from quebert.events import AttemptBatch
+from quebert.operations import Match
+from quebert.web._views import (
+    ChangeView,
+    ClusterView,
+    DeadPage,
+    QueueDetail,
+    TaskDetail,
+    TaskPage,
+    WhyView,
+)
+
+__all__ = [
+    "BadPageToken",
+    "Cluster",
+    "ClusterWatcher",
+    "Controls",
+    "Exposition",
+    "Health",
+    "TaskQuery",
+    "Ticking",
+]
+
+
+class BadPageToken(ConfigError):
+    """
+    A page token is none of ours, or too old.
+    """
+
+
+@attrs.frozen(kw_only=True)
+class TaskQuery:
+    """
+    Which tasks are searched for.  What is C{None} or empty does not matter.
+
+    @ivar q: how the uuid begins.
+    """
+
+    q: str = ""
+    queue: str = ""
+    url: str = ""
+    status: int | None = None
+    outcome: str = ""
+    reason: str = ""
+    after: float | None = None
+    before: float | None = None
+    page_token: str = ""
+    page_size: int = 50
+
+
+class ClusterWatcher(Protocol):
+    """
+    Is told what happens in the cluster while it happens.
+    """
+
+    def attempted(self, batch: AttemptBatch) -> object:
+        """
+        Attempts have ended.
+        """
+
+    def lost(self, mediator: str, count: int | None) -> object:
+        """
+        Attempts of a mediator were lost on the way.
+        """
+
+
+class Ticking(Protocol):
+    """
+    How far a long operation is, as C{Progress} of L{quebert.operations}.
+    """
+
+    total: int
+    seen: int
+    done: int
+    watch: Callable[..., object]
+
+
+class Cluster(Protocol):
+    """
+    What there is to read.  What cannot be had is C{None}, and in C{problems}.
+    """
+
+    def watch(self, watcher: ClusterWatcher) -> None:
+        """
+        Tell C{watcher} of attempts from now on.
+        """
+
+    def overview(self) -> Awaitable[ClusterView]:
+        """
+        All of it now.
+        """
+
+    def queue(self, name: str) -> Awaitable[QueueDetail]:
+        """
+        One queue.
+
+        @raise ConfigError: there is no such queue.
+        """
+
+    def dead(
+        self, queue: str, matches: Sequence[Match], token: str, size: int
+    ) -> Awaitable[DeadPage]:
+        """
+        The dead letters of a queue that match.
+
+        @raise ConfigError: there is no such queue.
+        @raise BadPageToken: the token is none of ours.
+        @raise BrokerError: the broker cannot be asked.
+        """
+
+    def tasks(self, query: TaskQuery) -> Awaitable[TaskPage]:
+        """
+        The tasks that match, the newest first.
+
+        @raise BadPageToken: the token is none of ours.
+        @raise StoreError: the history cannot be asked.
+        """
+
+    def task(self, uuid: str) -> Awaitable[TaskDetail | None]:
+        """
+        One task; C{None} if the history knows none.
+
+        @raise StoreError: the history cannot be asked.
+        """
+
+    def why(self, uuid: str, queue: str) -> Awaitable[WhyView]:
+        """
+        Why a task waits.
+
+        @raise BrokerError: the broker cannot be asked.
+        """
+
+
+class Controls(Protocol):
+    """
+    What can be changed.  Each raises L{ConfigError<quebert.errors.ConfigError>} where
+    there is no such queue, and L{BrokerError<quebert.errors.BrokerError>} where the
+    broker does not do it.
+    """
+
+    def pause(self, queue: str, by: str) -> Awaitable[Sequence[str]]:
+        """
+        Pause a queue; gives the problems.
+        """
+
+    def resume(self, queue: str) -> Awaitable[Sequence[str]]:
+        """
+        Have a queue go on; gives the problems.
+        """
+
+    def purge(self, queue: str) -> Awaitable[int]:
+        """
+        Drop what waits; gives how many messages.
+        """
+
+    def redrive(
+        self, queue: str, matches: Sequence[Match], progress: Ticking
+    ) -> Awaitable[object]:
+        """
+        Put dead letters back.
+        """
+
+    def discard(
+        self, queue: str, matches: Sequence[Match], progress: Ticking
+    ) -> Awaitable[object]:
+        """
+        Drop dead letters.
+        """
+
+    def cancel(self, queue: str, uuid: str) -> Awaitable[ChangeView]:
+        """
+        Have a task never be attempted.
+        """
+
+    def cancel_matching(
+        self, queue: str, matches: Sequence[Match], progress: Ticking
+    ) -> Awaitable[object]:
+        """
+        Have all tasks that match never be attempted.
+        """
+
+    def run_now(self, queue: str, uuid: str) -> Awaitable[ChangeView]:
+        """
+        Have a delayed task be attempted now.
+        """
+
+
+@attrs.frozen(kw_only=True)
+class Health:
+    """
+    Whether something is as it should be.
+
+    @ivar reasons: by their names: C{"ok"}, or what is wrong.
+    """
+
+    ok: bool
+    reasons: Mapping[str, str] = attrs.field(factory=dict)
+
+
+class Exposition(Protocol):
+    """
+    What is told to Prometheus and to those who supervise processes.
+    """
+
+    def metrics(self, accept: str) -> tuple[str, bytes]:
+        """
+        The type and the text of the metrics.
+        """
+
+    def alive(self) -> Health:
+        """
+        Whether the process lives.
+        """
+
+    def ready(self) -> Health:
+        """
+        Whether it does all that it should.
+        """

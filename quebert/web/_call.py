@@ -1,0 +1,57 @@
+"""
+A request that was let in: who makes it, and what it may do.  Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import attrs
+
+from quebert.web._exchange import APIProblem, APIRequest
+from quebert.web._tokens import Grant
+
+__all__ = ["Call"]
+
+
+@attrs.frozen(kw_only=True)
+class Call:
+    """
+    A request that was let in.
+
+    @ivar names: what stands in its path, such as the queue.
+    """
+
+    request: APIRequest
+    grant: Grant
+    right: str
+    names: Mapping[str, str]
+
+    def check(self, queue: str) -> str:
+        """
+        Give C{queue}, if the right is there for it.
+
+        @raise APIProblem: it is not.
+        """
+        if not self.grant.allows(self.right, queue):
+            text = f"the token does not allow to {self.right} the queue {queue!r}"
+            raise APIProblem(HTTPStatus.FORBIDDEN, text)
+        return queue
+
+    def check_all(self) -> None:
+        """
+        See that the right is there for each queue.
+
+        @raise APIProblem: it is not.
+        """
+        if not self.grant.is_for_all:
+            text = "the token is for some queues alone"
+            raise APIProblem(HTTPStatus.FORBIDDEN, text)
+
+    @property
+    def queue(self) -> str:
+        """
+        The queue in the path.
+        """
+        return self.names["queue"]

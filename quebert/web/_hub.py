@@ -1,0 +1,311 @@
+"""
+Server-sent events for all who listen.
+
+Theory of operation.  What is told is made once for all listeners of a kind: those that
+may see the same queues.  An overview goes out each second, attempts twice a second
+(L{quebert.web._sampling}), operations and gaps when there are any.
+
+A listener that does not take what was written is written no more to.  It misses
+overviews, and its attempts go on being counted; of operations and gaps the newest
+L{KEPT} wait.  So what it holds is bounded, and what it gets next is new.
+
+Each event has an id.  Whoever connects again with the last one gets the operations and
+gaps that it has missed, if there are not too many.  The id begins with a number of the
+process, since another one begins to count anew.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from quebert.events import AttemptBatch
+from quebert.web._json import encoded
+from quebert.web._sampling import Sample, Samples
+from quebert.web._snapshots import Snapshots
+from quebert.web._tokens import Grant
+from quebert.web._views import BackgroundView, ClusterView
+
+__all__ = ["KEPT", "EventHub", "Listener", "may_operate", "seen_by"]
+
+#: Operations and gaps that are remembered.
+KEPT = 100
+# Seconds.
+_OVERVIEW, _ATTEMPTS, _HEARTBEAT = 1.0, 0.5, 15.0
+
+#: The name of an event, its JSON, and the queue that one must be allowed to see.
+_Told = tuple[int, str, bytes, str | None]
+
+
+@attrs.frozen
+class _Kind:
+    """
+    What listeners have in common.
+    """
+
+    queue: str
+    grant: Grant
+
+    @property
+    def sees(self) -> Callable[[str], bool] | None:
+        """
+        Whether a queue is theirs; C{None} if each is.
+        """
+        if self.queue:
+            return lambda name: name == self.queue
+        return None if self.grant.is_for_all else self.grant.sees
+
+
+class Listener:
+    """
+    Somebody who listens.
+
+    @ivar kind: what it wants, and may have.
+    @ivar sample: the attempts that it has not been told of.
+    """
+
+    def __init__(
+        self, kind: _Kind, sample: Sample, write: Callable[[bytes], object]
+    ) -> None:
+        self.kind = kind
+        self.sample = sample
+        self._write = write
+        self._waits = False
+        self._late: deque[_Told] = deque(maxlen=KEPT)
+        self._format: Callable[[_Told], bytes] = lambda told: b""
+
+    @property
+    def is_ready(self) -> bool:
+        """
+        Whether it takes what is written.
+        """
+        return not self._waits
+
+    def send(self, text: bytes) -> None:
+        """
+        Write, unless it is slow.
+        """
+        if not self._waits:
+            self._write(text)
+
+    def tell(self, told: _Told, text: bytes) -> None:
+        """
+        Write something that is not to be missed.
+        """
+        if self._waits:
+            self._late.append(told)
+        else:
+            self._write(text)
+
+    def hold(self) -> None:
+        """
+        It does not take what was written.
+        """
+        self._waits = True
+
+    def go_on(self, format: Callable[[_Told], bytes]) -> None:
+        """
+        It has taken it.
+        """
+        self._waits = False
+        while self._late and not self._waits:
+            self._write(format(self._late.popleft()))
+
+
+class EventHub:
+    """
+    All who listen.
+    """
+
+    def __init__(self, reactor: Any, snapshots: Snapshots) -> None:
+        self._reactor = reactor
+        self._snapshots = snapshots
+        self._listeners: dict[Listener, None] = {}
+        self._samples = Samples()
+        self._boot = secrets.token_hex(4)
+        self._number = 0
+        self._kept: deque[_Told] = deque(maxlen=KEPT)
+        self._timers: dict[str, Any] = {}
+        self._turn = 0
+
+    def __len__(self) -> int:
+        return len(self._listeners)
+
+    # -- Listeners
+
+    def join(
+        self,
+        grant: Grant,
+        queue: str,
+        last_id: str,
+        write: Callable[[bytes], object],
+    ) -> Listener:
+        """
+        Begin to tell somebody: what was missed after C{last_id} at once.
+
+        @param queue: whose attempts alone are told; empty for those of each queue.
+        """
+        kind = _Kind(queue, grant)
+        listener = Listener(kind, self._samples.open(kind.sees), write)
+        self._listeners[listener] = None
+        write(b": quebert\nretry: 2000\n\n")
+        for told in self._missed(last_id):
+            self._tell_one(listener, told)
+        if len(self._listeners) == 1:
+            self._begin()
+        self._overview_to([listener])
+        return listener
+
+    def leave(self, listener: Listener) -> None:
+        """
+        Tell somebody nothing more.
+        """
+        if self._listeners.pop(listener, False) is None:
+            self._samples.close(listener.sample)
+        if not self._listeners:
+            self._end()
+
+    def go_on(self, listener: Listener) -> None:
+        """
+        A slow listener has taken what was written.
+        """
+        listener.go_on(self._formatted)
+
+    def stop(self) -> None:
+        """
+        Tell nobody anything.
+        """
+        for listener in list(self._listeners):
+            self.leave(listener)
+
+    def _missed(self, last_id: str) -> list[_Told]:
+        boot, _, number = last_id.partition("-")
+        if boot != self._boot or not (number.isascii() and number.isdigit()):
+            return []
+        return [told for told in self._kept if told[0] > int(number[:18])]
+
+    # -- What is told
+
+    def attempted(self, batch: AttemptBatch) -> None:
+        """
+        Attempts have ended.
+        """
+        if self._listeners:
+            self._samples.add(batch)
+
+    def lost(self, mediator: str, count: int | None) -> None:
+        """
+        Attempts were lost on the way.
+        """
+        text = encoded({"mediator": mediator, "count": count})
+        self._keep("gap", text, None)
+
+    def changed(self, view: BackgroundView) -> None:
+        """
+        An operation has come further.
+        """
+        self._keep("operation", encoded(view), view.queue)
+
+    def _keep(self, name: str, text: bytes, queue: str | None) -> None:
+        self._number += 1
+        told = self._number, name, text, queue
+        self._kept.append(told)
+        for listener in list(self._listeners):
+            self._tell_one(listener, told)
+
+    def _tell_one(self, listener: Listener, told: _Told) -> None:
+        queue, grant = told[3], listener.kind.grant
+        if grant.is_for_all or (queue is not None and grant.sees(queue)):
+            listener.tell(told, self._formatted(told))
+
+    def _formatted(self, told: _Told) -> bytes:
+        number, name, text, _ = told
+        return self._event(number, name, text)
+
+    def _event(self, number: int, name: str, text: bytes) -> bytes:
+        head = f"event: {name}\nid: {self._boot}-{number}\ndata: ".encode("ascii")
+        return b"%b%b\n\n" % (head, text)
+
+    # -- Times
+
+    def _begin(self) -> None:
+        self._turn = 0
+        self._again("tick", _ATTEMPTS, self._tick)
+        self._again("heartbeat", _HEARTBEAT, self._heartbeat)
+
+    def _again(self, name: str, seconds: float, call: Callable[[], object]) -> None:
+        self._timers[name] = self._reactor.callLater(seconds, call)
+
+    def _end(self) -> None:
+        timers, self._timers = self._timers, {}
+        for timer in timers.values():
+            if timer.active():
+                timer.cancel()
+
+    def _heartbeat(self) -> None:
+        self._again("heartbeat", _HEARTBEAT, self._heartbeat)
+        for listener in list(self._listeners):
+            listener.send(b": still here\n\n")
+
+    def _tick(self) -> None:
+        self._again("tick", _ATTEMPTS, self._tick)
+        self._tell_attempts()
+        self._turn += 1
+        if self._turn * _ATTEMPTS >= _OVERVIEW:
+            self._turn = 0
+            self._overview_to(None)
+
+    def _tell_attempts(self) -> None:
+        # Listeners of a kind have the same, unless one was slow.
+        texts: dict[object, bytes] = {}
+        for listener in list(self._listeners):
+            mark = listener.sample.mark
+            if mark is None or not listener.is_ready:
+                continue
+            page = listener.sample.take()
+            if mark not in texts:
+                texts[mark] = self._event(self._number, "attempts", encoded(page))
+            listener.send(texts[mark])
+
+    def _overview_to(self, listeners: list[Listener] | None) -> None:
+        """
+        Tell the overview to some, or to all who listen when it is there.
+        """
+        getting = Deferred.fromCoroutine(self._snapshots.get())
+        getting.addCallback(self._tell_overview, listeners)
+
+    def _tell_overview(
+        self, view: ClusterView, listeners: list[Listener] | None
+    ) -> None:
+        texts: dict[object, bytes] = {}
+        for listener in list(self._listeners) if listeners is None else listeners:
+            if listener not in self._listeners or not listener.is_ready:
+                continue
+            grant = listener.kind.grant
+            key = grant.queues, may_operate(grant)
+            if key not in texts:
+                text = encoded(seen_by(view, grant), may_operate=may_operate(grant))
+                texts[key] = self._event(self._number, "overview", text)
+            listener.send(texts[key])
+
+
+def may_operate(grant: Grant) -> bool:
+    """
+    Whether somebody may change anything.
+    """
+    return "operate" in grant.rights
+
+
+def seen_by(view: ClusterView, grant: Grant) -> ClusterView:
+    """
+    What somebody may see of an overview.
+    """
+    if grant.is_for_all:
+        return view
+    queues = tuple(each for each in view.queues if grant.sees(each.name))
+    return attrs.evolve(view, queues=queues, hosts=(), mediators=())

@@ -1,0 +1,211 @@
+"""
+From the bytes of a request to an L{APIRequest}.  Pure.
+
+Theory of operation.  A name in AMQP may hold any character, slashes, colons and
+percent signs among them; clients encode them.  So a path is cut at its slashes, and
+the verb cut off at the last colon, before anything is decoded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from quebert.errors import ConfigError
+from quebert.operations import Match
+from quebert.web._exchange import APIProblem, APIRequest, Caller
+
+__all__ = [
+    "body_fields",
+    "decoded",
+    "matches_of",
+    "number_of",
+    "page_size_of",
+    "text_of",
+    "time_of",
+]
+
+# Fields of a query.
+_MOST_FIELDS = 100
+# Conditions of a search.
+_MOST_MATCHES = 20
+_LARGEST_PAGE = 500
+_DEFAULT_PAGE = 50
+# Bytes of a name in AMQP; more of a text that is searched for.
+_MOST_TEXT = 2_048
+
+
+def decoded(
+    method: str,
+    target: bytes,
+    headers: Iterable[tuple[bytes, bytes]],
+    body: bytes,
+    address: str,
+) -> APIRequest:
+    """
+    A request.
+
+    @param target: path and query, as they came.
+    @raise APIProblem: it cannot be read.
+    """
+    path, _, query = target.partition(b"?")
+    verb = b""
+    if method in ("POST", "PUT", "PATCH"):
+        before, colon, after = path.rpartition(b":")
+        if colon and b"/" not in after:
+            path, verb = before, after
+    parts = tuple(_text(part) for part in path.split(b"/")[1:])
+    found: dict[str, str] = {}
+    for name, value in headers:
+        found.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
+    return APIRequest(
+        method=method,
+        path=parts,
+        verb=verb.decode("latin-1"),
+        query=_query(query),
+        headers=found,
+        body=body,
+        caller=Caller(address=address),
+    )
+
+
+def _text(part: bytes) -> str:
+    try:
+        return unquote_to_bytes(part).decode("utf-8")
+    except UnicodeDecodeError:
+        text = "the path must be in UTF-8, percent-encoded"
+        raise APIProblem(HTTPStatus.BAD_REQUEST, text) from None
+
+
+def _query(query: bytes) -> dict[str, tuple[str, ...]]:
+    try:
+        pairs = parse_qsl(
+            query.decode("ascii"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=_MOST_FIELDS,
+        )
+    except ValueError:
+        text = f"the query must be at most {_MOST_FIELDS} fields in UTF-8, encoded"
+        raise APIProblem(HTTPStatus.BAD_REQUEST, text) from None
+    found: dict[str, tuple[str, ...]] = {}
+    for name, value in pairs:
+        found[name] = (*found.get(name, ()), value)
+    return found
+
+
+# -- Fields
+
+
+def _wrong(field: str, text: str) -> APIProblem:
+    return APIProblem(HTTPStatus.BAD_REQUEST, f"{field} {text}", field=field)
+
+
+def text_of(request: APIRequest, field: str) -> str:
+    """
+    A field of the query; empty where it is missing.
+
+    @raise APIProblem: it is there several times, or too long.
+    """
+    values = request.query.get(field, ("",))
+    if len(values) > 1:
+        raise _wrong(field, "must be there once")
+    if len(values[0]) > _MOST_TEXT:
+        raise _wrong(field, f"must have {_MOST_TEXT} characters at most")
+    if "\x00" in values[0]:
+        raise _wrong(field, "must hold no NUL")
+    return values[0]
+
+
+def number_of(request: APIRequest, field: str, least: int, most: int) -> int | None:
+    """
+    A whole number; C{None} where it is missing.
+
+    @raise APIProblem: it is none.
+    """
+    text = text_of(request, field)
+    if not text:
+        return None
+    is_number = text.isascii() and text.isdigit() and len(text) < 10
+    if is_number and least <= int(text) <= most:
+        return int(text)
+    raise _wrong(field, f"must be a whole number from {least} to {most}")
+
+
+def time_of(request: APIRequest, field: str) -> float | None:
+    """
+    A time in seconds since the epoch; C{None} where it is missing.
+
+    @raise APIProblem: it is none.
+    """
+    text = text_of(request, field)
+    if not text:
+        return None
+    try:
+        found = float(text)
+    except ValueError:
+        found = -1.0
+    if 0 <= found < 1e12:
+        return found
+    raise _wrong(field, "must be a number of seconds since 1970")
+
+
+def page_size_of(request: APIRequest) -> int:
+    """
+    How many things a page may have.
+
+    @raise APIProblem: it is no number.
+    """
+    return number_of(request, "page_size", 1, _LARGEST_PAGE) or _DEFAULT_PAGE
+
+
+def body_fields(request: APIRequest, *known: str) -> Mapping[str, Any]:
+    """
+    The fields of a body that is an object of JSON; none where there is no body.
+
+    @raise APIProblem: it is no such object, or has a field that is not C{known}.
+    """
+    if not request.body:
+        return {}
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        text = "the body must have Content-Type: application/json"
+        accept = ("Accept", "application/json")
+        raise APIProblem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, text, accept)
+    try:
+        found = json.loads(request.body)
+    except (ValueError, RecursionError):
+        raise APIProblem(HTTPStatus.BAD_REQUEST, "the body is not JSON") from None
+    if not isinstance(found, dict):
+        raise APIProblem(HTTPStatus.BAD_REQUEST, "the body must be an object")
+    for field in found:
+        if field not in known:
+            allowed = ", ".join(known) or "no field"
+            raise _wrong(str(field)[:100], f"is not known: there can be {allowed}")
+    return found
+
+
+def matches_of(given: object) -> tuple[Match, ...]:
+    """
+    Conditions for dead letters.
+
+    @raise APIProblem: they are none.
+    """
+    if not isinstance(given, (list, tuple)):
+        raise _wrong("match", 'must be a list of texts, such as "kind=exhausted"')
+    if len(given) > _MOST_MATCHES:
+        raise _wrong("match", f"must have {_MOST_MATCHES} texts at most")
+    found = []
+    for each in given:
+        if not isinstance(each, str) or len(each) > _MOST_TEXT:
+            raise _wrong("match", f"must be texts of {_MOST_TEXT} characters at most")
+        try:
+            found.append(Match.parse(each))
+        except ConfigError as e:
+            raise APIProblem(
+                HTTPStatus.BAD_REQUEST, f"match: {e}", field="match"
+            ) from None
+    return tuple(found)

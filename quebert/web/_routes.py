@@ -1,0 +1,91 @@
+"""
+Which function answers which request.  Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from http import HTTPStatus
+from typing import Generic, TypeVar
+
+import attrs
+
+from quebert.web._exchange import APIProblem, APIRequest
+
+__all__ = ["Route", "Routes"]
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class Route(Generic[T]):
+    """
+    @ivar path: as C{/v1/queues/{queue}:pause}.
+    @ivar right: that a token must give; empty for none.
+    @ivar handler: answers.
+    """
+
+    method: str
+    path: str
+    right: str
+    handler: Callable[[T], Awaitable[object]]
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """
+        What stands between the slashes.
+        """
+        return tuple(self.path.partition(":")[0].split("/")[1:])
+
+    @property
+    def verb(self) -> str:
+        """
+        What stands after the colon.
+        """
+        return self.path.partition(":")[2]
+
+
+class Routes(Generic[T]):
+    """
+    A table of routes.
+    """
+
+    def __init__(self, routes: Iterable[Route[T]]) -> None:
+        self._by_length: dict[int, list[tuple[tuple[str, ...], Route[T]]]] = {}
+        for route in routes:
+            parts = route.parts
+            self._by_length.setdefault(len(parts), []).append((parts, route))
+
+    def find(self, request: APIRequest) -> tuple[Route[T], Mapping[str, str]]:
+        """
+        The route of a request, with what stands for the names in its path.
+
+        @raise APIProblem: 404 or 405.
+        """
+        method = "GET" if request.method == "HEAD" else request.method
+        allowed = set()
+        for parts, route in self._by_length.get(len(request.path), ()):
+            found = _matched(parts, request.path)
+            if found is None or (request.verb and route.verb != request.verb):
+                continue
+            if route.method == method and route.verb == request.verb:
+                return route, found
+            if bool(route.verb) == bool(request.verb):
+                allowed |= {route.method, *(["HEAD"] if route.method == "GET" else ())}
+        if not allowed:
+            raise APIProblem(HTTPStatus.NOT_FOUND, "there is nothing of this name")
+        text = f"{request.method:.20} is not for this"
+        allow = ("Allow", ", ".join(sorted(allowed)))
+        raise APIProblem(HTTPStatus.METHOD_NOT_ALLOWED, text, allow)
+
+
+def _matched(parts: tuple[str, ...], path: tuple[str, ...]) -> dict[str, str] | None:
+    found = {}
+    for part, given in zip(parts, path, strict=True):
+        if part.startswith("{"):
+            if not given:
+                return None
+            found[part[1:-1]] = given
+        elif part != given:
+            return None
+    return found

@@ -1,0 +1,121 @@
+"""
+Attempts for onlookers: how many there were, and some of them.  Pure.
+
+Theory of operation.  At 20,000 attempts a second nobody reads them, and a browser
+could not show them.  So each onlooker is told a number and the newest L{SHOWN} twice a
+second.  Records stay as they came in their batch until some are shown.  A batch is gone
+through once, however many onlookers there are: by queues, and not at all where nobody
+asks for a single queue.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import attrs
+
+from quebert.events import AttemptBatch, AttemptRecord
+from quebert.web._views import AttemptPage, AttemptView
+
+__all__ = ["SHOWN", "Sample", "Samples", "attempt_view"]
+
+#: Attempts that are shown at a time.
+SHOWN = 30
+
+_FIELDS = tuple(field.name for field in attrs.fields(AttemptRecord))
+_Shown = tuple[AttemptRecord, str]
+
+
+def attempt_view(record: AttemptRecord, mediator: str) -> AttemptView:
+    """
+    An attempt as it is shown.
+    """
+    fields = {name: getattr(record, name) for name in _FIELDS}
+    return AttemptView(mediator=mediator, **fields)
+
+
+class Sample:
+    """
+    Attempts since the last look.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._shown: deque[_Shown] = deque(maxlen=SHOWN)
+
+    def add(self, count: int, newest: Iterable[_Shown]) -> None:
+        """
+        There were some more, of which these are the newest.
+        """
+        self._count += count
+        self._shown.extend(newest)
+
+    @property
+    def mark(self) -> object:
+        """
+        The same for samples that are the same now; C{None} for an empty one.
+        """
+        if not self._count:
+            return None
+        first, last = self._shown[0], self._shown[-1]
+        return self._count, id(first[0]), id(last[0]), len(self._shown)
+
+    def take(self) -> AttemptPage:
+        """
+        What there was since the last time, the newest first.
+        """
+        shown = tuple(attempt_view(*each) for each in reversed(self._shown))
+        page = AttemptPage(count=self._count, shown=shown)
+        self._count = 0
+        self._shown.clear()
+        return page
+
+
+class Samples:
+    """
+    A sample for each kind of onlooker.
+    """
+
+    def __init__(self) -> None:
+        self._all: list[Sample] = []
+        self._some: list[tuple[Callable[[str], bool], Sample]] = []
+
+    def open(self, sees: Callable[[str], bool] | None) -> Sample:
+        """
+        Begin a sample.
+
+        @param sees: whether a queue is in it; C{None} for each queue.
+        """
+        sample = Sample()
+        if sees is None:
+            self._all.append(sample)
+        else:
+            self._some.append((sees, sample))
+        return sample
+
+    def close(self, sample: Sample) -> None:
+        """
+        End a sample.
+        """
+        self._all = [each for each in self._all if each is not sample]
+        self._some = [pair for pair in self._some if pair[1] is not sample]
+
+    def add(self, batch: AttemptBatch) -> None:
+        """
+        Attempts have ended.
+        """
+        records, mediator = batch.records, batch.mediator
+        if self._all:
+            newest = [(each, mediator) for each in records[-SHOWN:]]
+            for sample in self._all:
+                sample.add(len(records), newest)
+        if self._some:
+            by_queue: dict[str, list[AttemptRecord]] = {}
+            for record in records:
+                by_queue.setdefault(record.queue, []).append(record)
+            for queue, found in by_queue.items():
+                newest = [(each, mediator) for each in found[-SHOWN:]]
+                for sees, sample in self._some:
+                    if sees(queue):
+                        sample.add(len(found), newest)

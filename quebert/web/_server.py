@@ -1,0 +1,132 @@
+"""
+The web server: what stands between a cluster and those who look at it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import attrs
+from twisted.internet.defer import TimeoutError, maybeDeferred
+from twisted.internet.interfaces import IOpenSSLContextFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from quebert._listening import listen
+from quebert.web._admission import Admission
+from quebert.web._api import API
+from quebert.web._assets import Assets
+from quebert.web._audit import Audit
+from quebert.web._background import Background
+from quebert.web._boundaries import Cluster, Controls, Exposition
+from quebert.web._changes import Changes
+from quebert.web._hub import EventHub
+from quebert.web._resource import WebResource
+from quebert.web._site import WebSite
+from quebert.web._snapshots import Snapshots
+from quebert.web._tokens import Tokens
+from quebert.web._views import ClusterView
+
+__all__ = ["WebServer"]
+
+# Seconds in which answers must be on their way when the server stops.
+_SENDING = 1.0
+
+
+class WebServer:
+    """
+    Serves the API, the page and the events of a cluster.
+
+    @param tokens: those that are known, until L{use} gives others.
+    @param hosts: names by which this machine may read without a token.
+    @param open_reading: whether it may do so at all.
+    @param now: gives the time of day.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        cluster: Cluster,
+        controls: Controls,
+        exposition: Exposition,
+        *,
+        tokens: Tokens | None = None,
+        hosts: Iterable[str] = (),
+        open_reading: bool = True,
+        audit: Audit | None = None,
+        assets: Assets | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._reactor = reactor
+        self._cluster = cluster
+        self._audit = audit or Audit()
+        self._admission = Admission(tokens or Tokens(), open_reading, hosts)
+        snapshots = Snapshots(reactor, self._look, now)
+        self._hub = EventHub(reactor, snapshots)
+        self._background = Background(reactor, self._hub.changed)
+        api = API(
+            reactor,
+            cluster,
+            Changes(controls, self._background, self._audit),
+            snapshots,
+            exposition,
+            lambda: self._admission,
+        )
+        self._resource = WebResource(reactor, api, assets or Assets(), self._hub)
+        self._sites: list[WebSite] = []
+        self._ports: list[Any] = []
+        cluster.watch(self._hub)
+
+    async def _look(self) -> ClusterView:
+        """
+        The overview, with the problems of the server itself.
+        """
+        view = await self._cluster.overview()
+        if not self._audit.problem:
+            return view
+        return attrs.evolve(view, problems=(*view.problems, self._audit.problem))
+
+    def listen(
+        self,
+        port: int,
+        interface: str,
+        tls: IOpenSSLContextFactory | None = None,
+    ) -> int:
+        """
+        Listen, and give the number of the port.
+
+        @raise twisted.internet.error.CannotListenError: it cannot.
+        """
+        site = WebSite(self._resource, self._reactor)
+        factory: Any = site
+        if tls is not None:
+            factory = TLSMemoryBIOFactory(tls, isClient=False, wrappedFactory=site)
+        listening = listen(self._reactor, port, factory, interface)
+        self._sites.append(site)
+        self._ports.append(listening)
+        number: int = listening.getHost().port
+        return number
+
+    def use(self, tokens: Tokens) -> None:
+        """
+        Know these tokens alone from now on.
+        """
+        self._admission = attrs.evolve(self._admission, tokens=tokens)
+        self._resource.close_streams()
+
+    async def stop(self) -> None:
+        """
+        Listen no more, stop what goes on in the background, and close all connections.
+        """
+        ports, self._ports = self._ports, []
+        for port in ports:
+            await maybeDeferred(port.stopListening)
+        await self._background.stop()
+        self._resource.stop()
+        self._hub.stop()
+        for site in self._sites:
+            try:
+                await site.close().addTimeout(_SENDING, self._reactor)
+            except TimeoutError:
+                pass

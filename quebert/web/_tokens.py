@@ -1,0 +1,159 @@
+"""
+Who may do what: tokens, of which a file has hashes.
+
+A line of the file is C{NAME RIGHTS QUEUES HASH}: rights with commas between, patterns
+of queues with commas between, and C{sha256:} with 64 hexadecimal digits.  Tokens are
+random, of 256 bits, so that a plain hash can be told to others.
+
+To add a right: L{RIGHTS}, the route that asks for it, and C{docs/web.rst}.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from hashlib import sha256
+from os import PathLike
+
+import attrs
+
+from quebert._lines import lines_of
+from quebert.errors import ConfigError
+
+__all__ = ["EVERYTHING", "RIGHTS", "Grant", "Tokens", "hash_of", "new_token"]
+
+#: What a token may allow.
+RIGHTS = ("read", "operate", "add")
+#: How tokens of ours begin, so that they are found where they should not be.
+PREFIX = "qbt_"
+_NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
+_HASH = re.compile(r"sha256:([0-9a-f]{64})")
+# Characters of a token that somebody shows.
+_LONGEST = 512
+
+
+@attrs.frozen
+class Grant:
+    """
+    What somebody may do.
+
+    @ivar name: whose it is.
+    @ivar rights: some of L{RIGHTS}.
+    @ivar queues: patterns of names, with C{*}, C{?} and C{[...]}.
+    """
+
+    name: str
+    rights: frozenset[str]
+    queues: tuple[str, ...] = ("*",)
+
+    @property
+    def is_for_all(self) -> bool:
+        """
+        Whether it is for each queue that there can be.
+        """
+        return "*" in self.queues
+
+    def allows(self, right: str, queue: str | None = None) -> bool:
+        """
+        Whether it gives a right, to C{queue} if there is one.
+        """
+        return right in self.rights and (queue is None or self.sees(queue))
+
+    def sees(self, queue: str) -> bool:
+        """
+        Whether a queue is among its own.
+        """
+        return self.is_for_all or any(fnmatchcase(queue, p) for p in self.queues)
+
+
+#: What C{quebert dev} gives its own token.
+EVERYTHING = frozenset(RIGHTS)
+
+
+def new_token() -> str:
+    """
+    A token that nobody can guess.
+    """
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+def hash_of(token: str) -> str:
+    """
+    What the file has of a token.
+    """
+    return f"sha256:{_digest(token).hex()}"
+
+
+def _digest(token: str) -> bytes:
+    return sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+class Tokens:
+    """
+    All tokens that are known.
+
+    @param grants: each with the SHA-256 of its token.
+    """
+
+    def __init__(self, grants: Iterable[tuple[bytes, Grant]] = ()) -> None:
+        self._grants = tuple(grants)
+
+    def __len__(self) -> int:
+        return len(self._grants)
+
+    @classmethod
+    def of(cls, token: str, grant: Grant) -> Tokens:
+        """
+        One alone.
+        """
+        return cls([(_digest(token), grant)])
+
+    @classmethod
+    def read(cls, path: str | PathLike[str]) -> Tokens:
+        """
+        Those of a file.
+
+        @raise ConfigError: it cannot be used; the text has no line of it.
+        """
+        grants: dict[str, tuple[bytes, Grant]] = {}
+        for number, line in lines_of(path):
+            try:
+                digest, grant = _grant(line)
+            except ConfigError as e:
+                raise ConfigError(f"{path}, line {number}: {e}") from None
+            if grant.name in grants:
+                raise ConfigError(f"{path}, line {number}: the name is there twice")
+            grants[grant.name] = digest, grant
+        return cls(grants.values())
+
+    def find(self, token: str) -> Grant | None:
+        """
+        What a token allows; C{None} if nobody knows it.  It takes the same time
+        whichever it is.
+        """
+        shown = _digest(token[:_LONGEST])
+        found = None
+        for digest, grant in self._grants:
+            if hmac.compare_digest(digest, shown):
+                found = grant
+        return found
+
+
+def _grant(line: str) -> tuple[bytes, Grant]:
+    words = line.split()
+    if len(words) != 4:
+        raise ConfigError("it must be NAME RIGHTS QUEUES sha256:HASH")
+    name, rights, queues, hashed = words
+    if not _NAME.fullmatch(name):
+        raise ConfigError("the name must be 1 to 64 letters, digits and ._@-")
+    given = frozenset(rights.split(","))
+    if not given.issubset(RIGHTS):
+        raise ConfigError(f"the rights must be of {', '.join(RIGHTS)}")
+    found = _HASH.fullmatch(hashed)
+    if found is None:
+        raise ConfigError("the hash must be sha256: and 64 hexadecimal digits")
+    patterns = tuple(each for each in queues.split(",") if each)
+    return bytes.fromhex(found[1]), Grant(name, given, patterns)
