@@ -2,7 +2,7 @@
 What people and programs reach over HTTP: the API, the page, and the events of a whole
 cluster of mediators.
 
-Theory of operation.  A request is decoded (C{_request}), let in (C{_admission}, by
+Theory of operation.  A request is decoded (C{_request}), let in (C{_access_rules}, by
 C{_tokens}), routed (C{_routes}, C{_api}), and answered from a L{Cluster}, which is
 read, or by L{Controls}, which change something (C{_changes}, C{_background} and
 C{_audit}).

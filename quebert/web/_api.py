@@ -1,7 +1,7 @@
 """
 The API: a table of routes, and what answers them.
 
-To add a route: a line in C{_ROUTES}, its function here or in L{quebert.web._changes},
+To add a route: a line in L{API}, its function here or in L{quebert.web._changes},
 and C{docs/web.rst}.
 """
 
@@ -16,10 +16,10 @@ from twisted.internet.defer import Deferred, TimeoutError
 
 from quebert._log import Logger
 from quebert.errors import ConfigError, QuebertError
-from quebert.web._admission import Admission, not_allowed
+from quebert.web._access_rules import AccessRules, not_allowed
 from quebert.web._boundaries import BadPageToken, Cluster, Exposition, Health, TaskQuery
 from quebert.web._call import Call
-from quebert.web._changes import Changes
+from quebert.web._changes import ChangeHandlers
 from quebert.web._exchange import (
     APIAnswer,
     APIProblem,
@@ -74,10 +74,10 @@ class API:
         self,
         reactor: Any,
         cluster: Cluster,
-        changes: Changes,
+        changes: ChangeHandlers,
         snapshots: Snapshots,
         exposition: Exposition,
-        admission: Callable[[], Admission],
+        admission: Callable[[], AccessRules],
     ) -> None:
         self._reactor = reactor
         self._cluster = cluster

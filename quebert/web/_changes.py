@@ -17,13 +17,13 @@ from quebert.web._exchange import APIAnswer, APIProblem, json_answer
 from quebert.web._request import body_fields, matches_of, text_of
 from quebert.web._views import BackgroundView
 
-__all__ = ["Changes"]
+__all__ = ["ChangeHandlers"]
 
 T = TypeVar("T")
 _Bulk = Callable[[str, Sequence[Match], Ticking], Awaitable[object]]
 
 
-class Changes:
+class ChangeHandlers:
     """
     Answers what changes something.
     """

@@ -14,13 +14,13 @@ from twisted.internet.interfaces import IOpenSSLContextFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from quebert._listening import listen
-from quebert.web._admission import Admission
+from quebert.web._access_rules import AccessRules
 from quebert.web._api import API
 from quebert.web._assets import Assets
 from quebert.web._audit import Audit
 from quebert.web._background import Background
 from quebert.web._boundaries import Cluster, Controls, Exposition
-from quebert.web._changes import Changes
+from quebert.web._changes import ChangeHandlers
 from quebert.web._hub import EventHub
 from quebert.web._resource import WebResource
 from quebert.web._site import WebSite
@@ -61,14 +61,14 @@ class WebServer:
         self._reactor = reactor
         self._cluster = cluster
         self._audit = audit or Audit()
-        self._admission = Admission(tokens or Tokens(), open_reading, hosts)
+        self._admission = AccessRules(tokens or Tokens(), open_reading, hosts)
         snapshots = Snapshots(reactor, self._look, now)
         self._hub = EventHub(reactor, snapshots)
         self._background = Background(reactor, self._hub.changed)
         api = API(
             reactor,
             cluster,
-            Changes(controls, self._background, self._audit),
+            ChangeHandlers(controls, self._background, self._audit),
             snapshots,
             exposition,
             lambda: self._admission,

@@ -22,7 +22,7 @@ from quebert.functions.admission import host_name
 from quebert.web._exchange import APIProblem, APIRequest
 from quebert.web._tokens import Grant, Tokens
 
-__all__ = ["Admission", "not_allowed"]
+__all__ = ["AccessRules", "not_allowed"]
 
 _PROXIED = ("forwarded", "via", "x-forwarded-for", "x-real-ip", "x-forwarded-host")
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]]+)(?::([0-9]*))?", re.I)
@@ -33,7 +33,7 @@ _PORTS = {"http": "80", "https": "443"}
 
 
 @attrs.frozen
-class Admission:
+class AccessRules:
     """
     Judges requests.
 
