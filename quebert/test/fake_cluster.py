@@ -482,15 +482,15 @@ class FakeCluster:
         now = self._now()
         for reason, text in WAITING.items():
             if uuid == waiting_uuid(reason):
-                details: dict[str, Any] = {
+                details: dict[str, dict[str, Any]] = {
                     "not_due": {"until": self._started + 600},
                     "paused": {"by": "anna"},
                     "behind": {"position": 1200, "rate": 40.0, "until": now + 30},
                     "breaker_open": {"until": now + 20},
                     "rate_limit": {"rate": 50.0},
                     "retrying": {"until": now + 30},
-                }.get(reason, {})
-                first = WhyEach(reason=reason, text=text, **details)
+                }
+                first = WhyEach(reason=reason, text=text, **details.get(reason, {}))
                 other = WhyEach(reason="no_consumer", text=WAITING["no_consumer"])
                 every = (first, other) if reason == "paused" else (first,)
                 return WhyView(first=first, every=every)
@@ -608,13 +608,36 @@ class _Letter(DeadLetter):
         super().__init__({}, b"")
         self._view = view
 
-    kind = property(lambda self: self._view.kind)  # type: ignore[assignment]
-    reason = property(lambda self: self._view.reason)  # type: ignore[assignment]
-    status = property(lambda self: str(self._view.status or ""))  # type: ignore[assignment]
-    answer = property(lambda self: self._view.answer)  # type: ignore[assignment]
-    attempts = property(lambda self: str(self._view.attempts))  # type: ignore[assignment]
-    uuid = property(lambda self: self._view.uuid)  # type: ignore[assignment]
-    url = property(lambda self: self._view.url)  # type: ignore[assignment]
+    def _text(self, name: str) -> str:
+        raise AssertionError("nobody asks for a header")
+
+    @property
+    def kind(self) -> str:
+        return self._view.kind
+
+    @property
+    def reason(self) -> str:
+        return self._view.reason
+
+    @property
+    def status(self) -> str:
+        return str(self._view.status or "")
+
+    @property
+    def answer(self) -> str:
+        return self._view.answer
+
+    @property
+    def attempts(self) -> str:
+        return str(self._view.attempts)
+
+    @property
+    def uuid(self) -> str:
+        return self._view.uuid
+
+    @property
+    def url(self) -> str:
+        return self._view.url
 
 
 def _wanted(query: TaskQuery, detail: TaskDetail) -> bool:

@@ -12,6 +12,7 @@ proxy on this machine, whose clients come from anywhere, says so in a header.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from http import HTTPStatus
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -32,6 +33,10 @@ _NEEDED = "a token is needed, as Authorization: Bearer TOKEN"
 _PORTS = {"http": "80", "https": "443"}
 
 
+def _names(given: Iterable[str]) -> frozenset[str]:
+    return frozenset(map(host_name, given))
+
+
 @attrs.frozen
 class AccessRules:
     """
@@ -44,9 +49,7 @@ class AccessRules:
 
     tokens: Tokens
     open_reading: bool = True
-    hosts: frozenset[str] = attrs.field(
-        default=frozenset(), converter=lambda names: frozenset(map(host_name, names))
-    )
+    hosts: frozenset[str] = attrs.field(factory=frozenset, converter=_names)
 
     def grant(self, request: APIRequest) -> Grant:
         """

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import cache
 from math import isfinite
 from typing import Any
 
@@ -23,29 +22,28 @@ from quebert.web._views import (
 __all__ = ["encoded", "plain"]
 
 #: Names that Python, or another field, does not leave to us.
-_NAMES = {
+_NAMES: Mapping[tuple[type[Any], str], str] = {
     (AttemptGap, "begin"): "from",
     (AttemptGap, "end"): "to",
     (SeriesView, "tasks_in"): "in",
+    (WhyView, "every"): "all",
 }
 #: Fields whose own fields stand in place of them.
 _SPREAD = {(QueueDetail, "queue"), (TaskDetail, "task"), (WhyView, "first")}
-_RENAMED_LAST = {(WhyView, "every"): "all"}
+_known: dict[type[Any], tuple[tuple[str, str | None], ...]] = {}
 
 
-@cache
 def _fields(kind: type[Any]) -> tuple[tuple[str, str | None], ...]:
     """
     The fields of a class, with their names in JSON; C{None} for one that is spread.
     """
-    names = {**_NAMES, **_RENAMED_LAST}
-    return tuple(
-        (
-            f.name,
-            None if (kind, f.name) in _SPREAD else names.get((kind, f.name), f.name),
+    if kind not in _known:
+        names = [field.name for field in attrs.fields(kind)]
+        told = (
+            None if (kind, n) in _SPREAD else _NAMES.get((kind, n), n) for n in names
         )
-        for f in attrs.fields(kind)
-    )
+        _known[kind] = tuple(zip(names, told, strict=True))
+    return _known[kind]
 
 
 def plain(value: Any) -> Any:

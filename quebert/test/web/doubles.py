@@ -1,0 +1,147 @@
+"""
+The web server's API without a socket, over a cluster that is made up.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from quebert.test.fake_cluster import FakeCluster
+from quebert.web._access_rules import AccessRules
+from quebert.web._api import API, Streaming
+from quebert.web._audit import Audit
+from quebert.web._background import Background
+from quebert.web._changes import ChangeHandlers
+from quebert.web._exchange import APIAnswer, APIProblem
+from quebert.web._hub import EventHub
+from quebert.web._request import decoded
+from quebert.web._snapshots import Snapshots
+from quebert.web._tokens import Grant, Tokens, hash_of
+from quebert.web._views import BackgroundView
+
+__all__ = ["LOOPBACK", "TOKENS", "ListedAudit", "MemoryAPI", "tokens"]
+
+LOOPBACK = "127.0.0.1"
+#: Tokens by what they may.
+TOKENS = {
+    "reader": Grant("reader", frozenset(["read"])),
+    "operator": Grant("operator", frozenset(["read", "operate"])),
+    "adder": Grant("adder", frozenset(["add"])),
+    "mailer": Grant("mailer", frozenset(["read", "operate"]), ("mail*", "x?")),
+}
+
+
+def tokens() -> Tokens:
+    """
+    Those of L{TOKENS}; each is its own name.
+    """
+    return Tokens(
+        (bytes.fromhex(hash_of(name).partition(":")[2]), grant)
+        for name, grant in TOKENS.items()
+    )
+
+
+class ListedAudit(Audit):
+    """
+    An audit log that is a list.
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+        super().__init__()
+
+    def note(self, caller: Any, action: str, result: str, **about: Any) -> None:
+        self.lines.append(
+            {"who": caller.name, "action": action, "result": result, **about}
+        )
+
+
+@attrs.define
+class MemoryAPI:
+    """
+    The API, and all that is behind it.
+    """
+
+    clock: Clock = attrs.field(factory=Clock)
+    audit: ListedAudit = attrs.field(factory=ListedAudit)
+    told: list[BackgroundView] = attrs.field(factory=list)
+    cluster: FakeCluster = attrs.field(init=False)
+    background: Background = attrs.field(init=False)
+    snapshots: Snapshots = attrs.field(init=False)
+    hub: EventHub = attrs.field(init=False)
+    rules: AccessRules = attrs.field(init=False)
+    api: API = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.clock.advance(1_000_000)
+        self.cluster = FakeCluster(self.clock, self.clock.seconds)
+        self.background = Background(self.clock, self.told.append)
+        now = self.clock.seconds
+        self.snapshots = Snapshots(self.clock, self.cluster.overview, now)
+        self.hub = EventHub(self.clock, self.snapshots)
+        self.cluster.watch(self.hub)
+        self.rules = AccessRules(tokens())
+        self.api = API(
+            self.clock,
+            self.cluster,
+            ChangeHandlers(self.cluster, self.background, self.audit),
+            self.snapshots,
+            self.cluster,
+            lambda: self.rules,
+        )
+
+    def begin(
+        self,
+        method: str,
+        target: str,
+        body: Any = None,
+        *,
+        token: str | None = None,
+        address: str = LOOPBACK,
+        **headers: str,
+    ) -> Deferred[APIAnswer | Streaming]:
+        """
+        Make a request; names of headers have underscores for hyphens.
+        """
+        fields = {"host": "localhost:8080"}
+        content = b""
+        if body is not None:
+            content = body if isinstance(body, bytes) else json.dumps(body).encode()
+            fields["content-type"] = "application/json"
+        if token is not None:
+            fields["authorization"] = f"Bearer {token}"
+        fields |= {name.replace("_", "-"): each for name, each in headers.items()}
+        pairs = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in fields.items()]
+        try:
+            request = decoded(method, target.encode(), pairs, content, address)
+        except APIProblem as e:
+            done: Deferred[APIAnswer | Streaming] = Deferred()
+            done.callback(e.answer)
+            return done
+        return Deferred.fromCoroutine(self.api.answer(request))
+
+    def ask(self, method: str, target: str, *args: Any, **options: Any) -> APIAnswer:
+        """
+        Make a request, and give its answer, which must be there at once.
+        """
+        found: list[Any] = []
+        self.begin(method, target, *args, **options).addCallback(found.append)
+        assert len(found) == 1, f"{method} {target} has no answer"
+        answer = found[0]
+        assert isinstance(answer, APIAnswer), answer
+        return answer
+
+    def get(self, target: str, **options: Any) -> Mapping[str, Any]:
+        """
+        What a GET gives that succeeds.
+        """
+        answer = self.ask("GET", target, **options)
+        assert answer.status == 200, answer
+        found: Mapping[str, Any] = json.loads(answer.body)
+        return found

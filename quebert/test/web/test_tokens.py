@@ -1,0 +1,89 @@
+"""
+L{Tokens}: who may do what, and the file that says so.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from twisted.trial.unittest import TestCase
+
+from quebert.errors import ConfigError
+from quebert.test.checks import refusal
+from quebert.web import Grant, Tokens, hash_of, new_token
+
+_HASH = hash_of("secret")
+
+
+class TokensFileTests(TestCase):
+    """
+    The file.
+    """
+
+    def _file(self, text: str) -> Path:
+        path = Path(self.mktemp())
+        path.write_text(text, encoding="utf-8")
+        os.chmod(path, 0o600)
+        return path
+
+    def test_read(self) -> None:
+        """
+        Each line is a token with its rights and its queues.
+        """
+        path = self._file(
+            f"# who\n\nanna read,operate * {_HASH}\n"
+            f"ci  read   mail*,größe:π {hash_of('other')}\n"
+        )
+        found = Tokens.read(path)
+        self.assertEqual(len(found), 2)
+        anna = Grant("anna", frozenset(["read", "operate"]), ("*",))
+        self.assertEqual(found.find("secret"), anna)
+        ci = found.find("other")
+        assert ci is not None
+        self.assertTrue(ci.allows("read", "mail.slow"))
+        self.assertTrue(ci.allows("read", "größe:π"))
+        self.assertFalse(ci.allows("read", "Mail"))
+        self.assertFalse(ci.allows("operate", "mail"))
+        self.assertIsNone(found.find("nobody's"))
+        self.assertIsNone(found.find(""))
+
+    def test_wrong(self) -> None:
+        """
+        What is wrong with a file is told by the number of its line, without the line.
+        """
+        table = {
+            "anna read *": "must be NAME RIGHTS QUEUES",
+            f"an/na read * {_HASH}": "the name",
+            f"anna read,write * {_HASH}": "the rights must be of read, operate, add",
+            "anna read * sha256:12": "64 hexadecimal",
+            "anna read * secret": "64 hexadecimal",
+            f"a read * {_HASH}\na read * {_HASH}": "line 2: the name is there twice",
+        }
+        for text, problem in table.items():
+            path = self._file(text)
+            told = refusal(ConfigError, Tokens.read, path)
+            self.assertIn(problem, told)
+            self.assertIn("line ", told)
+            self.assertNotIn("secret", told)
+
+    def test_missing(self) -> None:
+        """
+        So is a file that is not there.
+        """
+        self.assertIn("cannot be read", refusal(ConfigError, Tokens.read, "/no/such"))
+
+
+class NewTokenTests(TestCase):
+    """
+    L{new_token}.
+    """
+
+    def test_random(self) -> None:
+        """
+        Each is another one, of at least 256 bits, and can be in a header.
+        """
+        found = {new_token() for _ in range(50)}
+        self.assertEqual(len(found), 50)
+        for each in found:
+            self.assertRegex(each, r"\Aqbt_[A-Za-z0-9_-]{43,}\Z")
