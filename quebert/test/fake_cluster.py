@@ -7,6 +7,7 @@ All that it shows follows from its clock and a seed, but for what is done to it.
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from collections import Counter, OrderedDict, deque
@@ -588,10 +589,12 @@ class FakeCluster:
         return "application/openmetrics-text; version=1.0.0", text.encode("ascii")
 
     def alive(self) -> Health:
-        return Health(ok=True, reasons={"process": "ok"})
+        return Health(ok=True, body=b'{"alive": true}')
 
     def ready(self) -> Health:
-        return Health(ok=not self.broken, reasons={"broker": self.broken or "ok"})
+        reasons = [self.broken] if self.broken else []
+        told = {"ready": not self.broken, "reasons": reasons}
+        return Health(ok=not self.broken, body=json.dumps(told).encode("ascii"))
 
 
 def _matched(matches: Sequence[Match], dead: DeadView) -> bool:

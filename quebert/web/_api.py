@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 
 from quebert._log import Logger
 from quebert.errors import ConfigError, QuebertError
@@ -145,6 +145,8 @@ class API:
             return problem_answer(400, str(e), field="page_token")
         except ConfigError as e:
             return problem_answer(404, str(e))
+        except CancelledError:
+            raise
         except TimeoutError:
             text = f"there was no answer in {_PATIENCE:g} s"
             return problem_answer(503, text, _LATER)
@@ -247,7 +249,7 @@ def _task_query(request: APIRequest) -> TaskQuery:
 
 
 def _health(health: Health) -> APIAnswer:
-    return json_answer(health, 200 if health.ok else 503)
+    return APIAnswer(status=200 if health.ok else 503, body=health.body)
 
 
 async def _awaited(given: Awaitable[object]) -> Any:

@@ -5,7 +5,7 @@ C{quebert.test.fake_cluster}.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import attrs
@@ -203,11 +203,11 @@ class Health:
     """
     Whether something is as it should be.
 
-    @ivar reasons: by their names: C{"ok"}, or what is wrong.
+    @ivar body: the same with the reasons, as JSON.
     """
 
     ok: bool
-    reasons: Mapping[str, str] = attrs.field(factory=dict)
+    body: bytes
 
 
 class Exposition(Protocol):

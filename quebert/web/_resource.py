@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
@@ -116,11 +116,17 @@ class WebResource(Resource):
         body = content.read(self.limits.body + 1)
         content.close()
         hung_up: Deferred[Any] = request.notifyFinish()
-        answering = Deferred.fromCoroutine(self._answer(request, body))
-        hung_up.addErrback(lambda _: answering.cancel())
+        answering = Deferred.fromCoroutine(self._answer(request, body, hung_up))
+        answering.addErrback(lambda failure: failure.trap(CancelledError))
+        if request.method in (b"GET", b"HEAD"):  # what changes something goes on
+            hung_up.addErrback(lambda _: answering.cancel())
+        else:
+            hung_up.addErrback(lambda _: None)
         return NOT_DONE_YET
 
-    async def _answer(self, request: Request, body: bytes) -> None:
+    async def _answer(
+        self, request: Request, body: bytes, hung_up: Deferred[Any]
+    ) -> None:
         try:
             wanted = self._read(request, body)
         except APIProblem as e:
@@ -132,6 +138,8 @@ class WebResource(Resource):
                 self._write(request, page)
                 return
         found = await self._api.answer(wanted)
+        if hung_up.called:
+            return
         if isinstance(found, Streaming):
             self._stream(request, found)
         else:

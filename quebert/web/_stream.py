@@ -65,6 +65,7 @@ class EventStream:
         """
         request: Any = self._request
         if self._listener is not None:
+            self._ended(None)
             request.channel.loseConnection()
 
     # -- What the transport says
