@@ -1,0 +1,250 @@
+"""
+The cluster that is there: what L{LiveCluster}, the history and the broker tell, as the
+API shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import attrs
+
+from quebert.errors import ConfigError, HistoryError, UnknownPageToken
+from quebert.history import (
+    HistoryLedger,
+    HistoryQuery,
+    PastAttempt,
+    TaskHistory,
+    TaskSummary,
+)
+from quebert.operations import Live, LiveHost, LiveMediator, LiveQueue, Match
+from quebert.web._boundaries import BadPageToken, ClusterWatcher, TaskQuery
+from quebert.web._dead_letters import DeadLetterBook
+from quebert.web._live_cluster import LiveCluster
+from quebert.web._recorder import Recorder
+from quebert.web._sampling import attempt_view
+from quebert.web._views import (
+    AttemptGap,
+    AttemptView,
+    ClusterView,
+    DeadPage,
+    DueView,
+    HostView,
+    LatencyColumn,
+    LatencyView,
+    MediatorView,
+    QueueDetail,
+    QueueView,
+    SeriesView,
+    TaskDetail,
+    TaskPage,
+    TaskView,
+    WhyView,
+)
+
+__all__ = ["RealCluster"]
+
+T = TypeVar("T")
+# Seconds of the latency that are shown.
+_LATENCY = 3_600.0
+# Attempts of a queue.
+_SHOWN = 50
+_HOST = tuple(field.name for field in attrs.fields(HostView))
+_MEDIATOR = tuple(field.name for field in attrs.fields(MediatorView))
+_ATTEMPT = tuple(field.name for field in attrs.fields(AttemptView))
+_OF_QUEUE = tuple(f.name for f in attrs.fields(QueueView) if f.name != "series")
+_TASK = tuple(f.name for f in attrs.fields(TaskView) if f.name != "last")
+
+
+class RealCluster:
+    """
+    What there is to read.
+
+    @param explain: tells why a task waits.
+    """
+
+    def __init__(
+        self,
+        live: LiveCluster,
+        recorder: Recorder,
+        ledger: HistoryLedger,
+        letters: DeadLetterBook,
+        explain: Callable[[str, str], Awaitable[WhyView]],
+        now: Callable[[], float],
+    ) -> None:
+        self._live = live
+        self._recorder = recorder
+        self._ledger = ledger
+        self._letters = letters
+        self._explain = explain
+        self._now = now
+
+    def watch(self, watcher: ClusterWatcher) -> None:
+        """
+        Tell C{watcher} of attempts from now on.
+        """
+        self._live.watch(watcher)
+
+    async def overview(self) -> ClusterView:
+        """
+        All of it now.
+        """
+        return _overview(await self._live.view(), self._recorder)
+
+    async def queue(self, name: str) -> QueueDetail:
+        """
+        One queue, with what can be had of it.
+
+        @raise ConfigError: there is no such queue.
+        """
+        live = await self._live.view()
+        found = next((each for each in live.queues if each.name == name), None)
+        if found is None:
+            raise ConfigError(f"no queue {name!r} is known here")
+        queue = _queue(found)
+        problems = list(queue.problems)
+        latency = await self._asked(self._latency(name), LatencyView(), problems)
+        due = await self._asked(self._due(name), (), problems)
+        attempts = await self._asked(self._attempts(name), (), problems)
+        return QueueDetail(
+            queue=attrs.evolve(queue, problems=tuple(dict.fromkeys(problems))),
+            latency=latency,
+            due=due,
+            attempts=attempts,
+        )
+
+    async def _asked(self, asking: Awaitable[T], default: T, problems: list[str]) -> T:
+        try:
+            return await asking
+        except HistoryError as e:
+            problems.append(str(e))
+            return default
+
+    async def _latency(self, queue: str) -> LatencyView:
+        found = await self._ledger.latency(queue, self._now() - _LATENCY)
+        columns = (
+            LatencyColumn(at=each.at, counts=tuple(each.counts))
+            for each in found.columns
+        )
+        return LatencyView(buckets=tuple(found.buckets), columns=tuple(columns))
+
+    async def _due(self, queue: str) -> tuple[DueView, ...]:
+        found = await self._ledger.due(queue)
+        return tuple(DueView(at=each.at, count=each.count) for each in found)
+
+    async def _attempts(self, queue: str) -> tuple[AttemptView, ...]:
+        recent = self._live.recent(queue)
+        if len(recent) < _SHOWN:  # since this process began
+            past = await self._ledger.attempts_of(queue, most=_SHOWN)
+            if len(past) > len(recent):
+                return tuple(map(_past, past))
+        return tuple(attempt_view(*each) for each in recent)
+
+    async def dead(
+        self, queue: str, matches: Sequence[Match], token: str, size: int
+    ) -> DeadPage:
+        """
+        The dead letters of a queue that match.
+
+        @raise ConfigError: there is no such queue.
+        @raise BadPageToken: the token is none of ours.
+        @raise BrokerError: the broker cannot be asked.
+        """
+        return await self._letters.page(queue, matches, token, size)
+
+    async def tasks(self, query: TaskQuery) -> TaskPage:
+        """
+        The tasks that match, the newest first.
+
+        @raise BadPageToken: the token is none of ours.
+        @raise HistoryError: the history cannot be asked.
+        """
+        wanted = HistoryQuery(
+            uuid=query.q,
+            queue=query.queue,
+            url=query.url,
+            status=query.status,
+            outcome=query.outcome,
+            reason=query.reason,
+            after=query.after,
+            before=query.before,
+        )
+        try:
+            asking = self._ledger.tasks(wanted, query.page_token, query.page_size)
+            found = await asking
+        except UnknownPageToken as e:
+            raise BadPageToken(str(e)) from None
+        return TaskPage(
+            tasks=tuple(map(_task, found.tasks)),
+            next_page_token=found.next_page_token or None,
+        )
+
+    async def task(self, uuid: str) -> TaskDetail | None:
+        """
+        One task; C{None} if the history knows none.
+
+        @raise HistoryError: the history cannot be asked.
+        """
+        found = await self._ledger.task(uuid)
+        return None if found is None else _detail(found)
+
+    async def why(self, uuid: str, queue: str) -> WhyView:
+        """
+        Why a task waits.
+
+        @raise BrokerError: the broker cannot be asked.
+        """
+        return await self._explain(uuid, queue)
+
+
+# -- From the values of other rooms
+
+
+def _overview(live: Live, recorder: Recorder) -> ClusterView:
+    return ClusterView(
+        at=live.at,
+        queues=tuple(map(_queue, live.queues)),
+        hosts=tuple(map(_host, live.hosts)),
+        mediators=tuple(map(_mediator, live.mediators)),
+        problems=tuple(dict.fromkeys(live.problems)),
+        history=recorder.view,
+    )
+
+
+def _queue(live: LiveQueue) -> QueueView:
+    series = SeriesView(tasks_in=live.series_in, out=live.series_out)
+    fields = {name: getattr(live, name) for name in _OF_QUEUE}
+    return QueueView(series=series, **fields)
+
+
+def _host(live: LiveHost) -> HostView:
+    return HostView(**{name: getattr(live, name) for name in _HOST})
+
+
+def _mediator(live: LiveMediator) -> MediatorView:
+    return MediatorView(**{name: getattr(live, name) for name in _MEDIATOR})
+
+
+def _past(past: PastAttempt) -> AttemptView:
+    return AttemptView(**{name: getattr(past, name) for name in _ATTEMPT})
+
+
+def _task(summary: TaskSummary) -> TaskView:
+    fields = {name: getattr(summary, name) for name in _TASK}
+    last = None if summary.last is None else _past(summary.last)
+    return TaskView(last=last, **fields)
+
+
+def _detail(found: TaskHistory) -> TaskDetail:
+    gaps = (
+        AttemptGap(
+            mediator=each.mediator, begin=each.start, end=each.end, count=each.records
+        )
+        for each in found.gaps
+    )
+    return TaskDetail(
+        task=_task(found.summary),
+        attempts=tuple(map(_past, found.attempts)),
+        gaps=tuple(gaps),
+    )
