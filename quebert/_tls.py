@@ -31,7 +31,7 @@ from quebert._text import what_is_wrong
 from quebert.config import TLS
 from quebert.errors import ConfigError
 
-__all__ = ["creator", "distrust"]
+__all__ = ["creator", "distrust", "server_context"]
 
 
 def creator(tls: Any, host: str) -> IOpenSSLClientConnectionCreator:
@@ -55,6 +55,16 @@ def creator(tls: Any, host: str) -> IOpenSSLClientConnectionCreator:
         trustRoot=trusted,
         extraCertificateOptions=_ours(tls.certfile, tls.keyfile),
     )
+
+
+def server_context(certfile: str, keyfile: str | None) -> CertificateOptions:
+    """
+    What a server makes TLS connections with.
+
+    @param keyfile: C{None} if the key is in C{certfile}.
+    @raise ConfigError: a file of it cannot be used.
+    """
+    return CertificateOptions(**_ours(certfile, keyfile))
 
 
 def _ours(certfile: str, keyfile: str | None) -> dict[str, Any]:

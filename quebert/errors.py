@@ -64,6 +64,12 @@ class ConfigError(QuebertError, ValueError):
     """
 
 
+class PortTaken(ConfigError):
+    """
+    A port cannot be listened on.
+    """
+
+
 class BadTask(QuebertError, ValueError):
     """
     A message is not a task; the text names the field.  It would be bad again,

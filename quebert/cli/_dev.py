@@ -35,6 +35,7 @@ from quebert.cli._broker import (
     until_told,
 )
 from quebert.cli._dev_log import DevLog, Tell, clock_time
+from quebert.cli._dev_page import DevPage
 from quebert.cli._reloading import LOOK, FileWatch, ReloadingFunctions
 from quebert.cli._running import told_to_end
 from quebert.config import (
@@ -115,6 +116,8 @@ class Dev:
     @ivar function_name: what it is called.
     @ivar default_url: an executor that is there already; C{None} for our own, or for
         those of the file.
+    @ivar page: whether it serves the page.
+    @ivar web_port: where; C{None} for the usual port, or any if that is in use.
     """
 
     broker: Served
@@ -127,6 +130,8 @@ class Dev:
     function: Callable[[Task], Any] | None = None
     function_name: str | None = None
     default_url: str | None = None
+    page: bool = True
+    web_port: int | None = None
 
     @property
     def needs_executor(self) -> bool:
@@ -228,6 +233,9 @@ async def dev(reactor: Any, asked: Dev, tell: Tell) -> None:
         stack.push_async_callback(watches.stop, GRACE)
         _introduce(asked, port, url, begun, depths, tell)
         await watches.start(begun)
+        if asked.page:
+            page = DevPage(asked.broker.url(port), asked.web_port, asked.broker.data)
+            await page.serve(reactor, tuple(begun.queues), tell, stack)
         looking = LoopingCall(changes.look)
         looking.clock = reactor
         looking.start(LOOK, now=False)

@@ -31,6 +31,7 @@ from quebert.cli import (
     _tail,
     _task_commands,
     _top,
+    _web,
     _why,
 )
 from quebert.cli._config_file import read_or_exit
@@ -91,6 +92,13 @@ def main() -> None:
     help="Where the executor listens; 0 for any free port.",
 )
 @click.option(
+    "--web-port",
+    type=PORT,
+    help="Where the page listens; 0 for any free port. By default 8080, or another if"
+    " that is in use.",
+)
+@click.option("--no-page", is_flag=True, help="Serve no page, and keep no history.")
+@click.option(
     "--data",
     type=FOLDER,
     help=f"The folder that tasks are kept in.  [default: {DATA}]",
@@ -144,10 +152,11 @@ def dev(
     config: str | None,
     functions: tuple[str, ...],
     default_url: str | None,
+    no_page: bool,
     **options: Any,
 ) -> None:
     """
-    Run a broker, an executor and a mediator in this terminal.
+    Run a broker, an executor, a mediator and the page in this terminal.
 
     For this machine alone: all listen on the loopback. Tells what becomes of each
     task.
@@ -171,6 +180,7 @@ def dev(
         command=context.find_root().info_name or "quebert",
         config=config,
         default_url=default_url,
+        page=not no_page,
         **options,
     )
     with _one_sentence():
@@ -275,6 +285,8 @@ for command in (
     _top.top,
     _history.history,
     _why.why,
+    _web.web,
+    _web.token,
 ):
     main.add_command(command)
 

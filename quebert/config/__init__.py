@@ -34,6 +34,7 @@ from quebert.config._broker import (
     chosen_amqp_url,
     default_amqp_url,
 )
+from quebert.config._cluster_web import ClusterWeb
 from quebert.config._file import MOST_PROCESSES, read
 from quebert.config._kinds import seconds
 from quebert.config._management import guessed_management, management_url
@@ -69,6 +70,7 @@ __all__ = [
     "Backoff",
     "BadConfig",
     "Broker",
+    "ClusterWeb",
     "Events",
     "Host",
     "Listen",

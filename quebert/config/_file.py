@@ -18,6 +18,7 @@ from quebert.config._broker import (
     default_amqp_url,
     has_password,
 )
+from quebert.config._cluster_web import cluster_web
 from quebert.config._guard import guard
 from quebert.config._host import hosts
 from quebert.config._management import management_place, management_url
@@ -74,10 +75,14 @@ def read(
         table, outside, environment, known=broker is not None
     )
     broker = broker or given
-    shown = web(root.table("web"))
+    of_web = root.table("web")
+    shown = web(of_web)
+    cluster = cluster_web(of_web.table("cluster"), outside)
     own = [management_place(management)] if management else []
     if shown.listen is not None:
         own += shown.listen.places
+    if "cluster" in of_web:
+        own += cluster.listen.places
     service, defaults = _service(root.table("service"))
     defaults["guard"] = guard(root.table("guard"), Guard(own=(*broker.places, *own)))
     priorities = _priorities(root.table("priorities"))
@@ -101,6 +106,7 @@ def read(
         priorities=priorities,
         events=events,
         web=shown,
+        cluster_web=cluster,
     )
 
 

@@ -14,6 +14,7 @@ from quebert._bounds import AT_WORK, BOUNDS
 from quebert._protocol.extensions import QUEUE_TYPE
 from quebert.cloud_events import CloudEvents
 from quebert.config._broker import TLS, Broker
+from quebert.config._cluster_web import ClusterWeb
 from quebert.config._web import Listen, Web
 from quebert.guard import Guard
 from quebert.limits import AdaptiveSettings, BreakerSettings, OriginLimits, Rate
@@ -298,6 +299,7 @@ class Settings:
     @ivar priorities: how queues share what can be done.
     @ivar events: what mediators tell of their tasks.
     @ivar web: what each mediator shows of itself.
+    @ivar cluster_web: what C{quebert web} serves.  Mediators do not use it.
     """
 
     broker: Broker
@@ -309,6 +311,7 @@ class Settings:
     priorities: Priorities = attrs.field(factory=Priorities)
     events: Events = attrs.field(factory=Events)
     web: Web = attrs.field(factory=Web)
+    cluster_web: ClusterWeb = attrs.field(factory=ClusterWeb)
 
     def shown(self) -> dict[str, str]:
         """

@@ -15,7 +15,7 @@ from quebert.config._table import Table
 from quebert.errors import ConfigError
 from quebert.guard import Place
 
-__all__ = ["Listen", "Web", "web"]
+__all__ = ["Listen", "Web", "listen", "web"]
 
 _LISTEN = re.compile(
     r"(?:(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<four>[0-9.]+)):)?(?P<port>[0-9]{1,5})"
@@ -92,12 +92,16 @@ def web(table: Table) -> Web:
     """
     What the table C{[web]} says.
     """
-    fields = table.given(listen=_listen)
+    fields = table.given(listen=listen)
+    table.know("cluster")
     table.end()
     return Web(**fields)
 
 
-def _listen(value: object) -> Listen:
+def listen(value: object) -> Listen:
+    """
+    Where a server listens: a number, or a text that L{Listen.parse} reads.
+    """
     text = (
         str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     )

@@ -27,7 +27,7 @@ __all__ = ["Places", "Reader"]
 PATIENCE = 60.0
 #: Commands that run until they are told to end: they are left in the background.
 _SERVICES = re.compile(
-    r"twistd (-n|--nodaemon) |quebert (dev|broker|run|tail|top)\b|flask |gunicorn "
+    r"twistd (-n|--nodaemon) |quebert (dev|broker|run|tail|top|web)\b|flask |gunicorn "
     r"|uvicorn |python \S*(executor|med|shop)\.py"
 )
 #: What sets the colour of a terminal.  Flask prints it into files, too.
@@ -41,7 +41,7 @@ class Places:
     @ivar amqp_url: where the reader's broker is.
     """
 
-    #: Of a broker, another broker, an executor, a web server, and metrics.
+    #: Of a broker, another broker, an executor, a web server; and of the page and metrics.
     PORTS = ("5672", "5673", "8000", "3000", "8080")
 
     def __init__(self) -> None:

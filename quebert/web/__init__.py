@@ -15,6 +15,8 @@ by the path, which are 60 lines of C{_routes}.  It would bring Werkzeug, Tubes a
 others; it decodes a path before it is cut at its slashes, while queues may have slashes
 in their names; and our verbs stand behind a colon.
 
+What is there to be read and changed is composed by L{quebert.web.cluster}.
+
 To add a route: L{quebert.web._api}.  To add a field: L{quebert.web._views}.
 """
 
@@ -32,7 +34,15 @@ from quebert.web._boundaries import (
 )
 from quebert.web._sampling import attempt_view
 from quebert.web._server import WebServer
-from quebert.web._tokens import EVERYTHING, RIGHTS, Grant, Tokens, hash_of, new_token
+from quebert.web._tokens import (
+    EVERYTHING,
+    RIGHTS,
+    Grant,
+    Tokens,
+    hash_of,
+    new_token,
+    token_line,
+)
 from quebert.web._views import (
     AttemptGap,
     AttemptView,
@@ -97,4 +107,5 @@ __all__ = [
     "attempt_view",
     "hash_of",
     "new_token",
+    "token_line",
 ]

@@ -23,7 +23,15 @@ import attrs
 from quebert._lines import lines_of
 from quebert.errors import ConfigError
 
-__all__ = ["EVERYTHING", "RIGHTS", "Grant", "Tokens", "hash_of", "new_token"]
+__all__ = [
+    "EVERYTHING",
+    "RIGHTS",
+    "Grant",
+    "Tokens",
+    "hash_of",
+    "new_token",
+    "token_line",
+]
 
 #: What a token may allow.
 RIGHTS = ("read", "operate", "add")
@@ -87,6 +95,22 @@ def hash_of(token: str) -> str:
     return f"sha256:{_digest(token).hex()}"
 
 
+def token_line(
+    name: str, rights: Iterable[str], queues: Iterable[str], token: str
+) -> str:
+    """
+    The line of the file for a token.
+
+    @raise ConfigError: the name, a right or a pattern cannot be in it.
+    """
+    patterns = list(queues)
+    line = f"{name} {','.join(rights)} {','.join(patterns)} {hash_of(token)}"
+    _, grant = _grant(line)
+    if grant.queues != tuple(patterns):
+        raise ConfigError("a pattern of queues must hold no comma")
+    return line
+
+
 def _digest(token: str) -> bytes:
     return sha256(token.encode("utf-8", "surrogatepass")).digest()
 
@@ -103,6 +127,13 @@ class Tokens:
 
     def __len__(self) -> int:
         return len(self._grants)
+
+    @property
+    def grants(self) -> tuple[Grant, ...]:
+        """
+        What they allow.
+        """
+        return tuple(grant for _, grant in self._grants)
 
     @classmethod
     def of(cls, token: str, grant: Grant) -> Tokens:
@@ -128,6 +159,12 @@ class Tokens:
                 raise ConfigError(f"{path}, line {number}: the name is there twice")
             grants[grant.name] = digest, grant
         return cls(grants.values())
+
+    def and_those_of(self, others: Tokens) -> Tokens:
+        """
+        These, and others.
+        """
+        return Tokens((*self._grants, *others._grants))
 
     def find(self, token: str) -> Grant | None:
         """

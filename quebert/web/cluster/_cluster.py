@@ -19,15 +19,12 @@ from quebert.history import (
     TaskSummary,
 )
 from quebert.operations import Live, LiveHost, LiveMediator, LiveQueue, Match
-from quebert.web._boundaries import BadPageToken, ClusterWatcher, TaskQuery
-from quebert.web._dead_letters import DeadLetterBook
-from quebert.web._live_cluster import LiveCluster
-from quebert.web._recorder import Recorder
-from quebert.web._sampling import attempt_view
-from quebert.web._views import (
+from quebert.web import (
     AttemptGap,
     AttemptView,
+    BadPageToken,
     ClusterView,
+    ClusterWatcher,
     DeadPage,
     DueView,
     HostView,
@@ -39,9 +36,14 @@ from quebert.web._views import (
     SeriesView,
     TaskDetail,
     TaskPage,
+    TaskQuery,
     TaskView,
     WhyView,
+    attempt_view,
 )
+from quebert.web.cluster._dead_letters import DeadLetterBook
+from quebert.web.cluster._live_cluster import LiveCluster
+from quebert.web.cluster._recorder import Recorder
 
 __all__ = ["RealCluster"]
 

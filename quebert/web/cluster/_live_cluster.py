@@ -25,7 +25,7 @@ from quebert.errors import BrokerRefused, QuebertError
 from quebert.events import AttemptBatch, AttemptRecord, Gap, MediatorState, reading
 from quebert.metrics import ClusterMetrics, QueueDepth
 from quebert.operations import BrokerAccess, Live, LiveFold, Overview, observing
-from quebert.web._boundaries import ClusterWatcher
+from quebert.web import ClusterWatcher
 
 __all__ = ["LiveCluster"]
 

@@ -26,7 +26,7 @@ from quebert.events import (
 )
 from quebert.history import HistoryLedger
 from quebert.operations import BrokerAccess
-from quebert.web._views import HistoryView
+from quebert.web import HistoryView
 
 __all__ = ["Recorder"]
 

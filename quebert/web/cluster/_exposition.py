@@ -7,9 +7,9 @@ from __future__ import annotations
 import json
 
 from quebert.metrics import ClusterMetrics
-from quebert.web._boundaries import Health
-from quebert.web._live_cluster import LiveCluster
-from quebert.web._recorder import Recorder
+from quebert.web import Health
+from quebert.web.cluster._live_cluster import LiveCluster
+from quebert.web.cluster._recorder import Recorder
 
 __all__ = ["ClusterExposition"]
 

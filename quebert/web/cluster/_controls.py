@@ -15,9 +15,8 @@ from quebert._text import shown_url
 from quebert.errors import HistoryError
 from quebert.history import HistoryLedger, LifeRecord
 from quebert.operations import BrokerAccess, DeadLetter, Match, Progress
-from quebert.web._boundaries import Ticking
-from quebert.web._dead_letters import DeadLetterBook
-from quebert.web._views import ChangeView
+from quebert.web import ChangeView, Ticking
+from quebert.web.cluster._dead_letters import DeadLetterBook
 
 __all__ = ["RealControls"]
 

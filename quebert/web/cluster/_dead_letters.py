@@ -22,8 +22,7 @@ from quebert._text import cut, printable, shown_url
 from quebert._waiters import another_waiter
 from quebert.operations import BrokerAccess, DeadLetter, Match, Progress, browse
 from quebert.policy import FIRST_ATTEMPT
-from quebert.web._boundaries import BadPageToken
-from quebert.web._views import DeadGroup, DeadPage, DeadView
+from quebert.web import BadPageToken, DeadGroup, DeadPage, DeadView
 
 __all__ = ["DeadLetterBook", "dead_view"]
 

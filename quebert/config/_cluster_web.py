@@ -1,0 +1,120 @@
+"""
+The table C{[web.cluster]}: what C{quebert web} serves of a whole cluster.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import attrs
+
+from quebert.config import _kinds as kinds
+from quebert.config._broker import TLS
+from quebert.config._outside import Outside
+from quebert.config._problems import Wrong
+from quebert.config._table import Table
+from quebert.config._tls import tls_files
+from quebert.config._web import Listen, listen
+from quebert.errors import ConfigError
+from quebert.functions.admission import host_name
+
+__all__ = ["ClusterWeb", "cluster_web"]
+
+#: Where it listens unless told otherwise.
+LISTEN = Listen("127.0.0.1", 8080)
+#: Where it keeps the history.
+HISTORY = ".quebert/history.sqlite"
+# Seconds, and bytes.
+_LEAST_AGE, _LEAST_SIZE, _MOST_SIZE = 60.0, 10**7, 2**50
+
+
+@attrs.frozen(kw_only=True)
+class ClusterWeb:
+    """
+    What C{quebert web} does.
+
+    @ivar listen: where.
+    @ivar tokens: the file with the tokens; C{None} for no token.
+    @ivar history: the path of a file, or the URL of a PostgreSQL.
+    @ivar history_age: seconds for which attempts are kept.
+    @ivar history_size: bytes that they take at most, about.
+    @ivar audit: the file of the audit log; C{None} for the log alone.
+    @ivar hosts: names by which this machine may read without a token.
+    @ivar open_reading: whether it may do so at all.
+    @ivar queues: to look at, beside those of which mediators tell.
+    @ivar tls: its certificate and key; C{None} for HTTP.
+    """
+
+    listen: Listen = LISTEN
+    tokens: str | None = None
+    history: str = attrs.field(default=HISTORY, repr=False)
+    history_age: float = 7 * 86400.0
+    history_size: int = 10 * 1024**3
+    audit: str | None = None
+    hosts: tuple[str, ...] = ()
+    open_reading: bool = True
+    queues: tuple[str, ...] = ()
+    tls: TLS | None = None
+
+
+def cluster_web(table: Table, outside: Outside) -> ClusterWeb:
+    """
+    What the table says.
+    """
+    fields = table.given(
+        listen=listen,
+        tokens=outside.path,
+        history_age=kinds.duration(_LEAST_AGE),
+        history_size=kinds.number(_LEAST_SIZE, _MOST_SIZE),
+        audit=outside.path,
+        hosts=kinds.array(_host),
+        open_reading=kinds.flag,
+        queues=kinds.array(_queue),
+    )
+    histories = table.given(
+        history=lambda value: _history(value, outside),
+        history_env=outside.of_environment,
+        history_file=outside.of_file,
+    )
+    if len(histories) > 1:
+        table.wrong(
+            "history", "is there twice: give history, history_env or history_file"
+        )
+    for each in histories.values():
+        fields["history"] = each
+    tls = tls_files(table, outside)
+    if tls is not None and tls.certfile is None:
+        table.wrong("tls", "needs a certfile")
+        tls = None
+    table.end()
+    return ClusterWeb(tls=tls, **fields)
+
+
+def _history(value: object, outside: Outside) -> str:
+    text = kinds.text(value)
+    if "://" not in text:
+        return outside.path(text)
+    if _password(text):
+        raise Wrong(
+            "holds a password, which anybody can read here: give the whole URL in an"
+            " environment variable or a file, which history_env or history_file names"
+        )
+    return text
+
+
+def _password(url: str) -> str | None:
+    try:
+        return urlsplit(url).password
+    except ValueError as e:
+        raise Wrong(f"is no URL: {e}") from None
+
+
+def _host(value: object) -> str:
+    try:
+        return host_name(kinds.text(value))
+    except ConfigError as e:
+        raise Wrong(f"is wrong: {e}") from None
+
+
+def _queue(value: object) -> str:
+    return kinds.text(kinds.name(value))

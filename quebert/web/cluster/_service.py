@@ -1,0 +1,217 @@
+"""
+C{quebert web}: composes all of it for one broker and one history.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import attrs
+from OpenSSL.SSL import Context
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IOpenSSLContextFactory
+from zope.interface import implementer
+
+from quebert._log import Logger
+from quebert._text import what_is_wrong
+from quebert._tls import server_context
+from quebert.config import TLS, ClusterWeb, Listen
+from quebert.errors import ConfigError, PortTaken, QuebertError
+from quebert.history import HistoryLedger, Retention, open_ledger
+from quebert.metrics import ClusterMetrics
+from quebert.operations import BrokerAccess
+from quebert.web import Audit, Tokens, WebServer
+from quebert.web.cluster._cluster import RealCluster
+from quebert.web.cluster._controls import RealControls
+from quebert.web.cluster._dead_letters import DeadLetterBook
+from quebert.web.cluster._exposition import ClusterExposition
+from quebert.web.cluster._live_cluster import LiveCluster
+from quebert.web.cluster._recorder import Recorder
+from quebert.web.cluster._single_tasks import cancel_one, cancel_some, explain, run_one
+
+__all__ = ["WebService"]
+
+
+class WebService:
+    """
+    Serves a cluster over HTTP.
+
+    @param queues: to look at, beside those of which mediators tell.
+    @param tokens: those that are known beside the file of C{asked}.
+    @ivar port: where it listens, once it does.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        broker: BrokerAccess,
+        asked: ClusterWeb,
+        queues: Sequence[str] = (),
+        tokens: Tokens | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.port = asked.listen.port
+        self._reactor = reactor
+        self._broker = broker
+        self._asked = asked
+        self._queues = tuple(dict.fromkeys((*queues, *asked.queues)))
+        self._own = tokens or Tokens()
+        self._now = now
+        self._tls: _RenewedTLS | None = None
+        self._ledger: HistoryLedger | None = None
+        self._live: LiveCluster | None = None
+        self._recorder: Recorder | None = None
+        self._server: WebServer | None = None
+
+    @property
+    def url(self) -> str:
+        """
+        Where the page is.
+        """
+        listen = attrs.evolve(self._asked.listen, port=self.port)
+        return f"{'http' if self._asked.tls is None else 'https'}://{listen}/"
+
+    def listen_at(self, listen: Listen) -> None:
+        """
+        Listen there when it starts.
+        """
+        self._asked = attrs.evolve(self._asked, listen=listen)
+
+    async def start(self) -> None:
+        """
+        Begin; returns once it listens, whether the broker is there or not.
+
+        @raise ConfigError: the files or the port cannot be used.
+        @raise HistoryRefused: the history cannot be kept where it should.
+        """
+        asked = self._asked
+        tokens = self._read_tokens()
+        audit = Audit(asked.audit)
+        if asked.tls is not None:
+            self._tls = _RenewedTLS(asked.tls)
+        retention = Retention(age=asked.history_age, size=asked.history_size)
+        _make_folder(asked.history)
+        ledger = await open_ledger(asked.history, retention, reactor=self._reactor)
+        self._ledger = ledger
+        try:
+            self._serve(ledger, tokens, audit)
+        except BaseException:
+            await self.stop()
+            raise
+
+    def _serve(self, ledger: HistoryLedger, tokens: Tokens, audit: Audit) -> None:
+        broker, asked, now = self._broker, self._asked, self._now
+        metrics = ClusterMetrics()
+        live = LiveCluster(broker, self._queues, metrics, now)
+        recorder = Recorder(broker, ledger, lambda: live.newest)
+        letters = DeadLetterBook(broker)
+        self._server = WebServer(
+            self._reactor,
+            RealCluster(live, recorder, ledger, letters, explain(broker, ledger), now),
+            RealControls(
+                broker,
+                ledger,
+                letters,
+                now,
+                cancel_one=cancel_one,
+                cancel_some=cancel_some,
+                run_one=run_one,
+            ),
+            ClusterExposition(metrics, live, recorder),
+            tokens=tokens,
+            hosts=asked.hosts,
+            open_reading=asked.open_reading,
+            audit=audit,
+            now=now,
+        )
+        listen = asked.listen
+        try:
+            self.port = self._server.listen(listen.port, listen.address, self._tls)
+        except CannotListenError as e:
+            why = what_is_wrong(e.socketError)
+            raise PortTaken(f"cannot listen on {listen}: {why}") from None
+        live.start()
+        recorder.start()
+        self._live, self._recorder = live, recorder
+
+    def _read_tokens(self) -> Tokens:
+        if self._asked.tokens is None:
+            return self._own
+        return self._own.and_those_of(Tokens.read(self._asked.tokens))
+
+    def reload(self) -> None:
+        """
+        Read the tokens and the certificate again; go on with the old ones where that
+        cannot be.
+        """
+        if self._server is None:
+            return
+        try:
+            tokens = self._read_tokens()
+            if self._tls is not None:
+                self._tls.renew()
+        except QuebertError as e:
+            self.log.error("Not reloaded: {why}", why=e)
+        else:
+            self._server.use(tokens)
+            self.log.info("Reloaded; tokens: {count}.", count=len(tokens))
+
+    async def stop(self) -> None:
+        """
+        End.  What is not in the history yet waits in its queue.
+        """
+        if self._server is not None:
+            await self._server.stop()
+        if self._live is not None:
+            await self._live.stop()
+        if self._recorder is not None:
+            await self._recorder.stop()
+        if self._ledger is not None:
+            await self._ledger.close()
+        self._server = self._live = self._recorder = self._ledger = None
+
+
+def _make_folder(history: str) -> None:
+    if "://" in history:
+        return
+    folder = Path(history).parent
+    try:
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700, parents=True)
+            if folder.name.startswith("."):
+                (folder / ".gitignore").write_text("*\n")
+    except OSError as e:
+        raise ConfigError(f"the folder {folder}: {what_is_wrong(e)}") from None
+
+
+@implementer(IOpenSSLContextFactory)
+class _RenewedTLS:
+    """
+    The certificate and the key, which can be read again.
+    """
+
+    def __init__(self, tls: TLS) -> None:
+        self._tls = tls
+        self.renew()
+
+    def renew(self) -> None:
+        """
+        Read them.
+
+        @raise ConfigError: they cannot be used.
+        """
+        assert self._tls.certfile is not None
+        self._options = server_context(self._tls.certfile, self._tls.keyfile)
+
+    def getContext(self) -> Context:
+        """
+        What a connection is made with.
+        """
+        context: Context = self._options.getContext()
+        return context
