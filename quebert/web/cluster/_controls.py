@@ -4,6 +4,7 @@ What can be changed, done by L{quebert.operations}, and noted in the history.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -150,7 +151,8 @@ class RealControls:
 class _Noting:
     """
     Notes which dead letters leave.  It asks for nothing, and is asked last whether one
-    matches; the progress then tells whether that one has left.
+    matches; the progress then tells how many have left.  Some are on their way at a
+    time, in their order.
     """
 
     def __init__(
@@ -159,28 +161,27 @@ class _Noting:
         self._controls = controls
         self._state = state
         self._queue = queue
-        self._records: list[LifeRecord] = []
-        self._leaving: LifeRecord | None = None
+        self._leaving: deque[LifeRecord] = deque()
+        self._left: list[LifeRecord] = []
         self._done = 0
         self.match: Any = self._match
         progress.watch = self._step
 
     def _match(self, letter: DeadLetter) -> bool:
-        self._leaving = self._controls.record(self._state, self._queue, letter)
+        self._leaving.append(self._controls.record(self._state, self._queue, letter))
         return True
 
     def _step(self, progress: Progress) -> None:
-        leaving, self._leaving = self._leaving, None
-        if progress.done > self._done and leaving is not None:
-            self._records.append(leaving)
-        self._done = progress.done
-        if len(self._records) >= _MANY:
+        while self._done < progress.done and self._leaving:
+            self._left.append(self._leaving.popleft())
+            self._done += 1
+        if len(self._left) >= _MANY:
             Deferred.fromCoroutine(self.end())
 
     async def end(self) -> None:
         """
         Write down those that have left.
         """
-        records, self._records = self._records, []
+        records, self._left = self._left, []
         if records:
             await self._controls.note(records)

@@ -73,6 +73,7 @@ class LiveCluster:
         self._recent: dict[str, deque[tuple[AttemptRecord, str]]] = {}
         self._deaf = ""  # why no events are heard
         self._asked_at = float("-inf")
+        self._is_idle = False
         self._looked_at = float("-inf")
         self._looked: Waiters[None] = Waiters()
         self._sleeping: Deferred[None] | None = None
@@ -137,8 +138,8 @@ class LiveCluster:
                     self._take(await look(*self._fold.queues))
                 except QuebertError as e:
                     self._fail(e)
-                asked = self._reactor.seconds() - self._asked_at < _ASKING
-                await self._sleep(BUSY if asked else IDLE)
+                self._is_idle = self._reactor.seconds() - self._asked_at >= _ASKING
+                await self._sleep(IDLE if self._is_idle else BUSY)
 
     @property
     def _reactor(self) -> Any:
@@ -186,12 +187,11 @@ class LiveCluster:
         """
         All of it, at most two seconds old, unless it has a problem.
         """
-        was_idle = self._reactor.seconds() - self._asked_at >= _ASKING
         self._asked_at = self._reactor.seconds()
+        if self._is_idle and self._sleeping is not None:
+            self._sleeping.cancel()
         if self._reactor.seconds() - self._looked_at > 2 * BUSY:
             waiting = self._looked.wait()
-            if was_idle and self._sleeping is not None:
-                self._sleeping.cancel()
             try:
                 await waiting.addTimeout(_PATIENCE, self._reactor)
             except TimeoutError:
