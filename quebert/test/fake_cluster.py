@@ -120,7 +120,7 @@ class _Queue:
 
 class FakeCluster:
     """
-    It can be read, changed and measured (C{Cluster}, C{Controls} and C{Exposition}).
+    It can be read, changed and measured (C{Cluster}, C{Controls} and C{ServerReport}).
 
     @param reactor: keeps the time; C{time} gives the time of day.
     @param rate: tasks a second.

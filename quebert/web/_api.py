@@ -17,7 +17,13 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from quebert._log import Logger
 from quebert.errors import ConfigError, QuebertError
 from quebert.web._access_rules import AccessRules, not_allowed
-from quebert.web._boundaries import BadPageToken, Cluster, Exposition, Health, TaskQuery
+from quebert.web._boundaries import (
+    BadPageToken,
+    Cluster,
+    Health,
+    ServerReport,
+    TaskQuery,
+)
 from quebert.web._call import Call
 from quebert.web._changes import ChangeHandlers
 from quebert.web._exchange import (
@@ -76,7 +82,7 @@ class API:
         cluster: Cluster,
         changes: ChangeHandlers,
         snapshots: Snapshots,
-        exposition: Exposition,
+        exposition: ServerReport,
         admission: Callable[[], AccessRules],
     ) -> None:
         self._reactor = reactor

@@ -28,8 +28,8 @@ __all__ = [
     "Cluster",
     "ClusterWatcher",
     "Controls",
-    "Exposition",
     "Health",
+    "ServerReport",
     "TaskQuery",
     "Ticking",
 ]
@@ -210,7 +210,7 @@ class Health:
     body: bytes
 
 
-class Exposition(Protocol):
+class ServerReport(Protocol):
     """
     What is told to Prometheus and to those who supervise processes.
     """

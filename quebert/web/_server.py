@@ -19,7 +19,7 @@ from quebert.web._api import API
 from quebert.web._assets import Assets
 from quebert.web._audit import Audit
 from quebert.web._background import Background
-from quebert.web._boundaries import Cluster, Controls, Exposition
+from quebert.web._boundaries import Cluster, Controls, ServerReport
 from quebert.web._changes import ChangeHandlers
 from quebert.web._hub import EventHub
 from quebert.web._resource import WebResource
@@ -49,7 +49,7 @@ class WebServer:
         reactor: Any,
         cluster: Cluster,
         controls: Controls,
-        exposition: Exposition,
+        exposition: ServerReport,
         *,
         tokens: Tokens | None = None,
         hosts: Iterable[str] = (),

@@ -42,8 +42,8 @@ from quebert.web import (
     attempt_view,
 )
 from quebert.web.cluster._dead_letters import DeadLetterBook
+from quebert.web.cluster._history_feeder import HistoryFeeder
 from quebert.web.cluster._live_cluster import LiveCluster
-from quebert.web.cluster._recorder import Recorder
 
 __all__ = ["RealCluster"]
 
@@ -69,14 +69,14 @@ class RealCluster:
     def __init__(
         self,
         live: LiveCluster,
-        recorder: Recorder,
+        feeder: HistoryFeeder,
         ledger: HistoryLedger,
         letters: DeadLetterBook,
         explain: Callable[[str, str], Awaitable[WhyView]],
         now: Callable[[], float],
     ) -> None:
         self._live = live
-        self._recorder = recorder
+        self._history_feeder = feeder
         self._ledger = ledger
         self._letters = letters
         self._explain = explain
@@ -92,7 +92,7 @@ class RealCluster:
         """
         All of it now.
         """
-        return _overview(await self._live.view(), self._recorder)
+        return _overview(await self._live.view(), self._history_feeder)
 
     async def queue(self, name: str) -> QueueDetail:
         """
@@ -203,14 +203,14 @@ class RealCluster:
 # -- From the values of other rooms
 
 
-def _overview(live: Live, recorder: Recorder) -> ClusterView:
+def _overview(live: Live, feeder: HistoryFeeder) -> ClusterView:
     return ClusterView(
         at=live.at,
         queues=tuple(map(_queue, live.queues)),
         hosts=tuple(map(_host, live.hosts)),
         mediators=tuple(map(_mediator, live.mediators)),
         problems=tuple(dict.fromkeys(live.problems)),
-        history=recorder.view,
+        history=feeder.view,
     )
 
 

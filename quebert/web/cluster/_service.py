@@ -28,9 +28,9 @@ from quebert.web import Audit, Tokens, WebServer
 from quebert.web.cluster._cluster import RealCluster
 from quebert.web.cluster._controls import RealControls
 from quebert.web.cluster._dead_letters import DeadLetterBook
-from quebert.web.cluster._exposition import ClusterExposition
+from quebert.web.cluster._history_feeder import HistoryFeeder
 from quebert.web.cluster._live_cluster import LiveCluster
-from quebert.web.cluster._recorder import Recorder
+from quebert.web.cluster._report import ClusterReport
 from quebert.web.cluster._single_tasks import cancel_one, cancel_some, explain, run_one
 
 __all__ = ["WebService"]
@@ -66,7 +66,7 @@ class WebService:
         self._tls: _RenewedTLS | None = None
         self._ledger: HistoryLedger | None = None
         self._live: LiveCluster | None = None
-        self._recorder: Recorder | None = None
+        self._history_feeder: HistoryFeeder | None = None
         self._server: WebServer | None = None
 
     @property
@@ -109,11 +109,11 @@ class WebService:
         broker, asked, now = self._broker, self._asked, self._now
         metrics = ClusterMetrics()
         live = LiveCluster(broker, self._queues, metrics, now)
-        recorder = Recorder(broker, ledger, lambda: live.newest)
+        feeder = HistoryFeeder(broker, ledger, lambda: live.newest)
         letters = DeadLetterBook(broker)
         self._server = WebServer(
             self._reactor,
-            RealCluster(live, recorder, ledger, letters, explain(broker, ledger), now),
+            RealCluster(live, feeder, ledger, letters, explain(broker, ledger), now),
             RealControls(
                 broker,
                 ledger,
@@ -123,7 +123,7 @@ class WebService:
                 cancel_some=cancel_some,
                 run_one=run_one,
             ),
-            ClusterExposition(metrics, live, recorder),
+            ClusterReport(metrics, live, feeder),
             tokens=tokens,
             hosts=asked.hosts,
             open_reading=asked.open_reading,
@@ -137,8 +137,8 @@ class WebService:
             why = what_is_wrong(e.socketError)
             raise PortTaken(f"cannot listen on {listen}: {why}") from None
         live.start()
-        recorder.start()
-        self._live, self._recorder = live, recorder
+        feeder.start()
+        self._live, self._history_feeder = live, feeder
 
     def _read_tokens(self) -> Tokens:
         if self._asked.tokens is None:
@@ -170,11 +170,11 @@ class WebService:
             await self._server.stop()
         if self._live is not None:
             await self._live.stop()
-        if self._recorder is not None:
-            await self._recorder.stop()
+        if self._history_feeder is not None:
+            await self._history_feeder.stop()
         if self._ledger is not None:
             await self._ledger.close()
-        self._server = self._live = self._recorder = self._ledger = None
+        self._server = self._live = self._history_feeder = self._ledger = None
 
 
 def _make_folder(history: str) -> None:

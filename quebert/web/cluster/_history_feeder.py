@@ -28,13 +28,13 @@ from quebert.history import HistoryLedger
 from quebert.operations import BrokerAccess
 from quebert.web import HistoryView
 
-__all__ = ["Recorder"]
+__all__ = ["HistoryFeeder"]
 
 # Seconds until it is tried again.
 _AGAIN = 2.0
 
 
-class Recorder:
+class HistoryFeeder:
     """
     Reads the durable queue, and has each batch acknowledged once it is written.
 

@@ -8,23 +8,23 @@ import json
 
 from quebert.metrics import ClusterMetrics
 from quebert.web import Health
+from quebert.web.cluster._history_feeder import HistoryFeeder
 from quebert.web.cluster._live_cluster import LiveCluster
-from quebert.web.cluster._recorder import Recorder
 
-__all__ = ["ClusterExposition"]
+__all__ = ["ClusterReport"]
 
 
-class ClusterExposition:
+class ClusterReport:
     """
     What is told to Prometheus, and to those who supervise processes.
     """
 
     def __init__(
-        self, metrics: ClusterMetrics, live: LiveCluster, recorder: Recorder
+        self, metrics: ClusterMetrics, live: LiveCluster, feeder: HistoryFeeder
     ) -> None:
         self._metrics = metrics
         self._live = live
-        self._recorder = recorder
+        self._history_feeder = feeder
 
     def metrics(self, accept: str) -> tuple[str, bytes]:
         """
@@ -44,7 +44,7 @@ class ClusterExposition:
         """
         wrong = {
             "broker_away": self._live.problem,
-            "history_away": self._recorder.view.problem,
+            "history_away": self._history_feeder.view.problem,
         }
         reasons = [{"name": name, "text": text} for name, text in wrong.items() if text]
         told = {"ready": not reasons, "reasons": reasons}
