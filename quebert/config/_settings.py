@@ -342,7 +342,7 @@ class Settings:
 
 
 # No keys of the file.
-_UNSAID = ("name", "own")
+_UNSAID = ("name", "own", "cluster_web")
 
 
 def _fields(value: Any) -> dict[str, Any]:
