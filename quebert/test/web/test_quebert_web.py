@@ -364,6 +364,18 @@ def test_tokens(stage: Stage) -> None:
     until(lambda: stage.ask("GET", "/v1/overview")[0] == 200, stage.output, PATIENCE)
 
 
+def test_secrets(stage: Stage) -> None:
+    """
+    Tokens that were shown, right ones and wrong ones, are in no log.
+    """
+    for token in ("secret", "not-a-token"):
+        stage.ask("POST", "/v1/queues/tasks:resume", token=token)
+        stage.ask("GET", "/v1/overview", token=token)
+    told = stage.output() + (stage.folder / "audit").read_text()
+    for word in ("secret", "not-a-token", hash_of("secret")):
+        assert word not in told
+
+
 def test_broker_away(stage: Stage) -> None:
     """
     Without the broker it answers, and says so; it goes on when the broker is back.

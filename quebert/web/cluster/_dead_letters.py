@@ -11,21 +11,24 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
 
+from quebert._lanes import Lanes
 from quebert._secrets import masked
 from quebert._text import cut, printable, shown_url
 from quebert._waiters import another_waiter
-from quebert.operations import BrokerAccess, DeadLetter, Match, Progress, browse
+from quebert.operations import BrokerAccess, DeadLetter, Match, browse
 from quebert.policy import FIRST_ATTEMPT
 from quebert.web import BadPageToken, DeadGroup, DeadPage, DeadView
 
 __all__ = ["DeadLetterBook", "dead_view"]
 
+#: Looks at a time, of all queues.
+AT_ONCE = 2
 #: Letters of a look that are kept; more are counted alone.
 KEPT = 5_000
 #: Seconds for which a look is shown to others.
@@ -108,15 +111,23 @@ class _DeadLook:
 
 
 _Key = tuple[str, tuple[Match, ...]]
+Look = Callable[
+    [BrokerAccess, str, Sequence[Match], Callable[[DeadLetter], object]],
+    Awaitable[object],
+]
 
 
 class DeadLetterBook:
     """
     Looks through dead letters.
+
+    @param look: looks through those of a queue.
     """
 
-    def __init__(self, broker: BrokerAccess) -> None:
+    def __init__(self, broker: BrokerAccess, look: Look = browse) -> None:
         self._broker = broker
+        self._look = look
+        self._turns = Lanes(AT_ONCE)
         self._looks: OrderedDict[_Key, _DeadLook] = OrderedDict()
 
     @property
@@ -172,7 +183,11 @@ class DeadLetterBook:
 
     async def _run(self, key: _Key, look: _DeadLook) -> None:
         queue, matches = key
-        await browse(self._broker, queue, matches, look.see, Progress())
+        await self._turns.acquire()
+        try:
+            await self._look(self._broker, queue, matches, look.see)
+        finally:
+            self._turns.release()
         look.begun = self._now
         look.done.callback(None)
 
