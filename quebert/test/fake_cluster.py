@@ -494,7 +494,7 @@ class FakeCluster:
                 first = WhyEach(reason=reason, text=text, **details.get(reason, {}))
                 other = WhyEach(reason="no_consumer", text=WAITING["no_consumer"])
                 every = (first, other) if reason == "paused" else (first,)
-                return WhyView(first=first, every=every)
+                return WhyView(first=first, every=every, queue="slow")
         known = self._tasks.get(uuid)
         reason = "not_found" if known is None else known.task.state
         text = "nobody knows the task" if known is None else WAITING[reason]
@@ -547,7 +547,7 @@ class FakeCluster:
                 queue.dead.remove(each)
         return progress.done
 
-    async def cancel(self, queue: str, uuid: str) -> ChangeView:
+    async def cancel(self, queue: str, uuid: str, by: str) -> ChangeView:
         self._find(queue)
         found = self._tasks.get(uuid)
         if found is None:
@@ -556,11 +556,11 @@ class FakeCluster:
             return ChangeView(result="too_late", text=f"it is {found.task.state}")
         task = attrs.evolve(found.task, state="cancelled", due=None, retry_at=None)
         self._tasks[uuid] = attrs.evolve(found, task=task)
-        self.done.append(f"cancel {uuid}")
+        self.done.append(f"cancel {uuid} by {by}")
         return ChangeView(result="cancelled", text="it will never be attempted")
 
     async def cancel_matching(
-        self, queue: str, matches: Sequence[Match], progress: Ticking
+        self, queue: str, matches: Sequence[Match], progress: Ticking, by: str
     ) -> None:
         found = self._find(queue)
         progress.total = found.delayed

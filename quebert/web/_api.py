@@ -1,13 +1,13 @@
 """
 The API: a table of routes, and what answers them.
 
-To add a route: a line in L{API}, its function here or in L{quebert.web._changes},
+To add a route: a line in C{_table}, its function here or in L{quebert.web._changes},
 and C{docs/web.rst}.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -45,8 +45,10 @@ from quebert.web._routes import Route, Routes
 from quebert.web._snapshots import Snapshots
 from quebert.web._tokens import Grant
 
-__all__ = ["API", "Streaming"]
+__all__ = ["API", "MOST_ASKED", "Streaming"]
 
+#: Requests that ask the broker or the history, at a time.
+MOST_ASKED = 32
 # Seconds in which a request has its answer.
 _PATIENCE = 30.0
 _LATER = ("Retry-After", "2")
@@ -65,6 +67,7 @@ class Streaming:
 
 
 Reply = APIAnswer | Streaming
+Handler = Callable[[Call], Awaitable[object]]
 
 
 class API:
@@ -90,77 +93,98 @@ class API:
         self._snapshots = snapshots
         self._exposition = exposition
         self._admission = admission
-        self._routes: Routes[Call] = Routes(
-            [
-                Route("GET", "/metrics", _READ, self._metrics),
-                Route("GET", "/healthz", "", self._healthz),
-                Route("GET", "/readyz", "", self._readyz),
-                Route("GET", "/v1/overview", _READ, self._overview),
-                Route("GET", "/v1/queues/{queue}", _READ, self._queue),
-                Route("GET", "/v1/queues/{queue}/dead", _READ, self._dead),
-                Route("GET", "/v1/tasks", _READ, self._tasks),
-                Route("GET", "/v1/tasks/{uuid}", _READ, self._task),
-                Route("GET", "/v1/tasks/{uuid}/why", _READ, self._why),
-                Route("GET", "/v1/hosts", _READ, self._hosts),
-                Route("GET", "/v1/mediators", _READ, self._mediators),
-                Route("GET", "/v1/events", _READ, self._events),
-                Route("GET", "/v1/operations/{id}", _READ, changes.operation),
-                Route("POST", "/v1/queues/{queue}:pause", _OPERATE, changes.pause),
-                Route("POST", "/v1/queues/{queue}:resume", _OPERATE, changes.resume),
-                Route("POST", "/v1/queues/{queue}:purge", _OPERATE, changes.purge),
-                Route(
-                    "POST",
-                    "/v1/queues/{queue}/dead:redrive",
-                    _OPERATE,
-                    changes.redrive,
-                ),
-                Route(
-                    "POST",
-                    "/v1/queues/{queue}/dead:discard",
-                    _OPERATE,
-                    changes.discard,
-                ),
-                Route("POST", "/v1/tasks/{uuid}:run", _OPERATE, changes.run),
-                Route("DELETE", "/v1/tasks/{uuid}", _OPERATE, changes.cancel),
-                Route("POST", "/v1/tasks:cancel", _OPERATE, changes.cancel_many),
-            ]
-        )
+        self._asked = 0
+        self._routes = Routes(self._table(changes))
+
+    def _table(self, changes: ChangeHandlers) -> Iterator[Route[Call]]:
+        def get(path: str, handler: Handler, right: str = _READ) -> Route[Call]:
+            return Route("GET", path, right, handler)
+
+        def post(path: str, handler: Handler) -> Route[Call]:
+            return Route("POST", path, _OPERATE, handler)
+
+        yield get("/metrics", self._metrics)
+        yield get("/healthz", self._healthz, "")
+        yield get("/readyz", self._readyz, "")
+        yield get("/v1/overview", self._overview)
+        yield get("/v1/hosts", self._hosts)
+        yield get("/v1/mediators", self._mediators)
+        yield get("/v1/events", self._events)
+        yield get("/v1/operations/{id}", changes.operation)
+        yield get("/v1/queues/{queue}", self._asking(self._queue))
+        yield get("/v1/queues/{queue}/dead", self._asking(self._dead))
+        yield get("/v1/tasks", self._asking(self._tasks))
+        yield get("/v1/tasks/{uuid}", self._asking(self._task))
+        yield get("/v1/tasks/{uuid}/why", self._asking(self._why))
+        yield post("/v1/queues/{queue}:pause", changes.pause)
+        yield post("/v1/queues/{queue}:resume", changes.resume)
+        yield post("/v1/queues/{queue}:purge", changes.purge)
+        yield post("/v1/queues/{queue}/dead:redrive", changes.redrive)
+        yield post("/v1/queues/{queue}/dead:discard", changes.discard)
+        yield post("/v1/tasks/{uuid}:run", changes.run)
+        yield post("/v1/tasks:cancel", changes.cancel_many)
+        yield Route("DELETE", "/v1/tasks/{uuid}", _OPERATE, changes.cancel)
 
     async def answer(self, request: APIRequest) -> Reply:
         """
         The answer to a request, whatever happens.
         """
         try:
-            route, names = self._routes.find(request)
-            grant = Grant("", frozenset())
-            if route.right:
-                grant = self._admission().grant(request)
-                if route.right not in grant.rights:
-                    raise not_allowed(grant, route.right)
-            caller = attrs.evolve(request.caller, name=grant.name)
-            request = attrs.evolve(request, caller=caller)
-            call = Call(request=request, grant=grant, right=route.right, names=names)
-            if route.right and "queue" in names:
-                call.check(names["queue"])
-            answering = Deferred.fromCoroutine(_awaited(route.handler(call)))
-            found: Reply = await answering.addTimeout(_PATIENCE, self._reactor)
-            return found
+            answering = Deferred.fromCoroutine(self._answer(request))
+            return await answering.addTimeout(_PATIENCE, self._reactor)
         except APIProblem as e:
             return e.answer
         except BadPageToken as e:
-            return problem_answer(400, str(e), field="page_token")
+            return problem_answer(HTTPStatus.BAD_REQUEST, str(e), field="page_token")
         except ConfigError as e:
-            return problem_answer(404, str(e))
+            return problem_answer(HTTPStatus.NOT_FOUND, str(e))
         except CancelledError:
             raise
         except TimeoutError:
-            text = f"there was no answer in {_PATIENCE:g} s"
-            return problem_answer(503, text, _LATER)
+            return _unavailable(f"there was no answer in {_PATIENCE:g} s")
         except QuebertError as e:  # the broker, or the database
-            return problem_answer(503, str(e), _LATER)
+            return _unavailable(str(e))
         except Exception:
             self.log.failure("A request to the API failed.")
-            return problem_answer(500, "this is a fault of the server; its log has it")
+            text = "this is a fault of the server; its log has it"
+            return problem_answer(HTTPStatus.INTERNAL_SERVER_ERROR, text)
+
+    async def _answer(self, request: APIRequest) -> Reply:
+        route, names = self._routes.find(request)
+        grant = self._admitted(request, route.right)
+        caller = attrs.evolve(request.caller, name=grant.name)
+        request = attrs.evolve(request, caller=caller)
+        call = Call(request=request, grant=grant, right=route.right, names=names)
+        if "queue" in names:
+            call.check(names["queue"])
+        found: Reply = await _awaited(route.handler(call))
+        return found
+
+    def _admitted(self, request: APIRequest, right: str) -> Grant:
+        if not right:
+            return Grant("", frozenset())
+        grant = self._admission().grant(request)
+        if right not in grant.rights:
+            raise not_allowed(grant, right)
+        return grant
+
+    def _asking(self, handler: Handler) -> Handler:
+        """
+        The same, for a while not more than L{MOST_ASKED} times: it asks the broker, or
+        the history.
+        """
+
+        async def asking(call: Call) -> object:
+            if self._asked >= MOST_ASKED:
+                text = f"{MOST_ASKED} requests wait for the broker or the history"
+                raise APIProblem(HTTPStatus.SERVICE_UNAVAILABLE, text, _LATER)
+            self._asked += 1
+            try:
+                return await handler(call)
+            finally:
+                self._asked -= 1
+
+        return asking
 
     # -- Of the process
 
@@ -174,7 +198,12 @@ class API:
         return _health(self._exposition.alive())
 
     async def _readyz(self, call: Call) -> APIAnswer:
-        return _health(self._exposition.ready())
+        answer = _health(self._exposition.ready())
+        try:
+            self._admitted(call.request, _READ)
+        except APIProblem:  # the reasons name the broker
+            return attrs.evolve(answer, body=b"{}\n")
+        return answer
 
     # -- Of the cluster
 
@@ -230,13 +259,12 @@ class API:
 
     async def _why(self, call: Call) -> APIAnswer:
         uuid, queue = call.names["uuid"], text_of(call.request, "queue")
-        if not queue:
-            found = await self._cluster.task(uuid)
-            queue = found.task.queue if found is not None else ""
-        if not queue:
-            text = "name the queue: the history has no such task"
+        if queue:
+            call.check(queue)
+        elif not call.grant.is_for_all:
+            text = "name the queue: the token is for some queues alone"
             raise APIProblem(HTTPStatus.BAD_REQUEST, text, field="queue")
-        return json_answer(await self._cluster.why(uuid, call.check(queue)))
+        return json_answer(await self._cluster.why(uuid, queue))
 
 
 def _task_query(request: APIRequest) -> TaskQuery:
@@ -252,6 +280,10 @@ def _task_query(request: APIRequest) -> TaskQuery:
         page_size=page_size_of(request),
         **texts,
     )
+
+
+def _unavailable(text: str) -> APIAnswer:
+    return problem_answer(HTTPStatus.SERVICE_UNAVAILABLE, text, _LATER)
 
 
 def _health(health: Health) -> APIAnswer:

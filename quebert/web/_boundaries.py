@@ -140,6 +140,7 @@ class Cluster(Protocol):
         """
         Why a task waits.
 
+        @param queue: that it is of; empty where nobody knows.
         @raise BrokerError: the broker cannot be asked.
         """
 
@@ -180,13 +181,13 @@ class Controls(Protocol):
         Drop dead letters.
         """
 
-    def cancel(self, queue: str, uuid: str) -> Awaitable[ChangeView]:
+    def cancel(self, queue: str, uuid: str, by: str) -> Awaitable[ChangeView]:
         """
         Have a task never be attempted.
         """
 
     def cancel_matching(
-        self, queue: str, matches: Sequence[Match], progress: Ticking
+        self, queue: str, matches: Sequence[Match], progress: Ticking, by: str
     ) -> Awaitable[object]:
         """
         Have all tasks that match never be attempted.

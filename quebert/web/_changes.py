@@ -5,6 +5,7 @@ What changes something: each is written to the audit log, with what came of it.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -106,9 +107,10 @@ class ChangeHandlers:
         Have tasks never be attempted.
         """
         queue = _queue(body_fields(call.request, "queue", "match"))
-        controls = self._controls.cancel_matching
+        by = call.request.caller.shown
+        bulk = partial(self._controls.cancel_matching, by=by)
         fields = "queue", "match"
-        return self._begin(call, "cancel", call.check(queue), controls, *fields)
+        return self._begin(call, "cancel", call.check(queue), bulk, *fields)
 
     def _begin(
         self, call: Call, action: str, queue: str, bulk: _Bulk, *fields: str
@@ -169,7 +171,7 @@ class ChangeHandlers:
         queue = text_of(call.request, "queue")
         queue = call.check(_queue({"queue": queue} if queue else {}))
         uuid = call.names["uuid"]
-        work = self._controls.cancel(queue, uuid)
+        work = self._controls.cancel(queue, uuid, call.request.caller.shown)
         view = await self._noted(
             call, "cancel", work, lambda v: v.result, queue=queue, uuid=uuid
         )

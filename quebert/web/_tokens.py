@@ -150,7 +150,7 @@ class Tokens:
         @raise ConfigError: it cannot be used; the text has no line of it.
         """
         grants: dict[str, tuple[bytes, Grant]] = {}
-        for number, line in lines_of(path):
+        for number, line in lines_of(path, private=True):
             try:
                 digest, grant = _grant(line)
             except ConfigError as e:

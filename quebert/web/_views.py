@@ -358,10 +358,15 @@ class WhyEach:
 class WhyView:
     """
     Why a task waits: the reason that counts, and each that applies.
+
+    @ivar queue: that the task is of; empty if nobody knows.
+    @ivar unseen: what could not be seen, and why; sentences.
     """
 
     first: WhyEach
     every: tuple[WhyEach, ...] = ()
+    queue: str = ""
+    unseen: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

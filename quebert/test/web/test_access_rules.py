@@ -107,14 +107,20 @@ class RightsTests(SynchronousTestCase):
         answer = api.ask("GET", f"/v1/tasks/{other['uuid']}", token="mailer")
         self.assertEqual(answer.status, 404)
         answer = api.ask("GET", f"/v1/tasks/{other['uuid']}/why", token="mailer")
-        self.assertEqual(answer.status, 403)
+        self.assertEqual(answer.status, 400)
 
     def test_health(self) -> None:
         """
-        Whoever supervises processes needs no token.
+        Whoever supervises processes needs no token, and is told no reasons without one.
         """
         for target in ("/healthz", "/readyz"):
             self.assertEqual(_status("GET", target, address="192.0.2.7"), 200)
+        api = MemoryAPI()
+        api.cluster.broken = "rabbit.internal is away"
+        for address, is_told in (("127.0.0.1", True), ("192.0.2.7", False)):
+            answer = api.ask("GET", "/readyz", address=address)
+            self.assertEqual(answer.status, 503)
+            self.assertEqual(b"rabbit.internal" in answer.body, is_told)
 
 
 class PagesTests(SynchronousTestCase):

@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.test.fake_cluster import QUEUES, WAITING, waiting_uuid
 from quebert.test.web.doubles import MemoryAPI
+from quebert.web._api import MOST_ASKED
 from quebert.web._exchange import PROBLEM
 
 #: The fields of each object, as the documentation has them.
@@ -142,14 +143,14 @@ class ReadingTests(SynchronousTestCase):
         api = MemoryAPI()
         for reason in WAITING:
             found = api.get(f"/v1/tasks/{waiting_uuid(reason)}/why?queue=slow")
-            self._check("why", found, "all")
+            self._check("why", found, "all queue unseen")
             self.assertEqual(found["reason"], reason)
             self._check("why", found["all"][0])
-            # The history knows the queue.
+            # Nobody needs to know the queue.
             again = api.get(f"/v1/tasks/{waiting_uuid(reason)}/why")
             self.assertEqual(again, found)
-        answer = api.ask("GET", "/v1/tasks/unknown/why")
-        self.assertEqual(json.loads(answer.body)["field"], "queue")
+        found = api.get("/v1/tasks/unknown/why")
+        self.assertEqual(found["reason"], "not_found")
 
     def test_metrics(self) -> None:
         """
@@ -307,6 +308,28 @@ class WrongTests(SynchronousTestCase):
         self.assertEqual(found, [])
         api.clock.advance(30)
         self.assertEqual(found[0].status, 503)
+
+    def test_flood(self) -> None:
+        """
+        So many requests wait for the history, or the broker, and no more; the overview
+        does not need them.
+        """
+        api = MemoryAPI()
+        waiting: list[Deferred[None]] = []
+
+        def ask(uuid: str) -> Deferred[None]:
+            waiting.append(Deferred())
+            return waiting[-1]
+
+        api.cluster.task = ask  # type: ignore[method-assign,assignment]
+        for _ in range(MOST_ASKED):
+            api.begin("GET", "/v1/tasks/u")
+        self.assertEqual(api.ask("GET", "/v1/tasks/u").status, 503)
+        self.assertEqual(api.ask("GET", "/v1/overview").status, 200)
+        waiting[0].callback(None)
+        self.assertEqual(len(waiting), MOST_ASKED)
+        api.begin("GET", "/v1/tasks/u")
+        self.assertEqual(len(waiting), MOST_ASKED + 1)
 
 
 class ChangingTests(SynchronousTestCase):

@@ -78,6 +78,7 @@ class Stage:
         self._context = ssl.create_default_context()
         authority.configure_trust(self._context)
         self.tokens = folder / "tokens"
+        self.tokens.touch(0o600)
         self.tokens.write_text(f"anna read,operate * {hash_of('secret')}\n")
         self.amqp_port, self.port = free_port(), free_port()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}

@@ -67,6 +67,16 @@ class TokensFileTests(TestCase):
             self.assertIn("line ", told)
             self.assertNotIn("secret", told)
 
+    def test_shared(self) -> None:
+        """
+        So is a file that others may change, or read.
+        """
+        path = self._file("")
+        for mode in (0o602, 0o620, 0o604):
+            path.chmod(mode)
+            told = refusal(ConfigError, Tokens.read, path)
+            self.assertIn("other users may read or write", told)
+
     def test_missing(self) -> None:
         """
         So is a file that is not there.

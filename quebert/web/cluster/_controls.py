@@ -5,7 +5,7 @@ What can be changed, done by L{quebert.operations}, and noted in the history.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -16,45 +16,71 @@ from quebert._text import shown_url
 from quebert.errors import HistoryError
 from quebert.history import HistoryLedger, LifeRecord
 from quebert.operations import BrokerAccess, DeadLetter, Match, Progress
-from quebert.web import ChangeView, Ticking
 from quebert.web.cluster._dead_letters import DeadLetterBook
+from quebert.web.cluster._single_tasks import SingleTasks
 
-__all__ = ["RealControls"]
+__all__ = ["LifeNotes", "RealControls"]
 
 # Events that are written to the history at a time.
 _MANY = 500
 
-One = Callable[[BrokerAccess, str, str], Awaitable[ChangeView]]
-Many = Callable[[BrokerAccess, str, Sequence[Match], Any], Awaitable[object]]
 
-
-class RealControls:
+class LifeNotes:
     """
-    @param cancel_one: cancels the task with a uuid in a queue.
-    @param cancel_some: cancels those of a queue that match.
-    @param run_one: runs a delayed task now.
+    Writes to the history what was done to tasks.
+
+    @param now: gives the time of day.
     """
 
     log = Logger()
 
+    def __init__(self, ledger: HistoryLedger, now: Callable[[], float]) -> None:
+        self._ledger = ledger
+        self._now = now
+
+    def write(self, records: Sequence[LifeRecord]) -> None:
+        """
+        Write them, some time.  Without the history, what was done is done all the same.
+        """
+        if records:
+            Deferred.fromCoroutine(self._write(records))
+
+    async def _write(self, records: Sequence[LifeRecord]) -> None:
+        try:
+            await self._ledger.record_lives(records)
+        except HistoryError as e:
+            self.log.warn("What was done is not in the history: {why}", why=e)
+
+    def of_letter(self, state: str, queue: str, letter: DeadLetter) -> LifeRecord:
+        """
+        What happens to a dead letter now.
+        """
+        url = shown_url(letter.url)
+        return LifeRecord(
+            uuid=letter.uuid, queue=queue, state=state, at=self._now(), url=url
+        )
+
+
+class RealControls:
+    """
+    Changes the cluster.
+
+    @param tasks: changes single tasks.
+    """
+
     def __init__(
         self,
         broker: BrokerAccess,
-        ledger: HistoryLedger,
         letters: DeadLetterBook,
-        now: Callable[[], float],
-        *,
-        cancel_one: One,
-        cancel_some: Many,
-        run_one: One,
+        tasks: SingleTasks,
+        notes: LifeNotes,
     ) -> None:
         self._broker = broker
-        self._ledger = ledger
         self._letters = letters
-        self._now = now
-        self._cancel_one = cancel_one
-        self._cancel_some = cancel_some
-        self._run_one = run_one
+        self._notes = notes
+        self.cancel = tasks.cancel
+        self.cancel_matching = tasks.cancel_matching
+        self.run_now = tasks.run_now
 
     async def pause(self, queue: str, by: str) -> Sequence[str]:
         """
@@ -84,14 +110,14 @@ class RealControls:
         """
         Put dead letters back.
         """
-        noting = _Noting(self, "redriven", queue, progress)
+        noting = _Noting(self._notes, "redriven", queue, progress)
         try:
             await operations.redrive(
                 self._broker, queue, [*matches, noting.match], progress
             )
         finally:
             self._letters.forget(queue)
-            await noting.end()
+            noting.end()
 
     async def discard(
         self, queue: str, matches: Sequence[Match], progress: Progress
@@ -99,53 +125,14 @@ class RealControls:
         """
         Drop dead letters.
         """
-        noting = _Noting(self, "discarded", queue, progress)
+        noting = _Noting(self._notes, "discarded", queue, progress)
         try:
             await operations.discard(
                 self._broker, queue, [*matches, noting.match], progress
             )
         finally:
             self._letters.forget(queue)
-            await noting.end()
-
-    async def cancel(self, queue: str, uuid: str) -> ChangeView:
-        """
-        Have a task never be attempted.
-        """
-        return await self._cancel_one(self._broker, queue, uuid)
-
-    async def cancel_matching(
-        self, queue: str, matches: Sequence[Match], progress: Ticking
-    ) -> None:
-        """
-        Have all tasks that match never be attempted.
-        """
-        await self._cancel_some(self._broker, queue, matches, progress)
-
-    async def run_now(self, queue: str, uuid: str) -> ChangeView:
-        """
-        Have a delayed task be attempted now.
-        """
-        return await self._run_one(self._broker, queue, uuid)
-
-    async def note(self, records: Sequence[LifeRecord]) -> None:
-        """
-        Write to the history what was done; without the history, it is done all the
-        same.
-        """
-        try:
-            await self._ledger.record_lives(records)
-        except HistoryError as e:
-            self.log.warn("What was done is not in the history: {why}", why=e)
-
-    def record(self, state: str, queue: str, letter: DeadLetter) -> LifeRecord:
-        """
-        What happens to a dead letter now.
-        """
-        url = shown_url(letter.url)
-        return LifeRecord(
-            uuid=letter.uuid, queue=queue, state=state, at=self._now(), url=url
-        )
+            noting.end()
 
 
 class _Noting:
@@ -156,9 +143,9 @@ class _Noting:
     """
 
     def __init__(
-        self, controls: RealControls, state: str, queue: str, progress: Progress
+        self, notes: LifeNotes, state: str, queue: str, progress: Progress
     ) -> None:
-        self._controls = controls
+        self._notes = notes
         self._state = state
         self._queue = queue
         self._leaving: deque[LifeRecord] = deque()
@@ -168,7 +155,7 @@ class _Noting:
         progress.watch = self._step
 
     def _match(self, letter: DeadLetter) -> bool:
-        self._leaving.append(self._controls.record(self._state, self._queue, letter))
+        self._leaving.append(self._notes.of_letter(self._state, self._queue, letter))
         return True
 
     def _step(self, progress: Progress) -> None:
@@ -176,12 +163,11 @@ class _Noting:
             self._left.append(self._leaving.popleft())
             self._done += 1
         if len(self._left) >= _MANY:
-            Deferred.fromCoroutine(self.end())
+            self.end()
 
-    async def end(self) -> None:
+    def end(self) -> None:
         """
         Write down those that have left.
         """
         records, self._left = self._left, []
-        if records:
-            await self._controls.note(records)
+        self._notes.write(records)

@@ -26,12 +26,12 @@ from quebert.metrics import ClusterMetrics
 from quebert.operations import BrokerAccess
 from quebert.web import Audit, Tokens, WebServer
 from quebert.web.cluster._cluster import RealCluster
-from quebert.web.cluster._controls import RealControls
+from quebert.web.cluster._controls import LifeNotes, RealControls
 from quebert.web.cluster._dead_letters import DeadLetterBook
 from quebert.web.cluster._history_feeder import HistoryFeeder
 from quebert.web.cluster._live_cluster import LiveCluster
 from quebert.web.cluster._report import ClusterReport
-from quebert.web.cluster._single_tasks import cancel_one, cancel_some, explain, run_one
+from quebert.web.cluster._single_tasks import SingleTasks
 
 __all__ = ["WebService"]
 
@@ -110,19 +110,12 @@ class WebService:
         metrics = ClusterMetrics()
         live = LiveCluster(broker, self._queues, metrics, now)
         feeder = HistoryFeeder(broker, ledger, lambda: live.newest)
-        letters = DeadLetterBook(broker)
+        letters, notes = DeadLetterBook(broker), LifeNotes(ledger, now)
+        tasks = SingleTasks(broker, live, ledger, notes.write, now)
         self._server = WebServer(
             self._reactor,
-            RealCluster(live, feeder, ledger, letters, explain(broker, ledger), now),
-            RealControls(
-                broker,
-                ledger,
-                letters,
-                now,
-                cancel_one=cancel_one,
-                cancel_some=cancel_some,
-                run_one=run_one,
-            ),
+            RealCluster(live, feeder, ledger, letters, tasks.why, now),
+            RealControls(broker, letters, tasks, notes),
             ClusterReport(metrics, live, feeder),
             tokens=tokens,
             hosts=asked.hosts,

@@ -1,53 +1,148 @@
 """
 Questions about one task, and what can be done to it: from L{quebert.operations} to the
-values of the API.
+values of the API, and to the history.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
-from quebert.errors import BrokerError
-from quebert.history import HistoryLedger
+import attrs
+
+from quebert import operations
+from quebert._lanes import Lanes
+from quebert.errors import BrokerError, HistoryError
+from quebert.events import AttemptRecord
+from quebert.history import HistoryLedger, LifeRecord
 from quebert.operations import BrokerAccess, Match, Progress
-from quebert.web import ChangeView, WhyView
+from quebert.web import ChangeView, WhyEach, WhyView
+from quebert.web.cluster._live_cluster import LiveCluster
 
-__all__ = ["cancel_one", "cancel_some", "explain", "run_one"]
+__all__ = ["SingleTasks"]
 
-_NOT_YET = "this is not built in"
+T = TypeVar("T")
+
+#: Of these operations at a time; each looks at up to 2,000 messages.
+AT_ONCE = 4
+_REASON = tuple(field.name for field in attrs.fields(WhyEach))
 
 
-def explain(
-    broker: BrokerAccess, ledger: HistoryLedger
-) -> Callable[[str, str], Awaitable[WhyView]]:
+class SingleTasks:
     """
-    What tells why a task waits.
+    Asks about tasks, and cancels or runs them.
+
+    @param now: gives the time of day.
     """
 
-    async def why(uuid: str, queue: str) -> WhyView:
-        raise BrokerError(_NOT_YET)
+    def __init__(
+        self,
+        broker: BrokerAccess,
+        live: LiveCluster,
+        ledger: HistoryLedger,
+        note: Callable[[Sequence[LifeRecord]], object],
+        now: Callable[[], float],
+    ) -> None:
+        self._broker = broker
+        self._live = live
+        self._ledger = ledger
+        self._note = note
+        self._now = now
+        self._lanes = Lanes(AT_ONCE)
 
-    return why
+    async def _in_turn(self, work: Callable[[], Awaitable[T]]) -> T:
+        await self._lanes.acquire()
+        try:
+            return await work()
+        finally:
+            self._lanes.release()
+
+    async def why(self, uuid: str, queue: str) -> WhyView:
+        """
+        Why a task waits.
+
+        @param queue: that it is of; empty where nobody knows.
+        @raise ConfigError: the uuid cannot be one, or no queue is known.
+        @raise BrokerError: the broker cannot be asked.
+        """
+        attempts = await self._attempts(uuid)
+        seen = await self._live.view()
+        found = await self._in_turn(
+            lambda: operations.why(
+                self._broker, uuid, queue or None, seen=seen, attempts=attempts
+            )
+        )
+        every = tuple(map(_reason, found.reasons))
+        return WhyView(
+            first=every[0],
+            every=every,
+            queue=found.queue,
+            unseen=tuple(found.unseen),
+        )
+
+    async def _attempts(self, uuid: str) -> Sequence[AttemptRecord]:
+        try:
+            found = await self._ledger.task(uuid)
+        except HistoryError:
+            return ()
+        return () if found is None else found.attempts
+
+    async def cancel(self, queue: str, uuid: str, by: str) -> ChangeView:
+        """
+        Have a task never be attempted.
+
+        @raise ConfigError: the uuid cannot be one.
+        @raise BrokerError: the broker does not do it, or nobody knows.
+        """
+        found = await self._in_turn(
+            lambda: operations.cancel(self._broker, queue, uuid, by=by)
+        )
+        if found.result == operations.CANCELLED:
+            record = LifeRecord(
+                uuid=uuid,
+                queue=queue,
+                state="cancelled",
+                at=self._now(),
+                reason=f"by {by}",
+            )
+            self._note([record])
+        return _change(found)
+
+    async def cancel_matching(
+        self, queue: str, matches: Sequence[Match], progress: Progress, by: str
+    ) -> None:
+        """
+        Have all tasks that match never be attempted.
+
+        @raise BrokerError: the broker does not do it, or not all of it.
+        """
+        found = await operations.cancel_all(
+            self._broker, queue, matches, by=by, progress=progress
+        )
+        progress.done = found.cancelled
+        told = [*found.problems]
+        if found.too_late:
+            told.insert(0, f"{found.too_late} tasks are being attempted")
+        if told:
+            raise BrokerError("; ".join(told))
+
+    async def run_now(self, queue: str, uuid: str) -> ChangeView:
+        """
+        Have a delayed task be attempted now.
+
+        @raise ConfigError: the uuid cannot be one.
+        @raise BrokerError: the broker does not do it, or nobody knows.
+        """
+        found = await self._in_turn(
+            lambda: operations.run_now(self._broker, queue, uuid)
+        )
+        return _change(found)
 
 
-async def cancel_one(broker: BrokerAccess, queue: str, uuid: str) -> ChangeView:
-    """
-    Cancel a task.
-    """
-    raise BrokerError(_NOT_YET)
+def _reason(found: Any) -> WhyEach:
+    return WhyEach(**{name: getattr(found, name) for name in _REASON})
 
 
-async def cancel_some(
-    broker: BrokerAccess, queue: str, matches: Sequence[Match], progress: Progress
-) -> None:
-    """
-    Cancel the tasks that match.
-    """
-    raise BrokerError(_NOT_YET)
-
-
-async def run_one(broker: BrokerAccess, queue: str, uuid: str) -> ChangeView:
-    """
-    Run a delayed task now.
-    """
-    raise BrokerError(_NOT_YET)
+def _change(found: Any) -> ChangeView:
+    problems = [*found.problems]
+    return ChangeView(result=found.result, text="; ".join([found.text, *problems]))
