@@ -77,17 +77,18 @@ export function summary(latency) {
   const first = latency.columns[0]?.at ?? 0;
   const last = latency.columns.at(-1)?.at ?? 0;
   const since = last > first ? ` from ${format.clock(first)} to ${format.clock(last)}` : "";
-  const half = range(latency.buckets, rowOf(sums, all * 0.5));
-  const nearly = range(latency.buckets, rowOf(sums, all * 0.99));
-  return (
-    `${format.counted(all, "request")}${since}: half took ${withUpTo(half)} or less, ` +
-    `99 % took ${withUpTo(nearly)} or less.`
-  );
+  const half = atMost(latency.buckets, rowOf(sums, all * 0.5));
+  const nearly = atMost(latency.buckets, rowOf(sums, all * 0.99));
+  return `${format.counted(all, "request")}${since}: half took ${half}, 99 % took ${nearly}.`;
 }
 
-/** @param {string} text */
-function withUpTo(text) {
-  return text.replace(/^.* to /, "").replace("up to ", "");
+/**
+ * @param {readonly number[]} buckets
+ * @param {number} row
+ */
+function atMost(buckets, row) {
+  const end = buckets[row];
+  return end === undefined ? range(buckets, row) : `${short(end)} or less`;
 }
 
 /**

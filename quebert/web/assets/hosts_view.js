@@ -63,7 +63,7 @@ export function open(context) {
             /** @type {HTMLElement} */ (cell.firstElementChild),
             ...breaker(host, context.now()),
           ),
-        sort: (host) => ({ open: 0, "half-open": 1, closed: 2 })[host.breaker] ?? 3,
+        sort: (host) => ["open", "half-open", "closed"].indexOf(host.breaker) + 1 || 4,
       },
       {
         title: "At once",

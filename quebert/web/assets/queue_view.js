@@ -147,10 +147,7 @@ export function open(context, { name }) {
     if (now) figured(now);
     const { stream } = state_;
     const mine = stream.queue === name ? stream.shown : [];
-    const told =
-      stream.rate === null
-        ? ""
-        : `${format.rate(stream.rate)} per second, a sample of them here`;
+    const told = `${format.rate(stream.rate ?? 0)} per second, ${format.count(stream.total)} since you came`;
     attempts.update([...mine, ...(detail?.attempts ?? [])], stream.total ? told : "");
   }
 
