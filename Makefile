@@ -46,6 +46,7 @@ $(VENV)/node_modules: | $(VENV)/bin/python
 	@mkdir -p $@
 	@if command -v npm >/dev/null; then \
 	    npm install --silent --no-audit --no-fund --prefix $(VENV) standardwebhooks@1 express@5 \
+	        axe-core@4 typescript@5 \
 	    || echo "no library for Node is there: nothing is tested with them"; fi
 
 demo: $(VENV)/installed-demo

@@ -366,7 +366,7 @@ def test_problems(tab: Tab, server: PageServer, expect: Any) -> None:
         server.do("set", "history_broken", "")
     expect(notices).to_be_hidden()
     server.do("lose", 7)
-    expect(notices).to_contain_text("This page was not told of 7 events")
+    expect(notices).to_contain_text("7 attempts got lost on the way here")
 
 
 def test_colours(tab: Tab, server: PageServer, expect: Any) -> None:

@@ -19,7 +19,9 @@ globalThis.quebertTest ??= {
     return violations
       .filter(({ impact }) => impact === "serious" || impact === "critical")
       .flatMap(({ id, nodes }) =>
-        nodes.slice(0, 3).map((each) => `${id}: ${each.html.slice(0, 200)} ${each.failureSummary}`),
+        nodes
+          .slice(0, 3)
+          .map((each) => `${id}: ${each.html.slice(0, 200)} ${each.failureSummary}`),
       );
   },
 

@@ -10,7 +10,7 @@ import { chosen } from "../../web/assets/attempt_list.js";
 import { lamp, notices } from "../../web/assets/bar.js";
 import { groupMatch, inWords } from "../../web/assets/dead_filter.js";
 import { bars } from "../../web/assets/due_chart.js";
-import { range, shade, summary, totals } from "../../web/assets/heat_map.js";
+import { axis, range, shade, summary, totals } from "../../web/assets/heat_map.js";
 import { breaker } from "../../web/assets/hosts_view.js";
 import { Sequences } from "../../web/assets/keys.js";
 import { parts } from "../../web/assets/life_line.js";
@@ -20,7 +20,7 @@ import { deadPath, found, queuePath, routeOf, taskPath } from "../../web/assets/
 import { createSession, sendable, tokenIn } from "../../web/assets/session.js";
 import { path } from "../../web/assets/sparkline.js";
 import { initial } from "../../web/assets/store.js";
-import { lostText, story } from "../../web/assets/story.js";
+import { lostText, story, title } from "../../web/assets/story.js";
 import { compare } from "../../web/assets/table.js";
 import { cancelMatch, filterOf, localTime } from "../../web/assets/tasks_view.js";
 import { particulars } from "../../web/assets/why_panel.js";
@@ -264,6 +264,30 @@ test("a heat map in words", () => {
   );
 });
 
+test("columns stand where their time is", () => {
+  const columns = [600, 660, 840].map((at) => ({ at, counts: [1] }));
+  const times = axis({ buckets: [1], columns }, 1000);
+  assert.equal(times.number, 40);
+  assert.deepEqual([600, 660, 840].map(times.column), [33, 34, 37]);
+  assert.deepEqual([37, 39].map(times.at), [840, 960]);
+  const one = axis({ buckets: [1], columns: columns.slice(0, 1) }, 590);
+  assert.equal(one.column(600), 39);
+  assert.equal(axis({ buckets: [], columns: [] }, 5).number, 40);
+  const many = axis(
+    {
+      buckets: [1],
+      columns: [
+        { at: 0, counts: [] },
+        { at: 1, counts: [] },
+        { at: 1e6, counts: [] },
+      ],
+    },
+    0,
+  );
+  assert.equal(many.number, 240);
+  assert.ok(many.column(0) < 0);
+});
+
 test("few requests are seen beside many", () => {
   assert.equal(shade(0, 10), 0);
   assert.ok(shade(1, 1_000_000) > 0.15);
@@ -396,6 +420,11 @@ test("a story tells what was, and what comes", () => {
   ]);
 });
 
+test("what was not attempted is no attempt", () => {
+  assert.equal(title({ number: 2, outcome: "retry", status: null }), "Attempt 2");
+  assert.equal(title({ number: 2, outcome: "postponed", status: null }), "Not attempted");
+});
+
 test("attempts that were lost are told", () => {
   assert.match(
     lostText({ mediator: "m", from: 1, to: 2, count: 3 }, 2),
@@ -503,9 +532,13 @@ test("what is wrong is said above the view", () => {
   assert.deepEqual(keys({}), []);
   assert.deepEqual(keys({ overview }), ["pRabbitMQ is away", "history"]);
   assert.deepEqual(
-    keys({ link: { status: "lost", text: "away", retryAt: 105 }, lost: 3 }),
+    keys({
+      link: { status: "lost", text: "away", retryAt: 105 },
+      lost: { count: 3, at: 50 },
+    }),
     ["lost", "gap"],
   );
+  assert.deepEqual(keys({ lost: { count: 3, at: 30 } }), []);
   const [lost] = notices(
     {
       ...initial(),

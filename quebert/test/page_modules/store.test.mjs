@@ -142,8 +142,12 @@ test("events of the server are actions", () => {
   assert.deepEqual(understood(event("gap", { mediator: "m", count: null }), 2), {
     type: "gap",
     count: 1,
+    here: 2,
   });
-  assert.equal(reduce(initial(), { type: "gap", count: 4 }).lost, 4);
+  assert.deepEqual(reduce(initial(), { type: "gap", count: 4, here: 9 }).lost, {
+    count: 4,
+    at: 9,
+  });
 });
 
 test("subscribers are told once for each frame", () => {

@@ -8,6 +8,8 @@ import * as format from "./format.js";
 
 /** Seconds from which on data is called old. */
 const OLD = 5;
+/** Seconds for which a loss is told. */
+const RECENT = 60;
 const THEMES = /** @type {const} */ ([
   ["", "◐", "as the system"],
   ["dark", "●", "dark"],
@@ -87,12 +89,10 @@ export function notices({ link, overview, received, lost }, here) {
       });
     }
   }
-  if (lost)
-    all.push({
-      key: "gap",
-      tone: "plain",
-      text: `This page was not told of ${format.counted(lost, "event")}: it could not keep up, or was not connected.`,
-    });
+  if (lost.count && here - lost.at < RECENT) {
+    const text = `${format.counted(lost.count, "attempt")} got lost on the way here, and are not in the history. No task was.`;
+    all.push({ key: "gap", tone: "plain", text });
+  }
   return all;
 }
 

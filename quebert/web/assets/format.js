@@ -242,7 +242,6 @@ export function tone(what) {
       return "good";
     case "retry":
     case "retrying":
-    case "postponed":
     case "expired":
       return "warn";
     case "buried":

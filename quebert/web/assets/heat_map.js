@@ -7,9 +7,14 @@
 import { h, setText } from "./dom.js";
 import * as format from "./format.js";
 
-const ROW = 13;
+const HEIGHT = 196;
 const LEFT = 58;
 const BOTTOM = 18;
+/** Columns at least, and at most. */
+const FEWEST = 40;
+const MOST = 240;
+/** Seconds of a column, where there is but one. */
+const USUAL = 60;
 /** Columns of the table that says the same in words. */
 const SUMMED = 6;
 
@@ -104,14 +109,39 @@ function rowOf(sums, wanted) {
   return sums.length - 1;
 }
 
+/**
+ * Where columns stand in time: each as long as the next, the newest at the right, also if
+ * nothing has ended for a while. Pure.
+ * @param {Latency} latency
+ * @param {number} now
+ */
+export function axis({ columns }, now) {
+  const times = columns.map(({ at }) => at);
+  const steps = times.slice(1).map((at, i) => at - (times[i] ?? at));
+  const length = Math.min(...steps.filter((step) => step > 0));
+  const seconds = Number.isFinite(length) ? length : USUAL;
+  const last = times.at(-1) ?? now;
+  const end = last + Math.max(0, Math.floor((now - last) / seconds)) * seconds;
+  const wanted = Math.round((end - (times[0] ?? end)) / seconds) + 1;
+  const number = Math.min(MOST, Math.max(FEWEST, wanted));
+  return {
+    number,
+    /** @param {number} at */
+    column: (at) => number - 1 - Math.round((end - at) / seconds),
+    /** @param {number} column */
+    at: (column) => end - (number - 1 - column) * seconds,
+  };
+}
+
 /** Makes one. */
-export function heatmap() {
+export function heatMap() {
   const canvas = h("canvas", { role: "img", class: "heat" });
   const said = h("p", { class: "said", "aria-hidden": "true" });
   const words = h("details", { class: "words" }, h("summary", {}, "As a table"));
   const element = h("div", { class: "chart" }, canvas, said, words);
   /** @type {Latency} */
   let latency = { buckets: [], columns: [] };
+  let times = axis(latency, 0);
   /** @type {{column: number, row: number}|null} */
   let pointed = null;
   let drawn = "";
@@ -122,110 +152,123 @@ export function heatmap() {
     return {
       rows,
       width,
-      height: rows * ROW + BOTTOM,
-      step: (width - LEFT) / Math.max(latency.columns.length, 1),
+      row: (HEIGHT - BOTTOM) / rows,
+      step: (width - LEFT) / times.number,
     };
   }
 
   function draw() {
     const context = canvas.getContext("2d");
     if (!context || !canvas.isConnected) return;
-    const { rows, width, height, step } = size();
+    const { width } = size();
     const ratio = globalThis.devicePixelRatio || 1;
     const style = getComputedStyle(canvas);
-    const ink = style.getPropertyValue("--heat").trim();
-    const now = [
-      width,
-      height,
-      ratio,
-      ink,
-      latency.columns.at(-1)?.at,
-      pointed?.column,
-      pointed?.row,
-      JSON.stringify(latency.columns.at(-1)),
-    ].join();
+    const colours = ["--heat", "--dim", "--ink"].map((name) =>
+      style.getPropertyValue(name).trim(),
+    );
+    const { column = -1, row = -1 } = pointed ?? {};
+    const newest = JSON.stringify(latency.columns.slice(-2));
+    const now = [width, ratio, ...colours, times.at(0), column, row, newest].join();
     if (now === drawn) return;
     drawn = now;
     canvas.width = Math.round(width * ratio);
-    canvas.height = Math.round(height * ratio);
-    canvas.style.height = `${height}px`;
+    canvas.height = Math.round(HEIGHT * ratio);
     context.scale(ratio, ratio);
-    let most = 0;
-    for (const { counts } of latency.columns)
-      for (const count of counts) most = Math.max(most, count);
-    latency.columns.forEach(({ counts }, column) => {
+    context.font = `11px ${style.fontFamily}`;
+    const [heat = "", dim = "", ink = ""] = colours;
+    drawCells(context, heat);
+    drawRanges(context, dim);
+    drawTimes(context, width);
+    if (pointed) drawPointed(context, ink, pointed);
+  }
+
+  /**
+   * @param {CanvasRenderingContext2D} context
+   * @param {string} colour
+   */
+  function drawCells(context, colour) {
+    const { rows, row: high, step } = size();
+    const most = Math.max(
+      0,
+      ...latency.columns.map(({ counts }) => Math.max(0, ...counts)),
+    );
+    context.fillStyle = colour;
+    for (const { at, counts } of latency.columns) {
+      const column = times.column(at);
+      if (column < 0) continue;
       counts.forEach((count, row) => {
         if (!(count > 0)) return;
         context.globalAlpha = shade(count, most);
-        context.fillStyle = ink;
-        const x = LEFT + column * step;
-        context.fillRect(x, (rows - 1 - row) * ROW, Math.max(step - 1, 1), ROW - 1);
+        const y = (rows - 1 - row) * high;
+        context.fillRect(LEFT + column * step, y, Math.max(step - 1, 1), high - 1);
       });
-    });
+    }
     context.globalAlpha = 1;
-    context.fillStyle = style.getPropertyValue("--dim").trim();
-    context.font = `11px ${style.fontFamily}`;
+  }
+
+  /**
+   * @param {CanvasRenderingContext2D} context
+   * @param {string} colour
+   */
+  function drawRanges(context, colour) {
+    const { rows, row: high } = size();
+    context.fillStyle = colour;
     context.textAlign = "right";
     context.textBaseline = "middle";
-    const every = rows > 12 ? 2 : 1;
-    for (let row = 0; row < latency.buckets.length; row += every) {
-      context.fillText(
-        short(latency.buckets[row] ?? 0),
-        LEFT - 8,
-        (rows - 1 - row) * ROW + 1,
-      );
-    }
-    drawTimes(context, width, height, step);
-    if (pointed) {
-      context.strokeStyle = style.getPropertyValue("--ink").trim();
-      context.strokeRect(
-        LEFT + pointed.column * step - 0.5,
-        (rows - 1 - pointed.row) * ROW - 0.5,
-        Math.max(step, 2),
-        ROW,
-      );
-    }
+    const every = Math.ceil(16 / high);
+    latency.buckets.forEach((end, row) => {
+      // It stands at the upper end of its row.
+      if (row % every === 0)
+        context.fillText(short(end), LEFT - 8, Math.max(6, (rows - 1 - row) * high));
+    });
   }
 
   /**
    * @param {CanvasRenderingContext2D} context
    * @param {number} width
-   * @param {number} height
-   * @param {number} step
    */
-  function drawTimes(context, width, height, step) {
-    const columns = latency.columns;
+  function drawTimes(context, width) {
+    const { step } = size();
     const marks = Math.max(1, Math.min(6, Math.floor((width - LEFT) / 110)));
     context.textBaseline = "alphabetic";
     for (let i = 0; i <= marks; i += 1) {
-      const column = Math.round((i / marks) * (columns.length - 1));
-      const at = columns[column]?.at;
-      if (at === undefined) continue;
+      const column = Math.round((i / marks) * (times.number - 1));
       context.textAlign = i === 0 ? "left" : i === marks ? "right" : "center";
       const x = i === marks ? width : LEFT + column * step + (i === 0 ? 0 : step / 2);
-      context.fillText(format.clock(at), x, height - 3);
+      context.fillText(format.clock(times.at(column)), x, HEIGHT - 3);
     }
   }
 
+  /**
+   * @param {CanvasRenderingContext2D} context
+   * @param {string} colour
+   * @param {{column: number, row: number}} cell
+   */
+  function drawPointed(context, colour, { column, row }) {
+    const { rows, row: high, step } = size();
+    context.strokeStyle = colour;
+    const y = (rows - 1 - row) * high - 0.5;
+    context.strokeRect(LEFT + column * step - 0.5, y, Math.max(step, 2), high);
+  }
+
   function say() {
-    const cell = pointed && latency.columns[pointed.column];
-    const count = cell?.counts[pointed?.row ?? 0];
-    if (cell && pointed && count !== undefined) {
-      setText(
-        said,
-        `${format.clock(cell.at)}, ${range(latency.buckets, pointed.row)}: ${format.counted(count, "request")}`,
-      );
-    } else {
+    const cell = pointed;
+    if (!cell) {
       setText(said, summary(latency));
+      return;
     }
+    const found = latency.columns.find(({ at }) => times.column(at) === cell.column);
+    const requests = format.counted(found?.counts[cell.row] ?? 0, "request");
+    const when = format.clock(times.at(cell.column));
+    setText(said, `${when}, ${range(latency.buckets, cell.row)}: ${requests}`);
   }
 
   canvas.addEventListener("pointermove", (event) => {
     const box = canvas.getBoundingClientRect();
-    const { rows, step } = size();
+    const { rows, row: high, step } = size();
     const column = Math.floor((event.clientX - box.left - LEFT) / step);
-    const row = rows - 1 - Math.floor((event.clientY - box.top) / ROW);
-    const inside = column >= 0 && column < latency.columns.length && row >= 0 && row < rows;
+    const row = rows - 1 - Math.floor((event.clientY - box.top) / high);
+    const inside = column >= 0 && column < times.number && row >= 0 && row < rows;
     pointed = inside ? { column, row } : null;
     draw();
     say();
@@ -278,9 +321,13 @@ export function heatmap() {
 
   return {
     element,
-    /** @param {Latency} wanted */
-    update(wanted) {
+    /**
+     * @param {Latency} wanted
+     * @param {number} now
+     */
+    update(wanted, now) {
       latency = wanted;
+      times = axis(wanted, now);
       canvas.setAttribute("aria-label", `Heat map of latencies. ${summary(latency)}`);
       draw();
       say();

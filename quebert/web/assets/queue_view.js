@@ -10,7 +10,7 @@ import { poll } from "./poll.js";
 import { deadPath } from "./router.js";
 import { attemptList } from "./attempt_list.js";
 import { dueChart } from "./due_chart.js";
-import { heatmap } from "./heat_map.js";
+import { heatMap } from "./heat_map.js";
 import {
   button,
   chip,
@@ -56,7 +56,7 @@ export function open(context, { name }) {
     { class: "danger" },
   );
   const problems = problemList();
-  const heat = heatmap();
+  const heat = heatMap();
   const due = dueChart();
   const attempts = attemptList(`Attempts in ${shown}, the newest first`);
   const waiting = loading();
@@ -133,7 +133,7 @@ export function open(context, { name }) {
     setHidden(waiting, true);
     setHidden(body, !detail);
     if (detail) {
-      heat.update(detail.latency);
+      heat.update(detail.latency, context.now());
       due.update(detail.due, context.now());
       update(context.state());
     }

@@ -27,7 +27,8 @@ const MEAN = 4;
  * @property {number} skew seconds by which the server's clock is ahead of the one here
  * @property {Stream} stream
  * @property {Readonly<Record<string, import("./types.js").Operation>>} operations
- * @property {number} lost attempts that the page was not told of
+ * @property {{count: number, at: number}} lost attempts that were lost on their way, and when
+ *   the last were, by the clock here
  */
 
 /**
@@ -35,7 +36,7 @@ const MEAN = 4;
  *   | {type: "overview", overview: import("./types.js").Overview, here: number}
  *   | {type: "attempts", count: number, shown: import("./types.js").Attempt[], here: number}
  *   | {type: "operation", operation: import("./types.js").Operation}
- *   | {type: "gap", count: number}
+ *   | {type: "gap", count: number, here: number}
  *   | {type: "follow", queue: string}} Action
  */
 
@@ -48,7 +49,7 @@ export function initial() {
     skew: 0,
     stream: empty(""),
     operations: {},
-    lost: 0,
+    lost: { count: 0, at: 0 },
   };
 }
 
@@ -82,7 +83,10 @@ export function reduce(state, action) {
     case "operation":
       return { ...state, operations: operated(state.operations, action.operation) };
     case "gap":
-      return { ...state, lost: state.lost + action.count };
+      return {
+        ...state,
+        lost: { count: state.lost.count + action.count, at: action.here },
+      };
     case "follow":
       if (state.stream.queue === action.queue) return state;
       return { ...state, stream: empty(action.queue) };
@@ -149,7 +153,7 @@ export function understood({ event, data }, here) {
       if (typeof told.operation !== "string") return null;
       return { type: "operation", operation: told };
     case "gap":
-      return { type: "gap", count: typeof told.count === "number" ? told.count : 1 };
+      return { type: "gap", count: typeof told.count === "number" ? told.count : 1, here };
     default:
       return null;
   }

@@ -97,6 +97,15 @@ function sentenceCase(text) {
 }
 
 /**
+ * Whether a request was made, or it was decided not to make one. Pure.
+ * @param {Attempt} attempt
+ */
+export function title({ number, outcome, status }) {
+  const left = ["postponed", "expired", "cancelled"].includes(outcome) && status === null;
+  return left ? "Not attempted" : `Attempt ${format.count(number)}`;
+}
+
+/**
  * The element of an event.
  * @param {Event} event
  */
@@ -120,7 +129,7 @@ export function storyItem(event) {
     h(
       "div",
       { class: "line" },
-      h("span", { class: "nth" }, `Attempt ${format.count(event.attempt.number)}`),
+      h("span", { class: "nth" }, title(event.attempt)),
       h("span", { class: "badge" }),
       chip("", "plain"),
       h("span", { class: "took" }),

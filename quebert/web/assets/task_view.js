@@ -25,6 +25,15 @@ import { whyPanel } from "./why_panel.js";
 /** Seconds from one look at the task to the next. */
 const LOOK = 2;
 
+/** Reasons of tasks that do not wait, and of those that wait for their time. */
+const GONE = new Set(["running", "dead", "done", "not_found"]);
+const LATER = new Set(["not_due", "retrying"]);
+/** What a state alone says of the reason. */
+const STATES = new Map([
+  ["delayed", "not_due"],
+  ["buried", "dead"],
+]);
+
 /** @typedef {import("./story.js").Event} Event */
 /** @typedef {import("./types.js").TaskDetail} TaskDetail */
 
@@ -137,27 +146,22 @@ export function open(context, { name: uuid, search }) {
     failure.replaceChildren(nothing(title, text));
   }
 
-  /** Ask why it waits. */
+  /** Ask why it waits, and offer what can be done about it. */
   async function ask() {
-    if (!queue()) return;
-    try {
-      const answer = await context.api.why(uuid, queue(), context.signal);
-      why.update(answer, context.now());
-      const { reason } = answer;
-      const there = !["running", "dead", "done", "not_found"].includes(reason);
-      setHidden(cancelling, !there);
-      setHidden(
-        running,
-        !(
-          there &&
-          ["not_due", "retrying"].some(
-            (each) => answer.all.some((one) => one.reason === each) || reason === each,
-          )
-        ),
-      );
-    } catch (error) {
-      if (!context.signal.aborted) setHidden(why.element, true);
+    let reasons = task ? [STATES.get(task.state) ?? task.state] : [];
+    if (queue()) {
+      try {
+        const answer = await context.api.why(uuid, queue(), context.signal);
+        why.update(answer, context.now());
+        reasons = [answer.reason, ...answer.all.map(({ reason }) => reason)];
+      } catch {
+        // It may be that this cannot be told at present: the state is known all the same.
+        setHidden(why.element, true);
+      }
     }
+    const waits = reasons.length > 0 && !GONE.has(reasons[0] ?? "");
+    setHidden(cancelling, !waits);
+    setHidden(running, !waits || !reasons.some((each) => LATER.has(each)));
   }
 
   function update() {
