@@ -143,10 +143,10 @@ class Web:
         """
         Start it.
         """
-        self._log = open(self._folder / "log", "ab")
-        self.process = subprocess.Popen(
-            self._words, stdout=self._log, stderr=self._log, cwd=self._folder
-        )
+        with open(self._folder / "log", "ab") as log:
+            self.process = subprocess.Popen(
+                self._words, stdout=log, stderr=log, cwd=self._folder
+            )
         # Somebody listens all the while.
         self.listener = subprocess.Popen(
             ["curl", "-sN", "--retry", "60", "--retry-connrefused", self.url("events")],

@@ -10,7 +10,8 @@ import re
 import shlex
 import signal
 import socket
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -22,13 +23,16 @@ import pytest
 import treq
 from pika.exceptions import ChannelClosedByBroker
 from pytest_twisted import ensureDeferred
+from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 import quebert
 from quebert.signatures import SharedSecret, Signer
 from quebert.test.support import Executor, Program, depth, publish, until
 
 Start = Callable[..., Program]
+reactor: Any = global_reactor
 
 _WORK = """
 def greet(task):
@@ -60,9 +64,12 @@ def quebert_(start: Start, *arguments: str, **environment: str) -> Program:
 
 async def dev(start: Start, *options: str, **environment: str) -> Program:
     """
-    C{quebert dev} on free ports, once it is ready.
+    C{quebert dev} on free ports, once it is ready; without the page, unless its port is
+    among C{options}.
     """
-    ports = ("--amqp-port=0", "--http-port=0")
+    ports = ["--amqp-port=0", "--http-port=0"]
+    if not any(each.startswith("--web-port") for each in options):
+        ports.append("--no-page")
     program = quebert_(start, "dev", *ports, *options, **environment)
     await program.said("\nready ")
     return program
@@ -156,6 +163,57 @@ async def test_first_minute(start: Start) -> None:
     assert said.splitlines()[0].endswith("  in memory only")
     assert len(said.splitlines()) == 6
     assert not (program.folder / ".quebert").exists()
+
+
+@ensureDeferred
+async def test_page(start: Start) -> None:
+    """
+    It prints where the page is, with a token that may do everything; what happens to
+    tasks is in the history, which goes with a broker that is in memory.
+    """
+    program = await dev(start, "--memory", "--web-port=0")
+    found = re.search(
+        r"^page       (http://127\S+)#token=(qbt_\S+)$", program.output, re.M
+    )
+    assert found, program.output
+    url, token = found.groups()
+    uuid = await add(start, program, "/work", '{"fail": 1}')
+    await program.said("\ndone ")
+
+    async def task() -> Any:
+        answer = await treq.get(f"{url}v1/tasks/{uuid}", persistent=False)
+        return await answer.json()
+
+    async def is_known() -> bool:
+        return (await task()).get("state") == "done"
+
+    await until_it_is(is_known)
+    statuses = [each["status"] for each in (await task())["attempts"]]
+    assert statuses == [500, 200]
+    page = await treq.get(url, persistent=False)
+    assert (await page.text()).lower().startswith("<!doctype html>")
+    target = f"{url}v1/queues/tasks:pause"
+    refused = await treq.post(target, persistent=False)
+    assert refused.code == 401
+    headers = {"Authorization": f"Bearer {token}"}
+    answer = await treq.post(target, headers=headers, persistent=False)
+    assert answer.code == 200, await answer.text()
+    temporary = set(Path(tempfile.gettempdir()).glob("quebert-*/history.sqlite"))
+    said = await ended(program)
+    assert token in said
+    after = set(Path(tempfile.gettempdir()).glob("quebert-*/history.sqlite"))
+    assert temporary - after
+
+
+async def until_it_is(condition: Callable[[], Coroutine[Any, Any, bool]]) -> None:
+    """
+    Wait until a condition that is asked for over HTTP is true.
+    """
+    for _ in range(600):
+        if await condition():
+            return
+        await deferLater(reactor, 0.1)
+    raise AssertionError("it did not come true")
 
 
 @ensureDeferred

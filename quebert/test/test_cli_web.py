@@ -1,0 +1,191 @@
+"""
+Tests for C{quebert token}, and for the options of C{quebert web}.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner, Result
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert.cli import _web, main
+from quebert.config import TLS, ClusterWeb, Listen
+from quebert.test.checks import folder
+from quebert.web import Tokens
+
+
+class TokenTests(SynchronousTestCase):
+    """
+    C{quebert token FILE NAME} makes a token.
+    """
+
+    def setUp(self) -> None:
+        """
+        A file that is not there yet.
+        """
+        self.path = folder(self) / "tokens"
+
+    def make(self, *options: str) -> Result:
+        """
+        Run the command.
+        """
+        return CliRunner().invoke(main, ["token", str(self.path), *options])
+
+    def test_made(self) -> None:
+        """
+        It is printed once, and its hash is in the file, which nobody else may read.
+        """
+        anna = self.make("anna").stdout.strip()
+        options = ("--right=operate", "--right=read", "--queue=mail*", "--queue=x")
+        bob = json.loads(self.make("bob", *options, "--json").stdout)["token"]
+        self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
+        self.assertNotIn(anna, self.path.read_text())
+        tokens = Tokens.read(self.path)
+        found, other = tokens.find(anna), tokens.find(bob)
+        assert found is not None
+        assert other is not None
+        self.assertEqual((found.name, found.queues), ("anna", ("*",)))
+        self.assertEqual(found.rights, {"read"})
+        self.assertEqual(other.rights, {"read", "operate"})
+        self.assertEqual(other.queues, ("mail*", "x"))
+
+    def test_added(self) -> None:
+        """
+        What was in the file stays there, also if its last line has no end.
+        """
+        self.make("anna")
+        self.path.write_text("# ours\n" + self.path.read_text().rstrip("\n"))
+        self.make("bob")
+        names = [each.name for each in Tokens.read(self.path).grants]
+        self.assertEqual(names, ["anna", "bob"])
+        self.assertTrue(self.path.read_text().startswith("# ours\n"))
+
+    def test_refused(self) -> None:
+        """
+        A name that is there, and one that cannot be in the file, change nothing.
+        """
+        self.make("anna")
+        before = self.path.read_text()
+        for name, why in (
+            ("anna", "has a token of anna already"),
+            ("a b", "it must be NAME"),
+            ("a/b", "the name must be"),
+        ):
+            result = self.make(name)
+            self.assertEqual(result.exit_code, 1)
+            self.assertIn(why, result.stderr)
+        result = self.make("carl", "--queue=a,b")
+        self.assertIn("no comma", result.stderr)
+        self.assertEqual(self.make("carl", "--right=fly").exit_code, 2)
+        self.assertEqual(self.path.read_text(), before)
+        self.path = Path("/no/such/file")
+        self.assertIn("cannot be written", self.make("anna").stderr)
+
+
+class WebOptionsTests(SynchronousTestCase):
+    """
+    C{quebert web}: what is asked for.
+    """
+
+    def setUp(self) -> None:
+        self.asked: list[Any] = []
+        self.patch(_web, "run", lambda main: main(None))
+        self.patch(_web, "_log", lambda log_format: None)
+        self.patch(_web, "_serve", lambda reactor, *asked: self.asked.append(asked))
+
+    def call(self, *options: str) -> Result:
+        """
+        Run the command.
+        """
+        return CliRunner().invoke(main, ["web", *options])
+
+    def web(self, *options: str) -> tuple[Any, ClusterWeb, tuple[str, ...]]:
+        """
+        What a command that is right asks for.
+        """
+        result = self.call(*options)
+        self.assertEqual((result.exit_code, result.output), (0, ""))
+        found: tuple[Any, ClusterWeb, tuple[str, ...]] = self.asked.pop()
+        return found
+
+    def test_defaults(self) -> None:
+        """
+        By default it listens on the loopback, and lets nobody change anything.
+        """
+        access, asked, queues = self.web()
+        self.assertEqual((asked, queues), (ClusterWeb(), ()))
+        self.assertTrue(asked.listen.is_private)
+        self.assertIsNone(access.configured)
+
+    def test_options(self) -> None:
+        """
+        Options count more than the file.
+        """
+        path = folder(self) / "web.toml"
+        path.write_text(
+            '[broker]\nurl = "amqp://rabbit.example/"\n'
+            '[queues.a]\nkey = "a"\n[queues.b]\nkey = "b"\n'
+            '[web.cluster]\nlisten = 9000\nhistory = "h"\naudit = "log"\n'
+            'hosts = ["box"]\nqueues = ["c"]\nopen_reading = false\n'
+            'history_age = "12h"\ntls = { certfile = "pem" }\n'
+        )
+        access, asked, queues = self.web(f"--config={path}")
+        self.assertEqual(queues, ("a", "b"))
+        self.assertEqual(asked.listen, Listen("127.0.0.1", 9000))
+        self.assertEqual(asked.history, str(path.parent / "h"))
+        self.assertEqual(asked.history_age, 43_200)
+        self.assertEqual((asked.hosts, asked.queues), (("box",), ("c",)))
+        self.assertEqual(asked.tls, TLS(certfile=str(path.parent / "pem")))
+        self.assertFalse(asked.open_reading)
+        self.assertEqual(access.broker.addresses[0].host, "rabbit.example")
+        access, asked, _ = self.web(
+            f"--config={path}",
+            "--listen=0.0.0.0:1",
+            "--history=postgresql://u@h/d",
+            "--history-age=1d",
+            "--queue=d",
+            "--amqp-url=amqp://other/",
+            "--certfile=c",
+            "--keyfile=k",
+        )
+        self.assertEqual(asked.listen, Listen("0.0.0.0", 1))
+        self.assertEqual(asked.history, "postgresql://u@h/d")
+        self.assertEqual((asked.history_age, asked.queues), (86_400, ("d",)))
+        self.assertEqual(asked.tls, TLS(certfile="c", keyfile="k"))
+        self.assertEqual(access.broker.addresses[0].host, "other")
+
+    def test_wrong(self) -> None:
+        """
+        What is wrong is told in a sentence, with its place.
+        """
+        for option, why in (
+            ("--listen=x", "--listen must be a port"),
+            ("--listen=70000", "--listen must be a port"),
+            ("--history-age=soon", "--history-age must be"),
+            ("--keyfile=k", "--keyfile needs --certfile"),
+            ("--amqp-url=", "empty"),
+            ("--management-url=x", "--management-url must be"),
+        ):
+            result = self.call(option)
+            self.assertEqual(result.exit_code, 2, option)
+            self.assertIn(why, result.stderr)
+        path = folder(self) / "web.toml"
+        for line, why in (
+            ("listen = 0", "web.cluster.listen must be a port"),
+            ('history = "postgresql://u:p@h/d"', "holds a password"),
+            ('history_env = "NO_SUCH"', "which is not set"),
+            ('history = "a"\nhistory_file = "web.toml"', "is there twice"),
+            ('hosts = ["a/b"]', "web.cluster.hosts[0] is wrong"),
+            ('history_age = "1s"', "web.cluster.history_age must be"),
+            ("tls = {}", "web.cluster.tls needs a certfile"),
+            ("lisen = 1", "did you mean listen?"),
+        ):
+            path.write_text(f'[queues.a]\nkey = "a"\n[web.cluster]\n{line}\n')
+            result = self.call(f"--config={path}")
+            self.assertEqual(result.exit_code, 1, line)
+            self.assertIn(why, result.stderr)
+            self.assertIn("web.toml:", result.stderr)
+        self.assertEqual(self.asked, [])
