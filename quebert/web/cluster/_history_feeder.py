@@ -5,9 +5,8 @@ them while this process is down, or while the database is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AsyncExitStack
-from typing import Any
+from collections import OrderedDict, deque
+from contextlib import AsyncExitStack, suppress
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
@@ -28,38 +27,34 @@ from quebert.history import HistoryLedger
 from quebert.operations import BrokerAccess
 from quebert.web import HistoryView
 
-__all__ = ["HistoryFeeder"]
+__all__ = ["HistoryFeeder", "HistoryLag"]
 
 # Seconds until it is tried again.
 _AGAIN = 2.0
+# Batches that are not written yet, and mediators.
+_MOST_HEARD = 10_000
 
 
 class HistoryFeeder:
     """
     Reads the durable queue, and has each batch acknowledged once it is written.
 
-    @param newest: when the newest batch was made of which others have heard.
     @ivar gaps: how often something was missing, and C{dropped}: how many attempts.
     """
 
     log = Logger()
 
-    def __init__(
-        self,
-        broker: BrokerAccess,
-        ledger: HistoryLedger,
-        newest: Callable[[], float | None],
-    ) -> None:
+    def __init__(self, broker: BrokerAccess, ledger: HistoryLedger) -> None:
         self.gaps = 0
         self.dropped = 0
         self._broker = broker
         self._ledger = ledger
-        self._newest = newest
         self._problem = "the queue of the history is not read yet"
         self._reader: EventReader | None = None
-        self._since: float | None = None
+        self._lag = HistoryLag()
         self._running: Deferred[None] | None = None
-        self._stopping: Deferred[None] = Deferred()
+        self._is_stopped = False
+        self._waiter: Deferred[None] | None = None
         self._warning = RepeatedWarning(
             self.log,
             lambda: broker.reactor,
@@ -79,13 +74,15 @@ class HistoryFeeder:
         Read no more.
         """
         running, self._running = self._running, None
+        self._is_stopped = True
+        if self._waiter is not None:
+            self._waiter.cancel()
         if running is not None:
-            self._stopping.callback(None)
             await running
         self._warning.end()
 
     async def _run(self) -> None:
-        while not self._stopping.called:
+        while not self._is_stopped:
             try:
                 await self._read()
             except QuebertError as e:
@@ -93,16 +90,18 @@ class HistoryFeeder:
             except Exception as e:
                 self.log.failure("Reading for the history failed.")
                 self._fail(e)
-            if not self._stopping.called:
-                await self._wait()
+            await self._wait(deferLater(self._broker.reactor, _AGAIN))
 
-    async def _wait(self) -> None:
-        waiting: Any = deferLater(self._broker.reactor, _AGAIN)
-        self._stopping.addCallback(lambda _: waiting.cancel())
-        try:
-            await waiting
-        except CancelledError:
-            pass
+    async def _wait(self, waiter: Deferred[None]) -> None:
+        """
+        Wait for it, or until this is stopped.
+        """
+        if self._is_stopped:
+            waiter.cancel()
+        self._waiter = waiter
+        with suppress(CancelledError):
+            await waiter
+        self._waiter = None
 
     async def _read(self) -> None:
         positions = await self._ledger.positions()
@@ -119,9 +118,7 @@ class HistoryFeeder:
             )
             self._problem = ""
             self._warning.succeeded()
-            waiter: Deferred[None] = Deferred()
-            self._stopping.addCallback(lambda _: waiter.callback(None))
-            await waiter
+            await self._wait(Deferred())
 
     def _fail(self, error: BaseException) -> None:
         self._problem = str(error) or type(error).__name__
@@ -139,10 +136,25 @@ class HistoryFeeder:
             self.gaps += 1
             self.dropped += gap.count
         await self._ledger.record(batch)
+        self._lag.written(batch.mediator, batch.sequence)
 
     def state(self, state: MediatorState) -> None:
         """
         Nobody keeps how a mediator was.
+        """
+
+    # -- What others hear
+
+    def attempted(self, batch: AttemptBatch) -> None:
+        """
+        A batch was heard of, and will come here, too.
+        """
+        now = self._broker.reactor.seconds()
+        self._lag.heard(batch.mediator, batch.sequence, now)
+
+    def lost(self, mediator: str, count: int | None) -> None:
+        """
+        Others have missed something.
         """
 
     # -- How it is
@@ -159,17 +171,54 @@ class HistoryFeeder:
         return HistoryView(
             ok=not problem,
             problem=problem,
-            behind=self._behind(),
+            behind=self._lag.behind(self._broker.reactor.seconds()),
             gaps=self.gaps,
             dropped=self.dropped,
         )
 
-    def _behind(self) -> float:
-        newest = self._newest()
-        if newest is None:
-            return 0.0
-        written = None if self._reader is None else self._reader.at
-        if written is None:
-            self._since = newest if self._since is None else self._since
-            written = self._since
-        return max(0.0, newest - written)
+
+class HistoryLag:
+    """
+    How long what was heard of has not been written.  Pure; it needs no clock of a
+    mediator.
+    """
+
+    def __init__(self) -> None:
+        self._heard: deque[tuple[float, str, int]] = deque(maxlen=_MOST_HEARD)
+        self._written: OrderedDict[str, int] = OrderedDict()
+
+    def heard(self, mediator: str, sequence: int, now: float) -> None:
+        """
+        There is a batch.
+        """
+        self._heard.append((now, mediator, sequence))
+        self._forget()
+
+    def written(self, mediator: str, sequence: int) -> None:
+        """
+        It is written, and all before it, of whichever mediator: unless they were
+        dropped, they have come before.
+        """
+        for number, (_, *batch) in enumerate(self._heard):
+            if batch == [mediator, sequence]:
+                for _ in range(number + 1):
+                    self._heard.popleft()
+                break
+        self._written[mediator] = sequence
+        self._written.move_to_end(mediator)
+        if len(self._written) > _MOST_HEARD:
+            self._written.popitem(last=False)
+        self._forget()
+
+    def _forget(self) -> None:
+        while self._heard:
+            _, mediator, sequence = self._heard[0]
+            if self._written.get(mediator, 0) < sequence:
+                break
+            self._heard.popleft()
+
+    def behind(self, now: float) -> float:
+        """
+        For how many seconds the oldest one waits.
+        """
+        return now - self._heard[0][0] if self._heard else 0.0

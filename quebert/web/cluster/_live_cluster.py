@@ -50,7 +50,6 @@ class LiveCluster:
     @param metrics: are told the same.
     @param now: gives the time of day.
     @ivar problem: why the broker does not tell how it is; empty if it does.
-    @ivar newest: when the newest batch was made that was heard of.
     """
 
     log = Logger()
@@ -63,7 +62,6 @@ class LiveCluster:
         now: Callable[[], float],
     ) -> None:
         self.problem = "the broker was not asked yet"
-        self.newest: float | None = None
         self.overview = Overview({})
         self._broker = broker
         self._queues = tuple(queues)
@@ -212,7 +210,6 @@ class LiveCluster:
         """
         Attempts of a mediator have ended.
         """
-        self.newest = max(batch.at, self.newest or batch.at)
         self._fold.attempts(batch, gap)
         self._metrics.attempts(batch)
         if gap is not None:

@@ -109,7 +109,8 @@ class WebService:
         broker, asked, now = self._broker, self._asked, self._now
         metrics = ClusterMetrics()
         live = LiveCluster(broker, self._queues, metrics, now)
-        feeder = HistoryFeeder(broker, ledger, lambda: live.newest)
+        feeder = HistoryFeeder(broker, ledger)
+        live.watch(feeder)
         letters, notes = DeadLetterBook(broker), LifeNotes(ledger, now)
         tasks = SingleTasks(broker, live, ledger, notes.write, now)
         self._server = WebServer(
