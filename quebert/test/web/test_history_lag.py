@@ -62,5 +62,6 @@ class HistoryLagTests(SynchronousTestCase):
         self.assertEqual(lag.behind(20_000.0), 10_000.0)
         for number in range(20_000):
             lag.written(str(number), 1)
+        self.assertEqual(lag.behind(20_000.0), 10_000.0)
         lag.written("a", 20_000)
         self.assertEqual(lag.behind(20_000.0), 0.0)

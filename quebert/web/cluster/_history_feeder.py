@@ -5,7 +5,7 @@ them while this process is down, or while the database is.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from contextlib import AsyncExitStack, suppress
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -184,41 +184,34 @@ class HistoryLag:
     """
 
     def __init__(self) -> None:
-        self._heard: deque[tuple[float, str, int]] = deque(maxlen=_MOST_HEARD)
+        # When, by mediator and sequence; the oldest first.
+        self._heard: OrderedDict[tuple[str, int], float] = OrderedDict()
         self._written: OrderedDict[str, int] = OrderedDict()
 
     def heard(self, mediator: str, sequence: int, now: float) -> None:
         """
         There is a batch.
         """
-        self._heard.append((now, mediator, sequence))
-        self._forget()
+        if self._written.get(mediator, 0) < sequence:
+            self._heard[mediator, sequence] = now
+            if len(self._heard) > _MOST_HEARD:
+                self._heard.popitem(last=False)
 
     def written(self, mediator: str, sequence: int) -> None:
         """
         It is written, and all before it, of whichever mediator: unless they were
         dropped, they have come before.
         """
-        for number, (_, *batch) in enumerate(self._heard):
-            if batch == [mediator, sequence]:
-                for _ in range(number + 1):
-                    self._heard.popleft()
-                break
         self._written[mediator] = sequence
         self._written.move_to_end(mediator)
         if len(self._written) > _MOST_HEARD:
             self._written.popitem(last=False)
-        self._forget()
-
-    def _forget(self) -> None:
-        while self._heard:
-            _, mediator, sequence = self._heard[0]
-            if self._written.get(mediator, 0) < sequence:
-                break
-            self._heard.popleft()
+        key = mediator, sequence
+        while key in self._heard:
+            self._heard.popitem(last=False)
 
     def behind(self, now: float) -> float:
         """
         For how many seconds the oldest one waits.
         """
-        return now - self._heard[0][0] if self._heard else 0.0
+        return now - next(iter(self._heard.values())) if self._heard else 0.0
