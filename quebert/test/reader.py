@@ -41,7 +41,7 @@ class Places:
     @ivar amqp_url: where the reader's broker is.
     """
 
-    #: Of a broker, another broker, an executor, a web server; and of the page and metrics.
+    #: Of a broker, another broker, an executor, a web server, and the page or metrics.
     PORTS = ("5672", "5673", "8000", "3000", "8080")
 
     def __init__(self) -> None:
