@@ -48,8 +48,8 @@ management_option = click.option(
     "--management-url",
     metavar="URL",
     callback=_management,
-    help="Where RabbitMQ's management API is; by default as FILE says, or on the usual"
-    " port beside AMQP.",
+    help="Where RabbitMQ's management API is; by default as FILE says, unless there is"
+    " an --amqp-url, or on the usual port beside AMQP.",
 )
 
 
@@ -80,21 +80,24 @@ class LookedAt:
 def looked_at(
     queues: tuple[str, ...],
     config: str | None,
+    amqp_url: str | None,
     management_url: str | None,
     as_json: bool,
 ) -> LookedAt:
     """
-    What options ask for.
+    What options ask for.  The management API of the file must not get a password that
+    is meant for another broker.
 
     @raise click.ClickException: the file is wrong.
     """
     settings = settings_of(config, as_json)
     if settings is None:
         return LookedAt(queues, None, management_url)
+    configured = None if amqp_url else settings.management_url
     return LookedAt(
         queues or tuple(settings.queues),
         settings.broker,
-        management_url or settings.management_url,
+        management_url or configured,
         settings,
     )
 

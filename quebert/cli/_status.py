@@ -47,7 +47,7 @@ def status(
 
     What nobody tells is unknown, with the reason.
     """
-    seen = looked_at(queues, config, management_url, as_json)
+    seen = looked_at(queues, config, amqp_url, management_url, as_json)
     names = seen.queues
     if not names:
         raise click.UsageError("name a QUEUE, or give --config FILE for all of its")

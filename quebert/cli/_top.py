@@ -58,7 +58,7 @@ def top(
     All queues of which mediators tell, or those that are named, or those of FILE. On
     a terminal, ? explains the keys.
     """
-    seen = looked_at(queues, config, management_url, as_json)
+    seen = looked_at(queues, config, amqp_url, management_url, as_json)
     draws = is_full() and not plain and not as_json
     if draws and importlib.util.find_spec("rich") is None:
         raise click.ClickException(_NO_RICH)
