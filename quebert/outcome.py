@@ -9,15 +9,19 @@ a mediator always does.  The watch carries them out
 To add an outcome: L{Outcome} here; C{_as_outcome} in C{watch/_handler}, which refuses
 what it does not know, and C{Deliveries._decided}, which acknowledges what it does not
 know; C{Settlement}, and a fate with its counter (L{quebert.amqp.watch._delivery});
-C{with_history} in C{mediator/_history}; C{cli/_dev_log}; the docstring of
-L{TxAMQPClient.watch <quebert.amqp.TxAMQPClient.watch>}, C{docs/watching.rst} and
-C{docs/api.rst}; and C{docs/travel.rst}, if mediators decide so.  The log tells of a
+C{with_history} in C{mediator/_history}; C{cli/_dev_log}; C{_name} in
+C{events/_ended_tasks}; the docstring of L{TxAMQPClient.watch
+<quebert.amqp.TxAMQPClient.watch>}, C{docs/watching.rst} and C{docs/api.rst}; and
+C{docs/travel.rst}, if mediators decide so.  The log tells of a
 L{Retry} in C{Failures._told} of C{mediator}, and of a L{Discard} or a L{Bury} in
 C{Settlement}.  A message that is to wait for a time goes by L{quebert.amqp.delays}.  No
 message waits for an event yet: it would need a queue (L{quebert.amqp.queues}), and an
 operation that tells the event (L{quebert.operations}, L{quebert.cli}).  If something is
 published: C{wire/_replacement_properties}, and C{doctor/_permissions}.  If an executor
 may ask for it: C{policy/_answers}, C{policy/_rules}, C{docs/retries.rst}.
+
+To add a kind of L{Discard}: a constant beside L{EXPIRED}; C{_DISCARDS} in
+C{events/_ended_tasks}, and L{OUTCOMES<quebert.events.OUTCOMES>}.
 
 To add a kind of dead letter: a constant beside L{EXHAUSTED}; the lists of kinds in the
 docstrings of L{Bury}, of C{KIND} in C{queues/_dead_letters}, and of L{DeadLetter.kind

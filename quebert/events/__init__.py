@@ -1,6 +1,19 @@
 """
 What happens in all mediators, for those who look on: attempts and states, published in
 batches to the exchange C{quebert.events}.
+
+On the way out: a L{Recorder} keeps the tasks that have ended (L{EndedTask
+<quebert.task_events.EndedTask>}); C{_ended_tasks} makes L{Columns} of them, and
+C{_batch_codec} bytes; they wait in C{_outbox}, and L{EventPublisher} publishes them.
+On the way in: L{EventReader} asks C{_positions} what is missing, and passes on batches.
+
+To add a field to L{AttemptRecord}: C{_records}, C{_columns}, C{_ended_tasks}, and
+C{_batch_codec}, with another C{VERSION} there; L{EndedTask
+<quebert.task_events.EndedTask>} and C{mediator/_observation}, if the mediator has to
+tell it.  To add a field to a state: C{_records}, with a default, C{_CHECKS} in
+C{_state_codec}, if it is of another type, and C{service/_watch_events}.  To add a kind
+of event: a routing key in C{_names}, its codec, L{EventPublisher} and L{EventReader}.
+An outcome: L{OUTCOMES}, and C{_name} in C{_ended_tasks}.
 """
 
 from quebert.events._batch_codec import (
