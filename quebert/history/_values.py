@@ -70,8 +70,11 @@ class LifeRecord:
     Something that has happened to a task without an attempt.
 
     @ivar uuid: of the task.
+    @ivar queue: that the task is in.
     @ivar state: one of L{LIVES}.
     @ivar at: when it happened.
+    @ivar url: of the task, if that is known.
+    @ivar added: when the task was published first, if that is known.
     @ivar due: when the task is due, if it is delayed.
     @ivar reason: by whom, or why; on one line.
     """
@@ -102,6 +105,11 @@ class TaskSummary:
     """
     A task, as the newest entry of the history has it.
 
+    @ivar uuid: of the task.
+    @ivar queue: that the task was in.
+    @ivar url: of the task.
+    @ivar added: when it was published first; C{None} if nothing tells.
+    @ivar due: when the newest attempt was due; C{None} for at once.
     @ivar state: C{"retrying"}, C{"delayed"} (it comes back without an attempt), one of
         L{quebert.events.OUTCOMES} or one of L{LIVES}.
     @ivar attempts: how many are in the history.
@@ -125,6 +133,7 @@ class HistoryGap:
     """
     Records of a mediator that never came.
 
+    @ivar mediator: its name; empty if it is forgotten.
     @ivar start: they are not older than this; C{None} if that is not known.
     @ivar end: they are not newer than this.
     @ivar batches: how many batches are missing.
@@ -143,6 +152,7 @@ class TaskHistory:
     """
     The whole life of a task, as far as the history has it.
 
+    @ivar summary: how the task is now.
     @ivar attempts: the oldest first.
     @ivar lives: what else has happened to it, the oldest first.
     @ivar gaps: those in which more may have happened to it.
@@ -166,7 +176,8 @@ class HistoryQuery:
     @ivar status: of the answer; C{4} stands for all from 400 to 499, and so on.
     @ivar outcome: one of L{quebert.events.OUTCOMES}, or of L{LIVES}.
     @ivar reason: what is in the reason.
-    @ivar after: from when on, and C{before} until when the newest attempt ended.
+    @ivar after: the newest attempt has ended then, or later.
+    @ivar before: the newest attempt has ended then, or earlier.
     """
 
     uuid: str = ""
@@ -182,8 +193,9 @@ class HistoryQuery:
 @attrs.frozen(kw_only=True)
 class HistoryPage:
     """
-    Some of the tasks that a query matches, those first that were attempted last.
+    Some of the tasks that a query matches.
 
+    @ivar tasks: those first that were attempted last.
     @ivar next_page_token: for the tasks that follow; empty if there are none.  While
         there is one, there may be more, even if this page has few tasks, or none: a
         page takes a bounded time, and so ends where few of many tasks match.
@@ -223,7 +235,10 @@ class LatencyMap:
 @attrs.frozen(kw_only=True)
 class DueCount:
     """
-    How many tasks of a queue are due within some seconds from C{at} on.
+    How many tasks of a queue are due within some seconds.
+
+    @ivar at: when these seconds begin.
+    @ivar count: how many tasks.
     """
 
     at: float

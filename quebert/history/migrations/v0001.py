@@ -7,7 +7,9 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+#: The number of this version.
 revision = "0001"
+#: The version before: none.
 down_revision = None
 
 _BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
