@@ -263,18 +263,16 @@ def retain(store: HistoryStore, attempts: Attempts, number: int, size: int) -> N
     say("records/s removed", f"{number / 10 / taken:,.0f}")
     say("CPU of it for a record", f"{cpu / number * 1e7:.1f} us")
     say("slowest slice", f"{slowest:.2f} s")
-    begun, written, slices = time.perf_counter(), 0, 0
+    written, taken = 0, 0.0
     for n in range(number // size, number // size + max(1, number // size // 20)):
         batch = attempts.batch(n, size)
         before = time.perf_counter()
         store.write([batch])
         written += size
         for _ in range(2 + size // 4000):
-            slices += 1
             if not store.retain(retention, attempts.now + 0.1 * SPAN):
                 break
-        slowest = max(slowest, time.perf_counter() - before)
-    taken = time.perf_counter() - begun
+        taken += time.perf_counter() - before
     say("records/s written and removed in turn", f"{written / taken:,.0f}")
 
 

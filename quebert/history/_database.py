@@ -77,7 +77,8 @@ class HistoryDatabase:
 
     def __init__(self, url: str) -> None:
         address = _address(url)
-        self.where = address.render_as_string(hide_password=True)
+        shown = address.set(drivername=address.get_backend_name())
+        self.where = shown.render_as_string(hide_password=True)
         self.is_sqlite = address.get_backend_name() == "sqlite"
         self._connections: set[Any] = set()
         if self.is_sqlite:

@@ -185,7 +185,7 @@ def test_other_urls() -> None:
         HistoryDatabase("postgresql://a:secret@host:port/x")
     assert "secret" not in str(caught.value)
     where = HistoryDatabase("postgres://a:secret@host/x").where
-    assert where == "postgresql+psycopg://a:***@host/x"
+    assert where == "postgresql://a:***@host/x"
     assert HistoryDatabase("sqlite:///history.db").where == os.path.abspath(
         "history.db"
     )
