@@ -38,7 +38,7 @@ from quebert.history._schema import (
     urls,
 )
 from quebert.history._streams import OLDEST, Scan
-from quebert.history._tokens import Place, parsed, token
+from quebert.history._tokens import parsed, token
 from quebert.history._values import HistoryPage, HistoryQuery
 
 __all__ = ["find_tasks"]
@@ -69,31 +69,23 @@ def find_tasks(
     found: list[TaskFold] = []
     for _ in range(_ROUNDS):
         part = scan.read(connection, place, page_size + 1)
-        rows = _uuids(connection, part.places)
-        folds = folds_of(connection, segments, {uuid for uuid in rows.values() if uuid})
-        for each in part.places:
+        folds = folds_of(connection, segments, {u for u in part.found.values() if u})
+        for each, uuid in part.found.items():
             place = each
-            fold = folds.get(rows[each])
+            fold = folds.get(uuid)
             if fold is not None and fold.newest == each:
                 found.append(fold)
                 if len(found) == page_size:
                     break
         else:
             place = part.end
-        if part.end == OLDEST and part.places[-1:] == [place]:
+        if part.end == OLDEST and [*part.found][-1:] == [place]:
             place = OLDEST
-        if len(found) == page_size or place == OLDEST or not part.places:
+        if len(found) == page_size or place == OLDEST or not part.found:
             break
     following = "" if place == OLDEST else token(place, query)
     tasks = summaries(connection, found)
     return HistoryPage(tasks=tasks, next_page_token=following)
-
-
-def _uuids(connection: Connection, places: Sequence[Place]) -> dict[Place, bytes]:
-    c = entries.c
-    ids = [id_ for _, id_ in places]
-    rows = connection.execute(select(c.ended, c.id, c.uuid).where(c.id.in_(ids)))
-    return {(row.ended, row.id): bytes(row.uuid) for row in rows}
 
 
 @attrs.frozen

@@ -32,11 +32,11 @@ class ReadPart:
     """
     What was read of a stream, or of all.
 
-    @ivar places: of entries that match, the newest first.
-    @ivar end: all entries that match are in C{places}, back to this place.
+    @ivar found: places of entries that match, the newest first, with the uuids.
+    @ivar end: all entries that match are in C{found}, back to this place.
     """
 
-    places: Sequence[Place]
+    found: Mapping[Place, bytes]
     end: Place
 
 
@@ -45,8 +45,9 @@ def merged(parts: Sequence[ReadPart]) -> ReadPart:
     What several streams come to.
     """
     end = max((part.end for part in parts), default=OLDEST)
-    found = {place for part in parts for place in part.places if place >= end}
-    return ReadPart(sorted(found, reverse=True), end)
+    every = {place: uuid for part in parts for place, uuid in part.found.items()}
+    reached = sorted((place for place in every if place >= end), reverse=True)
+    return ReadPart({place: every[place] for place in reached}, end)
 
 
 class Scan:
@@ -80,17 +81,18 @@ class Scan:
         if before is not None:
             times.append(c.ended <= before)
         order = c.ended.desc(), c.id.desc()
-        following = select(c.ended, c.id).where(stream, *times).order_by(*order)
-        self._following = following.limit(bindparam("most"))
+        following = select(c.ended, c.id, c.uuid).where(stream, *times)
+        self._following = following.order_by(*order).limit(bindparam("most"))
         self._matching = None
         if matching:
             ids = select(c.id).where(stream, *times).order_by(*order)
-            query = select(c.ended, c.id).select_from(
+            query = select(c.ended, c.id, c.uuid).select_from(
                 entries.outerjoin(urls, urls.c.id == c.url_id)
             )
             query = query.where(c.id.in_(ids.limit(bindparam("budget"))), *matching)
             self._matching = query.order_by(*order).limit(bindparam("most"))
-            self._last = following.offset(bindparam("budget")).limit(1)
+            last = select(c.ended, c.id).where(stream, *times).order_by(*order)
+            self._last = last.offset(bindparam("budget")).limit(1)
 
     def read(self, connection: Connection, place: Place, most: int) -> ReadPart:
         """
@@ -105,11 +107,11 @@ class Scan:
     def _read(self, connection: Connection, values: dict[str, Any]) -> ReadPart:
         query = self._following if self._matching is None else self._matching
         rows = connection.execute(query, values)
-        places = [(ended, id_) for ended, id_ in rows]
-        if len(places) == values["most"]:
-            return ReadPart(places, places[-1])
+        found = {(ended, id_): bytes(uuid) for ended, id_, uuid in rows}
+        if len(found) == values["most"]:
+            return ReadPart(found, min(found))
         if self._matching is None:
-            return ReadPart(places, OLDEST)
+            return ReadPart(found, OLDEST)
         values["budget"] -= 1
         last = connection.execute(self._last, values).first()
-        return ReadPart(places, OLDEST if last is None else (last.ended, last.id))
+        return ReadPart(found, OLDEST if last is None else (last.ended, last.id))

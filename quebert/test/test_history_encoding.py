@@ -203,7 +203,7 @@ class MergedTests(SynchronousTestCase):
         """
         Without streams there is nothing.
         """
-        self.assertEqual(merged([]), ReadPart([], OLDEST))
+        self.assertEqual(merged([]), ReadPart({}, OLDEST))
 
     @QUICK
     @given(
@@ -221,7 +221,8 @@ class MergedTests(SynchronousTestCase):
         for k, (numbers, read) in enumerate(streams):
             places = [(n, k) for n in sorted(numbers, reverse=True)]
             end = places[read - 1] if 0 < read <= len(places) else OLDEST
-            parts.append(ReadPart(places[:read] if end != OLDEST else places, end))
+            some = places[:read] if end != OLDEST else places
+            parts.append(ReadPart(dict.fromkeys(some, b"x"), end))
         found = merged(parts)
         wanted = {place for place in all_places if place >= found.end}
-        self.assertEqual(list(found.places), sorted(wanted, reverse=True))
+        self.assertEqual(list(found.found), sorted(wanted, reverse=True))
