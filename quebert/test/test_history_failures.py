@@ -18,7 +18,14 @@ import pytest_twisted
 from twisted.internet.defer import Deferred
 
 from quebert.errors import HistoryError
-from quebert.history import HistoryLedger, Retention, _database, _ledger, open_ledger
+from quebert.history import (
+    HistoryLedger,
+    Retention,
+    _database,
+    _recorder,
+    _threads,
+    open_ledger,
+)
 from quebert.history._store import HistoryStore
 from quebert.test import writing_history
 from quebert.test.history_records import batch_of, record_of, uuid_of
@@ -34,7 +41,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     Nothing is waited for as long as elsewhere.
     """
-    monkeypatch.setattr(_ledger, "_LATE", 0.5)
+    monkeypatch.setattr(_recorder, "_LATE", 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -161,14 +168,14 @@ def test_frozen_server(  # type: ignore[no-untyped-def]
         ledger = await open_ledger(own_postgresql.new_database(), KEEP)
         await ledger.record(batch_of(1, [record_of(1)]))
         assert await ledger.task(uuid_of(1)) is not None
-        monkeypatch.setattr(_ledger, "_LIMIT", 0.5)
+        monkeypatch.setattr(_threads, "_LIMIT", 0.5)
         with own_postgresql.frozen():
             writing = _write(ledger, 2)
             asking = Deferred.fromCoroutine(ledger.task(uuid_of(1)))
             await _goes_on(ledger, writing, "the history in postgresql")
             with pytest.raises(HistoryError):
                 await asking
-        monkeypatch.setattr(_ledger, "_LIMIT", PATIENCE)
+        monkeypatch.setattr(_threads, "_LIMIT", PATIENCE)
         await _written(ledger, writing, 2)
         await ledger.close()
 

@@ -14,8 +14,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.errors import HistoryError, HistoryRefused, UnknownPageToken
 from quebert.events import AttemptBatch
-from quebert.history import HistoryLedger, HistoryQuery, LifeRecord, Retention
-from quebert.history import _ledger as module
+from quebert.history import (
+    HistoryLedger,
+    HistoryQuery,
+    LifeRecord,
+    Retention,
+    _ledger,
+    _recorder,
+    _threads,
+)
 from quebert.test.history_records import NOW, batch_of, record_of
 
 
@@ -200,7 +207,7 @@ class LedgerTests(SynchronousTestCase):
         """
         A transaction is bounded, but for a batch that is too large alone.
         """
-        self.patch(module, "_TRANSACTION", 4)
+        self.patch(_recorder, "_TRANSACTION", 4)
         self.start()
         self.writer.held = True
         batches = [self.batch(1), batch_of(2, [record_of(n) for n in range(9)])]
@@ -247,6 +254,17 @@ class LedgerTests(SynchronousTestCase):
         self.successResultOf(done)
         self.assertEqual(self.store.opened, 1)
 
+    def test_long_migration(self) -> None:
+        """
+        To open a database may take longer than anything else.
+        """
+        self.writer.held = True
+        starting = Deferred.fromCoroutine(self.ledger.start())
+        self.clock.advance(10 * _threads._LIMIT)
+        self.assertEqual(self.store.aborted, 0)
+        self.writer.let_go()
+        self.successResultOf(starting)
+
     def test_refused_database(self) -> None:
         """
         A database that is refused ends the start, and nothing is left.
@@ -262,7 +280,7 @@ class LedgerTests(SynchronousTestCase):
         """
         Where too much waits, a batch fails, so that the broker keeps it.
         """
-        self.patch(module, "BUFFER", 4)
+        self.patch(_recorder, "BUFFER", 4)
         self.start()
         self.store.error = OSError("away")
         waiting = [self.record(n) for n in (1, 2)]
@@ -369,11 +387,11 @@ class LedgerTests(SynchronousTestCase):
         self.readers.held = True
         asked = [
             Deferred.fromCoroutine(self.ledger.task(f"{n}"))
-            for n in range(module._ASKED)
+            for n in range(_ledger._ASKED)
         ]
         late = Deferred.fromCoroutine(self.ledger.task("late"))
         self.failureResultOf(late, HistoryError)
-        self.clock.advance(module._LIMIT)
+        self.clock.advance(_threads._LIMIT)
         self.assertGreater(self.store.aborted, 0)
         self.readers.let_go()
         for n, each in enumerate(asked):
