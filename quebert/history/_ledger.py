@@ -20,7 +20,7 @@ from twisted.python.threadpool import ThreadPool
 
 from quebert.errors import HistoryError, HistoryRefused, QuebertError
 from quebert.events import AttemptBatch
-from quebert.history._recorder import Recorder, RecorderStore
+from quebert.history._recorder import HistoryRecorder, RecorderStore
 from quebert.history._threads import DatabaseThreads
 from quebert.history._values import (
     DueCount,
@@ -84,7 +84,9 @@ class HistoryLedger:
         self._store = store
         self._clock = clock
         self._threads = DatabaseThreads(reactor, store.abort, pool)
-        self._recorder = Recorder(store, self._threads, retention, reactor, clock)
+        self._recorder = HistoryRecorder(
+            store, self._threads, retention, reactor, clock
+        )
         self._asked = 0
 
     async def start(self) -> None:

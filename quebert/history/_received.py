@@ -21,7 +21,7 @@ __all__ = ["ReceivedBatches"]
 
 
 @attrs.define
-class _Known:
+class _MediatorRow:
     """
     A mediator, as the database has it, or is to have it.
     """
@@ -43,7 +43,7 @@ class ReceivedBatches:
     def __init__(self, connection: Connection, following: int) -> None:
         self._connection = connection
         self._following = following
-        self._mediators: dict[str, _Known] = {}
+        self._mediators: dict[str, _MediatorRow] = {}
         self.made = 0
 
     def mediator(self, name: str) -> int:
@@ -98,13 +98,13 @@ class ReceivedBatches:
             values = {"next": each.next, "last_at": each.last_at, "total": each.total}
             self._connection.execute(change.values(values))
 
-    def _known(self, name: str) -> _Known:
+    def _known(self, name: str) -> _MediatorRow:
         name = shortened(name)
         if name not in self._mediators:
             c = mediators.c
             query = select(c.id, c.next, c.last_at, c.total).where(c.name == name)
             row = self._connection.execute(query).one_or_none()
-            known = _Known(self._following) if row is None else _Known(*row)
+            known = _MediatorRow(self._following) if row is None else _MediatorRow(*row)
             if row is None:
                 values = {"id": known.id, "name": name, "next": 1, "total": 0}
                 self._connection.execute(insert(mediators), values)
@@ -113,12 +113,18 @@ class ReceivedBatches:
             self._mediators[name] = known
         return self._mediators[name]
 
-    def _drop(self, known: _Known, batch: AttemptBatch, started: int | None) -> None:
+    def _drop(
+        self, known: _MediatorRow, batch: AttemptBatch, started: int | None
+    ) -> None:
         if batch.dropped > 0:
             self._add_dropped(known, batch, batch.dropped, started)
 
     def _add_dropped(
-        self, known: _Known, batch: AttemptBatch, records: int, started: int | None
+        self,
+        known: _MediatorRow,
+        batch: AttemptBatch,
+        records: int,
+        started: int | None,
     ) -> None:
         number = batch.sequence
         self._add(
@@ -131,11 +137,11 @@ class ReceivedBatches:
             ended=micros(batch.at),
         )
 
-    def _add(self, known: _Known, ended: int | None, **values: Any) -> None:
+    def _add(self, known: _MediatorRow, ended: int | None, **values: Any) -> None:
         row = {"mediator_id": known.id, "ended": ended or 0, **values}
         self._connection.execute(insert(gaps), row)
 
-    def _fill(self, known: _Known, number: int, size: int) -> bool:
+    def _fill(self, known: _MediatorRow, number: int, size: int) -> bool:
         """
         Take a batch out of the gap that it is in.
 

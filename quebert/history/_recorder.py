@@ -23,7 +23,7 @@ from quebert.errors import HistoryError
 from quebert.history._threads import DatabaseThreads
 from quebert.history._values import Retention, Write
 
-__all__ = ["Recorder", "RecorderStore"]
+__all__ = ["HistoryRecorder", "RecorderStore"]
 
 #: Records that wait at most; those of one batch more may.
 BUFFER = 200_000
@@ -71,7 +71,7 @@ class _Waiting:
         return 1 + len(self.write.records)
 
 
-class Recorder:
+class HistoryRecorder:
     """
     @ivar problem: why the database does not do what it should; empty if it does.
     @ivar refused: how many batches had something in them that no database takes.
