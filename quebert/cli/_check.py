@@ -94,7 +94,7 @@ class _Remarks:
 
 
 def _check(file: str, connect: bool, report: _Remarks) -> None:
-    from quebert.service import unusable_tls
+    from quebert.service import unusable_tls, unusable_web
 
     try:
         settings = read(file, find=find_hook)
@@ -102,7 +102,7 @@ def _check(file: str, connect: bool, report: _Remarks) -> None:
         for each in e.problems:
             report.wrong(str(each))
         return
-    for why in unusable_tls(settings):
+    for why in (*unusable_tls(settings), *unusable_web(settings)):
         report.wrong(f"{file}: {why}")
     if report.problems:
         return

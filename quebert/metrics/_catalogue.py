@@ -4,8 +4,9 @@ All metrics that there are: their names, kinds, labels and texts.  Pure.
 A name ends as Prometheus has it: that of a counter in "total", any other with the unit
 if there is one.  C{docs/metrics.rst} has the same table.
 
-Another metric: a line of L{FAMILIES}; its figures in C{_samples} of L{ClusterMetrics
-<quebert.metrics.ClusterMetrics>}; the table in C{docs/metrics.rst}.
+To add a metric: a line of L{FAMILIES}; its figures in C{_samples} of L{ClusterMetrics
+<quebert.metrics.ClusterMetrics>}; the table in C{docs/metrics.rst};
+a panel in C{examples/observe/grafana.json}.
 """
 
 from __future__ import annotations

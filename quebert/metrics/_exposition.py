@@ -57,6 +57,7 @@ class MetricsCollector(Collector):
 
 def _metric(family: Family, samples: Iterable[tuple[tuple[str, ...], Any]]) -> Metric:
     name, text = family.full_name, family.text
+    samples = [(tuple(map(_shown, labels)), value) for labels, value in samples]
     if family.kind == "histogram":
         histogram = HistogramMetricFamily(name, text, labels=family.labels)
         for labels, value in samples:
@@ -70,6 +71,15 @@ def _metric(family: Family, samples: Iterable[tuple[tuple[str, ...], Any]]) -> M
     for labels, value in samples:
         metric.add_metric(labels, value)
     return metric
+
+
+def _shown(label: str) -> str:
+    """
+    A name as UTF-8 can have it: JSON can bring one that is half a character.
+    """
+    if label.isascii():
+        return label
+    return label.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _buckets(histogram: Histogram) -> list[tuple[str, float]]:

@@ -19,7 +19,7 @@ from quebert.service._mediators import mediator
 from quebert.service._options import Options
 from quebert.service._run import run
 from quebert.service._service import MediatorService, makeService
-from quebert.service._soundness import unusable_tls
+from quebert.service._soundness import unusable_tls, unusable_web
 from quebert.service._watch_events import WatchEvents
 from quebert.service._watches import Watches
 from quebert.service._ways import admission_of
@@ -34,4 +34,5 @@ __all__ = [
     "mediator",
     "run",
     "unusable_tls",
+    "unusable_web",
 ]

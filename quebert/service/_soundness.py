@@ -12,16 +12,17 @@ from collections.abc import Iterator
 from quebert._tls import creator
 from quebert.config import Settings
 from quebert.errors import ConfigError
+from quebert.metrics import ClusterMetrics
 from quebert.service._mediators import mediator
 
-__all__ = ["check_settings", "unusable_tls"]
+__all__ = ["check_settings", "unusable_tls", "unusable_web"]
 
 
 def check_settings(settings: Settings) -> None:
     """
     @raise ConfigError: no client or mediator can be made as C{settings} say.
     """
-    for why in unusable_tls(settings):
+    for why in (*unusable_tls(settings), *unusable_web(settings)):
         raise ConfigError(why)
     for queue in settings.queues.values():
         mediator(queue, None, None)
@@ -40,3 +41,14 @@ def unusable_tls(settings: Settings) -> Iterator[str]:
                 creator(tls, server)
         except ConfigError as e:
             yield f"{key} is wrong: {e}"
+
+
+def unusable_web(settings: Settings) -> Iterator[str]:
+    """
+    What is missing for what a mediator is to show of itself.
+    """
+    if settings.web.listen is not None:
+        try:
+            ClusterMetrics().prepare()
+        except ConfigError as e:
+            yield f"web.listen cannot be used: {e}"

@@ -248,8 +248,9 @@ class ClusterMetricsTests(SynchronousTestCase):
         """
         The name of a queue may have any characters.
         """
+        self.metrics.attempts(batch(record("\ud800é"), record("\udfffé")))
         strange = 'a"b\\c\nd é \U0001f600'
-        self.metrics.attempts(batch(record(strange)))
+        self.metrics.attempts(batch(record(strange), sequence=2))
         value = self.value("request_duration_seconds_count", queue=strange)
         self.assertEqual(value, 1)
 

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 from typing import Any
+from unittest import mock
 from urllib.parse import quote
 
 from hypothesis import given
@@ -23,6 +24,7 @@ from quebert._workers.supervisor import MERCY
 from quebert.config import Settings
 from quebert.errors import ConfigError
 from quebert.guard import Place
+from quebert.metrics import ClusterMetrics
 from quebert.service import MediatorService, Options, makeService
 from quebert.test.checks import QUICK, folder, refusal
 from quebert.test.test_twistd import FakeReactor
@@ -423,6 +425,17 @@ class MakeServiceTests(SynchronousTestCase):
         service = self.supervisor()
         self.assertIsInstance(service, MediatorService)
         self.assertEqual(list(service), [])
+
+    def test_missing_extra(self) -> None:
+        """
+        Where metrics are to be shown, what they need is missed at once.
+        """
+        error = ConfigError("metrics need prometheus-client")
+        with mock.patch.object(ClusterMetrics, "prepare", side_effect=error):
+            self.supervisor()
+            with self.assertRaises(SystemExit) as told:
+                self.supervisor("--web=8080")
+        self.assertIn("web.listen cannot be used: metrics need", str(told.exception))
 
     def test_several(self) -> None:
         """
