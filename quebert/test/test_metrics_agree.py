@@ -21,7 +21,7 @@ from quebert.events import AttemptBatch, EventHandler, Gap, reading
 from quebert.metrics import ClusterMetrics
 from quebert.producer import Producer
 from quebert.test.conftest import AnyBroker, Names
-from quebert.test.support import Executor, Program, until
+from quebert.test.support import PATIENCE, Executor, Program, until
 from quebert.test.test_processes import mediator
 from quebert.test.test_view_process import Figures, Onlooker, Samples
 from quebert.testing import free_port
@@ -169,7 +169,8 @@ async def test_agree(
         def is_over() -> bool:
             return len(finished) == 9 * tenth and not executor.now
 
-        await until(is_over, shown=lambda: (len(finished), seen))
+        patience = max(PATIENCE, count / 50)
+        await until(is_over, patience, shown=lambda: (len(finished), seen))
         living: Counter[tuple[str, str]] = Counter()
         for each in set(MEDIATORS) - {KILLED}:
 
