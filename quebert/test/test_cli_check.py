@@ -4,10 +4,14 @@ Tests for C{quebert check}.
 
 from __future__ import annotations
 
+from unittest import mock
+
 from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.cli import main
+from quebert.errors import ConfigError
+from quebert.metrics import ClusterMetrics
 from quebert.signatures import SharedSecret
 from quebert.test.checks import folder
 
@@ -131,6 +135,19 @@ class CheckTests(SynchronousTestCase):
         result = self.check(f'{text}certfile = "none.pem"\n')
         self.assertEqual((result.exit_code, result.stdout), (1, ""))
         said = f'{self.path}: hosts."h:1".tls is wrong: the certfile '
+        self.assertTrue(result.stderr.startswith(said), result.stderr)
+
+    def test_metrics(self) -> None:
+        """
+        So is what metrics need, where they are to be shown.
+        """
+        text = '[queues.mail]\nkey = "m"\n'
+        error = ConfigError("metrics need prometheus-client")
+        with mock.patch.object(ClusterMetrics, "prepare", side_effect=error):
+            self.assertEqual(self.check(text).exit_code, 0)
+            result = self.check(f"{text}[web]\nlisten = 8080\n")
+        self.assertEqual((result.exit_code, result.stdout), (1, ""))
+        said = f"{self.path}: web.listen cannot be used: metrics need"
         self.assertTrue(result.stderr.startswith(said), result.stderr)
 
     def test_signing(self) -> None:
