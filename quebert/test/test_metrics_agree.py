@@ -124,8 +124,8 @@ async def test_agree(
     def answer(task: Any) -> int:
         uuid, kind = task["uuid"], task["params"]["kind"]
         met[uuid] += 1
-        status = {"gone": 410, "flaky": 503 if met[uuid] == 1 else 200}.get(kind, 200)
-        if status != 503:
+        status = {"gone": 410, "flaky": 500 if met[uuid] == 1 else 200}.get(kind, 200)
+        if status != 500:
             finished.add(uuid)
         seen[executor.headers[-1]["x-mediator"], status] += 1
         return status
@@ -175,10 +175,10 @@ async def test_agree(
 
             def agrees(samples: Samples, each: str = each) -> bool:
                 shown = shown_attempts(samples)
-                return {n: seen[each, n] for n in (200, 410, 503)} == {
+                return {n: seen[each, n] for n in (200, 410, 500)} == {
                     200: shown["2xx", "done"],
                     410: shown["4xx", "buried"],
-                    503: shown["5xx", "retry"],
+                    500: shown["5xx", "retry"],
                 }
 
             samples = await onlookers[each].samples(agrees)
@@ -200,7 +200,7 @@ async def test_agree(
         # What is left is of the one that was killed: what it had in flight came again.
         everything = attempts_of(listening.cluster)
         killed = everything - living
-        requests = {n: seen[KILLED, n] for n in (200, 410, 503)}
+        requests = {n: seen[KILLED, n] for n in (200, 410, 500)}
         counted = sum(n for (status, _), n in killed.items() if status != "none")
         untold = sum(requests.values()) - counted
         assert 0 <= untold <= PREFETCH + count // 3

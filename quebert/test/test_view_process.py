@@ -82,7 +82,7 @@ class Onlooker:
         """
         await self.until(
             lambda status, body: (
-                status == 503
+                status == 500
                 and reason in [each["name"] for each in json.loads(body)["reasons"]]
             )
         )
@@ -150,7 +150,7 @@ def fail_some(executor: Executor) -> Counter[int]:
     statuses: Counter[int] = Counter()
 
     def answer(task: Any) -> int:
-        status = 200 if statuses.total() % 10 else 503
+        status = 200 if statuses.total() % 10 else 500
         statuses[status] += 1
         return status
 
@@ -199,7 +199,7 @@ async def test_one(
     figures = Figures(await first.samples(over), names.queue)
     done = figures("attempts_total", status="2xx", outcome="done")
     retried = figures("attempts_total", status="5xx", outcome="retry")
-    assert {200: done, 503: retried} == statuses
+    assert {200: done, 500: retried} == statuses
     assert figures("request_duration_seconds_count") == statuses.total()
     assert figures("tasks_received_total") == figures("tasks_in_flight") + sum(
         figures("tasks_settled_total", fate=each)
@@ -252,7 +252,7 @@ async def test_workers(
         return is_done
 
     figures = Figures(await onlooker.samples(done(60)), names.queue)
-    assert figures("attempts_total", status="5xx", outcome="retry") == statuses[503]
+    assert figures("attempts_total", status="5xx", outcome="retry") == statuses[500]
     assert figures("task_life_seconds_count") == 60
     assert figures("consumers") == 2
     os.kill(pids(program)[0], signal.SIGKILL)
