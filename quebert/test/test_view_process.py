@@ -82,7 +82,7 @@ class Onlooker:
         """
         await self.until(
             lambda status, body: (
-                status == 500
+                status == 503
                 and reason in [each["name"] for each in json.loads(body)["reasons"]]
             )
         )
