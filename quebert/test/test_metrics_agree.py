@@ -155,8 +155,8 @@ async def test_agree(
         ]
         results: list[Any] = []
         producer = Producer(client, names.exchange)
-        key = names.key.replace("#", "medium")
-        late = [client.publish(names.exchange, key, LATE) for _ in range(count // 10)]
+        to = names.key.replace("#", "medium")
+        late = [client.publish(names.exchange, to, LATE) for _ in range(count // 10)]
         added = await producer.add_tasks(items, results.append)
         assert added == len(items), results[0]
         await gatherResults(late)
