@@ -70,6 +70,8 @@ class Supervisor(Service):
     @param reloads: SIGHUP is for the workers, and each of them gets it.
     @param lifecycle: is told how they are doing: they have started once one is up.
     @param onlooker: is told what they tell.
+    @param is_daemon: an error that keeps it from starting is raised, too, so that
+        C{twistd} tells it and exits with 1.
     """
 
     log = Logger()
@@ -86,6 +88,7 @@ class Supervisor(Service):
         reloads: bool = False,
         lifecycle: Lifecycle | None = None,
         onlooker: Onlooker | None = None,
+        is_daemon: bool = False,
         reactor: Any = None,
     ) -> None:
         self._syslog_prefix = syslog_prefix
@@ -93,6 +96,7 @@ class Supervisor(Service):
         self._reloads = reloads
         self._lifecycle = lifecycle or Lifecycle()
         self._onlooker = onlooker or Onlooker()
+        self._is_daemon = is_daemon
         self._grace = grace
         # Of the workers that read their configuration again at a SIGHUP, the longest
         # grace so far: what was told to end before keeps to the one of that time.
@@ -125,6 +129,8 @@ class Supervisor(Service):
         except QuebertError as e:
             self.log.critical("Cannot start: {error}", error=e)
             exit_with_failure(self._reactor)
+            if self._is_daemon:
+                raise
             return
         self._monitor.startService()
         self._looks.start(LOOK)

@@ -310,6 +310,7 @@ def _supervisor(options: Options, lifecycle: Lifecycle | None) -> Service:
         reloads=options.has_file,
         lifecycle=lifecycle,
         onlooker=view,
+        is_daemon=is_daemon(options),
     )
 
 

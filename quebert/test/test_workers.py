@@ -415,6 +415,7 @@ class SupervisorTests(SynchronousTestCase):
         reloads: bool = False,
         log_level: LevelFilter | None = None,
         onlooker: Onlooker | None = None,
+        is_daemon: bool = False,
         **environment: str,
     ) -> None:
         """
@@ -429,6 +430,7 @@ class SupervisorTests(SynchronousTestCase):
             log_level=log_level,
             reloads=reloads,
             onlooker=onlooker,
+            is_daemon=is_daemon,
             reactor=self.reactor,
         )
         self.supervisor.startService()
@@ -476,9 +478,12 @@ class SupervisorTests(SynchronousTestCase):
         onlooker.error = ConfigError("no such port")
         with mock.patch("quebert._workers.supervisor.exit_with_failure") as exits:
             self.start(onlooker=onlooker)
-        exits.assert_called_once_with(self.reactor)
+            exits.assert_called_once_with(self.reactor)
+            self.assertRaises(
+                ConfigError, self.start, onlooker=onlooker, is_daemon=True
+            )
         self.assertEqual(self.processes, [])
-        self.assertEqual(self.said(), ["Cannot start: no such port"])
+        self.assertEqual(self.said(), ["Cannot start: no such port"] * 2)
         self.successResultOf(self.supervisor.stopService())
 
     def test_start(self) -> None:
