@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 
 from quebert import __version__
-from quebert.amqp import TxAMQPClient, Watcher
+from quebert.amqp import Counts, TxAMQPClient, Watcher
 from quebert.config import QueueSettings, Settings
 from quebert.events import (
     Columns,
@@ -34,19 +34,12 @@ __all__ = ["WatchEvents"]
 #: Origins of which a state tells: those that were used last.
 MOST_ORIGINS = 1_000
 
-_COUNTS = (
-    "in_flight",
-    "held",
-    "received",
-    "done",
-    "retried",
-    "discarded",
-    "buried",
-    "returned",
-)
+_FATES = ("done", "retried", "discarded", "buried", "returned")
+_COUNTS = ("in_flight", "held", "received", *_FATES)
 
-#: A queue as it is configured, and what watches it; C{None} until it is watched.
-Watching = tuple[QueueSettings, Watcher | None]
+#: A queue as it is configured; what watches it, C{None} until it is watched; and what
+#: became of the messages of each watch before, which may have some in flight.
+Watching = tuple[QueueSettings, Watcher | None, *tuple[Counts, ...]]
 
 
 class WatchEvents:
@@ -152,8 +145,10 @@ class WatchEvents:
 
 def _queues(watching: Iterable[Watching]) -> dict[str, WatchState]:
     states: dict[str, WatchState] = {}
-    for queue, watcher in watching:
+    for queue, watcher, *before in watching:
         state = _watch(queue, watcher)
+        for counts in before:
+            state = _with(counts, state)
         other = states.get(queue.name)
         states[queue.name] = state if other is None else _both(state, other)
     return states
@@ -177,6 +172,20 @@ def _watch(queue: QueueSettings, watcher: Watcher | None) -> WatchState:
         returned=counts.returned,
         priority=queue.priority or "",
         rate=None if pace is None else pace.rate,
+    )
+
+
+def _with(before: Counts, state: WatchState) -> WatchState:
+    """
+    A queue whose watch took the place of another.
+    """
+    sums = {name: getattr(state, name) + getattr(before, name) for name in _FATES}
+    running = before.received - sum(getattr(before, name) for name in _FATES)
+    return attrs.evolve(
+        state,
+        received=state.received + before.received,
+        in_flight=state.in_flight + running,
+        **sums,
     )
 
 

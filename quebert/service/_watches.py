@@ -23,7 +23,7 @@ from quebert._log import Logger
 from quebert._reactor import given_or_global
 from quebert._repeated import RepeatedWarning
 from quebert._text import one_line
-from quebert.amqp import PriorityGroup, TxAMQPClient, Watcher
+from quebert.amqp import Counts, PriorityGroup, TxAMQPClient, Watcher
 from quebert.boundaries import HTTPClient, Message
 from quebert.config import Host, Priorities, QueueSettings, Settings
 from quebert.errors import QuebertError
@@ -69,6 +69,7 @@ class _Watched:
     @ivar begun: fires with the first watcher, and may fail before that.
     @ivar failures: how often in a row it could not be watched.
     @ivar problem: why, the last time; empty for no reason.
+    @ivar before: what became of the messages of the watchers before.
     @ivar again: tries again.
     """
 
@@ -82,6 +83,7 @@ class _Watched:
     begun: Deferred[None] | None = None
     failures: int = 0
     problem: str = ""
+    before: list[Counts] = attrs.field(factory=list)
     again: IDelayedCall | None = None
     heeds_cancelled: ClassVar[bool] = True  # as a mediator
 
@@ -218,7 +220,9 @@ class Watches:
         """
         What is watched, or to be watched, and by which watcher.
         """
-        return [(each.queue, each.watcher) for each in self._watched.values()]
+        return [
+            (each.queue, each.watcher, *each.before) for each in self._watched.values()
+        ]
 
     def _observer(
         self, queue: QueueSettings, settings: Settings
@@ -296,6 +300,7 @@ class Watches:
             prefetch=watcher.options.prefetch,
         )
         if old is not None:
+            watched.before.append(old.counts)
             self._end(old)
         _fire(watched)
 

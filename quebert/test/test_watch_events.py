@@ -123,6 +123,16 @@ class WatchEventsTests(SynchronousTestCase):
         self.assertTrue(both.consuming)
         self.assertFalse(self.state((TASKS, None)).queues["tasks"].consuming)
 
+    def test_watch_before(self) -> None:
+        """
+        What the watches before have counted is not lost, nor what they have in flight.
+        """
+        before = watcher().counts
+        watching = (TASKS, watcher(), before, before)
+        found = self.state(watching).queues["tasks"]
+        self.assertEqual((found.received, found.done, found.buried), (27, 9, 3))
+        self.assertEqual((found.in_flight, found.held), (2 + 2 + 2, 1))
+
     def test_origins(self) -> None:
         """
         How each origin is doing; of very many, those that were used last.

@@ -75,6 +75,7 @@ class FakeWatcher:
     consuming: bool = True
     resting: bool = False
     paused: bool = False
+    counts: object = attrs.field(factory=object)
 
     @property
     def queue(self) -> str:
@@ -458,6 +459,9 @@ class WatchesTests(SynchronousTestCase):
         self.assertIsNone(old.stopping)
         new.begin()
         self.assertEqual((old.grace, new.options.prefetch), (30.0, 5))
+        [(queue, watcher, *before)] = self.watches.watching()
+        self.assertEqual((queue.name, before), ("a", [old.counts]))
+        self.assertIs(watcher, new)
 
     def test_replaced_twice(self) -> None:
         """
