@@ -63,7 +63,7 @@ def work() -> None:
     callback: Any = mediator.messageReceived
     if not os.environ.get("BENCH_BARE"):
         telemetry = telemetry_of(reactor)
-        mediator.http = telemetry.client(http)
+        mediator.http = telemetry.http_client(http)
         callback = telemetry.callback("tasks", callback)
     parent = os.urandom(16)
 

@@ -251,7 +251,7 @@ class Watches:
         if watched is not None and mediates_alike(watched.queue, queue):
             return watched.mediator
         made = mediator(queue, self._http, self._reactor)
-        made.http = self._telemetry.client(made.http)
+        made.http = self._telemetry.http_client(made.http)
         return made
 
     def health(self) -> dict[str, QueueHealth]:

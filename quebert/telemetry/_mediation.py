@@ -39,7 +39,7 @@ class Mediation:
         """
         return Processor(self._sdk, self._instruments, queue, callback)
 
-    def client(self, http: HTTPClient) -> HTTPClient:
+    def http_client(self, http: HTTPClient) -> HTTPClient:
         """
         What makes a span of each request.
         """

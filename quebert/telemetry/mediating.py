@@ -38,7 +38,7 @@ class Telemetry(Protocol):
         What is to be called with the messages of a queue in place of C{callback}.
         """
 
-    def client(self, http: HTTPClient) -> HTTPClient:
+    def http_client(self, http: HTTPClient) -> HTTPClient:
         """
         What is to make the requests of a mediator in place of C{http}.
         """
@@ -60,7 +60,7 @@ class TelemetryOff:
         """
         return callback
 
-    def client(self, http: HTTPClient) -> HTTPClient:
+    def http_client(self, http: HTTPClient) -> HTTPClient:
         """
         C{http} itself.
         """

@@ -68,7 +68,7 @@ class OffTests(SynchronousTestCase):
         telemetry = telemetry_of(Clock(), {})
         self.assertIs(telemetry, OFF)
         http, mediator = FakeHTTP(), Mediator(http=FakeHTTP())
-        self.assertIs(telemetry.client(http), http)
+        self.assertIs(telemetry.http_client(http), http)
         callback = mediator.messageReceived
         self.assertIs(telemetry.callback("tasks", callback), callback)
         self.successResultOf(telemetry.stop())
@@ -114,7 +114,7 @@ class MediationTests(SynchronousTestCase):
         knows how many attempts there were.
         """
         gate: Deferred[None] = Deferred()
-        mediator = Mediator(http=self.on.client(FakeHTTP(500)), clock=Clock())
+        mediator = Mediator(http=self.on.http_client(FakeHTTP(500)), clock=Clock())
         mediator.add_prehook(lambda task: gate)
         callback = self.on.callback("tasks", mediator.messageReceived)
         headers = {
