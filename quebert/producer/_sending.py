@@ -41,6 +41,13 @@ class OutgoingLetter:
         if self._span is not None:
             self.letter = attrs.evolve(letter, properties=self._span.properties)
 
+    @property
+    def is_traced(self) -> bool:
+        """
+        Whether its end is to be told.
+        """
+        return self._span is not None
+
     def ended(self, error: BaseException | None) -> None:
         """
         The broker has confirmed it, or C{error} says why not.

@@ -183,7 +183,10 @@ class Producer:
         confirmed = self._publisher.publish(
             self._exchange, letter.routing_key, letter.body, letter.properties
         )
-        return confirmed.addCallbacks(_told, _told, (sending,), errbackArgs=(sending,))
+        if sending.is_traced:
+            told = (sending,)
+            confirmed.addCallbacks(_told, _told, told, errbackArgs=told)
+        return confirmed
 
 
 def _told(result: T, sending: OutgoingLetter) -> T:

@@ -65,7 +65,7 @@ def destination_of(exchange: str, routing_key: str, queue: str = "") -> str:
     @param queue: where a message was taken from; empty for one that is sent.
     """
     parts = [exchange, routing_key, "" if queue == routing_key else queue]
-    return ":".join(filter(None, parts)) or "amq.default"
+    return one_line(":".join(filter(None, parts)), _MOST) or "amq.default"
 
 
 @lru_cache(256)

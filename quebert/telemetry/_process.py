@@ -18,7 +18,7 @@ __all__ = ["MISSING", "SendSpan", "Sender", "forget", "problems_of", "sender"]
 
 #: What is said where the extra is missing.
 MISSING = (
-    "OTEL_* variables ask for telemetry, but OpenTelemetry is not installed: install"
+    "OTEL_* variables ask for it, but OpenTelemetry cannot be imported: install"
     " quebert-mediator[telemetry]"
 )
 
@@ -109,7 +109,7 @@ def _is_installed() -> bool:
     try:
         import opentelemetry.exporter.otlp.proto.http
         import opentelemetry.sdk.trace  # noqa: F401
-    except ImportError:
+    except Exception:  # also where its parts do not fit to each other
         return False
     return True
 
@@ -118,10 +118,12 @@ def _made(signals: Signals) -> Sender | None:
     if not _is_installed():
         return None
     try:
+        from quebert.telemetry._faults import Faults
         from quebert.telemetry._sdk import sdk_of
         from quebert.telemetry._sending import MessageSender
 
-        sdk = sdk_of(signals, os.environ)
+        faults = Faults(logging.getLogger("quebert").exception)
+        sdk = sdk_of(signals, os.environ, faults)
         atexit.register(sdk.end)
         return MessageSender(sdk)
     except Exception:  # of a variable that cannot be read, say

@@ -33,7 +33,6 @@ from opentelemetry.trace import (
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from quebert._log import Logger
 from quebert._text import one_line
 from quebert.boundaries import Message
 from quebert.outcome import Bury, Discard, Done, Outcome, Retry
@@ -47,7 +46,6 @@ from quebert.telemetry._conventions import (
     OUTCOME,
     RETRY_AFTER,
     ROUTING_KEY,
-    Attributes,
     of_messaging,
 )
 from quebert.telemetry._instruments import Instruments
@@ -90,13 +88,14 @@ class Processor:
     @param callback: processes them.
     """
 
-    log = Logger()
-
     def __init__(
         self, sdk: Sdk, instruments: Instruments, queue: str, callback: Callback
     ) -> None:
         self.instruments = instruments
         self.propagator = sdk.propagator
+        self.faults = sdk.faults
+        #: Of data points: queues are few, and routing keys anybody's.
+        self.of_queue = of_messaging("process", "process", "", "", queue)
         self._tracer = sdk.tracer
         self._queue = queue
         self._callback = callback
@@ -109,7 +108,7 @@ class Processor:
             processing, context = self._begin(message)
             token = attach(context)
         except Exception:
-            self.log.failure("No span of a message.")
+            self.faults.met("No span of a message.")
             return self._callback(message)
         try:
             deciding = self._callback(message)
@@ -143,7 +142,7 @@ class Processor:
             told,
             (Link(creator),) if is_traced else (),
         )
-        processing = Processing(self, span, number, common, is_traced)
+        processing = Processing(self, span, number, is_traced)
         context = set_span_in_context(span, context)
         processing.context = context
         return processing, set_value(CURRENT, processing, context)
@@ -160,24 +159,17 @@ class Processing:
     @ivar was_cancelled: whether nobody wants the outcome any more.
     """
 
-    log = Logger()
     context: Any = None
     request: RequestSpan | None = None
     error = ""
     was_cancelled = False
 
     def __init__(
-        self,
-        processor: Processor,
-        span: Span,
-        number: int,
-        common: Attributes,
-        is_traced: bool,
+        self, processor: Processor, span: Span, number: int, is_traced: bool
     ) -> None:
         self.number = number
         self._processor = processor
         self._span = span
-        self._common = common
         self._is_traced = is_traced
         self._began = time.perf_counter()
         self._deciding: Deferred[Outcome] | None = None
@@ -204,7 +196,7 @@ class Processing:
         try:
             result = self._ended(result)
         except Exception:
-            self.log.failure("No span of a message.")
+            self._processor.faults.met("No span of a message.")
         if not self._decided.called:  # else it was cancelled
             self._decided.callback(result)
 
@@ -214,12 +206,9 @@ class Processing:
         if isinstance(outcome, Retry) and not outcome.attempted:
             return outcome  # it comes again, and nothing was done
         error = self._error_of(outcome)
-        attributes = dict(self._common)
-        if error:
-            attributes[ERROR_TYPE] = error
-        seconds = time.perf_counter() - self._began
-        self._processor.instruments.consumed.add(1, attributes)
-        self._processor.instruments.process.record(seconds, attributes)
+        of_queue, seconds = self._processor.of_queue, time.perf_counter() - self._began
+        attributes = {**of_queue, ERROR_TYPE: error} if error else of_queue
+        self._processor.instruments.processed(seconds, attributes)
         if self._span.is_recording():
             self._describe(outcome, error)
         self._span.end()

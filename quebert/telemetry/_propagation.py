@@ -16,7 +16,7 @@ from opentelemetry.propagators.textmap import Getter, TextMapPropagator
 from opentelemetry.trace import get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-__all__ = ["context_of", "has_own", "headers_of", "propagator_of"]
+__all__ = ["context_of", "headers_of", "propagator_of"]
 
 # Bytes that a value has at most: 512 of tracestate are to be propagated (Trace Context,
 # section 3.3.1.5), and 8,192 of baggage (Baggage, section 3.3.2).
@@ -73,10 +73,3 @@ def headers_of(propagator: TextMapPropagator, context: Context) -> dict[str, str
     if get_current_span(context).get_span_context().is_valid:
         propagator.inject(carrier, context)
     return carrier
-
-
-def has_own(headers: Mapping[str, str], propagator: TextMapPropagator) -> bool:
-    """
-    Whether headers have one already that a propagator writes.
-    """
-    return any(name.lower() in propagator.fields for name in headers)

@@ -17,7 +17,6 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from quebert._log import Logger
 from quebert.boundaries import HTTPClient, SigningHTTPClient
 from quebert.telemetry._conventions import (
     ERROR_TYPE,
@@ -27,8 +26,9 @@ from quebert.telemetry._conventions import (
     Attributes,
     of_request,
 )
+from quebert.telemetry._faults import Faults
 from quebert.telemetry._instruments import Instruments
-from quebert.telemetry._propagation import has_own, headers_of
+from quebert.telemetry._propagation import headers_of
 from quebert.telemetry._sdk import Sdk
 
 __all__ = ["CURRENT", "CurrentTask", "RequestSpan", "TracedClient", "traced_client"]
@@ -59,13 +59,13 @@ class TracedClient:
     unless they tell of another one.
     """
 
-    log = Logger()
-
     def __init__(
         self, sdk: Sdk, instruments: Instruments, client: HTTPClient | SigningHTTPClient
     ) -> None:
         self._tracer = sdk.tracer
         self._propagator = sdk.propagator
+        self._fields = frozenset(sdk.propagator.fields)
+        self._faults = sdk.faults
         self._instruments = instruments
         self._client: Any = client
 
@@ -101,7 +101,7 @@ class TracedClient:
         try:
             span, headers = self._begin(method, url, headers)
         except Exception:
-            self.log.failure("No span of a request.")
+            self._faults.met("No span of a request.")
             answering = make(headers=headers)
             return answering  # type: ignore[no-any-return]
         try:
@@ -124,10 +124,11 @@ class TracedClient:
         if task is not None and task.number > 1:
             told[RESEND_COUNT] = task.number - 1
         span = self._tracer.start_span(method, kind=SpanKind.CLIENT, attributes=told)
-        if not has_own(headers, self._propagator):
+        if not any(name.lower() in self._fields for name in headers):
             context = set_span_in_context(span, get_current())
             headers = {**headers, **headers_of(self._propagator, context)}
-        return RequestSpan(span, common, self._instruments, task), headers
+        made = RequestSpan(span, common, self._instruments, task, self._faults)
+        return made, headers
 
 
 class _TracedSigningClient(TracedClient):
@@ -170,19 +171,19 @@ class RequestSpan:
     @param task: what the request is made for.
     """
 
-    log = Logger()
-
     def __init__(
         self,
         span: Span,
         common: Attributes,
         instruments: Instruments,
         task: CurrentTask | None,
+        faults: Faults,
     ) -> None:
         self._span = span
         self._common = common
         self._instruments = instruments
         self._task = task
+        self._faults = faults
         self._began = time.perf_counter()
         self._status = 0
         self._has_ended = False
@@ -199,7 +200,7 @@ class RequestSpan:
             if getattr(response, "whole", None) is None:
                 return _OpenResponse(response, self)
         except Exception:
-            self.log.failure("No span of a request.")
+            self._faults.met("No span of a request.")
         self.end()
         return response
 
@@ -231,7 +232,7 @@ class RequestSpan:
         try:
             self._end(error)
         except Exception:
-            self.log.failure("No span of a request.")
+            self._faults.met("No span of a request.")
 
     def _end(self, error: str) -> None:
         seconds = time.perf_counter() - self._began
@@ -249,7 +250,7 @@ class RequestSpan:
             self._span.set_attribute(ERROR_TYPE, error)
             self._span.set_status(Status(StatusCode.ERROR))
         self._span.end()
-        self._instruments.request.record(seconds, attributes)
+        self._instruments.requested(seconds, attributes)
 
 
 class _OpenResponse:

@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
+from weakref import WeakMethod
 
 import attrs
 from opentelemetry import metrics, trace
@@ -37,6 +38,7 @@ from opentelemetry.trace import NoOpTracerProvider, Tracer, TracerProvider
 import quebert
 from quebert.telemetry._conventions import SCHEMA_URL
 from quebert.telemetry._environment import Signals
+from quebert.telemetry._faults import Faults
 from quebert.telemetry._propagation import propagator_of
 
 __all__ = ["FLUSH", "Sdk", "sdk_of"]
@@ -49,11 +51,14 @@ FLUSH = 3.0
 class Sdk:
     """
     What makes spans and metrics.
+
+    @ivar faults: is told where they cannot be made.
     """
 
     tracer: Tracer
     meter: Meter
     propagator: TextMapPropagator
+    faults: Faults
     _endings: list[_Ending] = attrs.field(factory=list)
 
     def end(self, seconds: float = FLUSH) -> bool:
@@ -77,7 +82,8 @@ class _Ending:
     def __init__(self, end: Callable[[], Any]) -> None:
         self._end = end
         self._start()
-        os.register_at_fork(after_in_child=self._start)
+        start = WeakMethod(self._start)  # without a thread it is gone
+        os.register_at_fork(after_in_child=lambda: (again := start()) and again())
 
     def _start(self) -> None:
         self._told = threading.Event()
@@ -109,6 +115,7 @@ class _Ending:
 def sdk_of(
     signals: Signals,
     environ: Mapping[str, str],
+    faults: Faults,
     *,
     service: str = "",
     is_global: bool = False,
@@ -130,6 +137,7 @@ def sdk_of(
         traced.get_tracer("quebert", quebert.__version__, SCHEMA_URL),
         measured.get_meter("quebert", quebert.__version__, SCHEMA_URL),
         propagator,
+        faults,
         endings,
     )
 

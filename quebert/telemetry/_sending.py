@@ -4,14 +4,16 @@ The spans of messages that are sent.
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from threading import get_ident
 from typing import Any
 
 from opentelemetry.context import get_current
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
 
+from quebert._text import one_line
 from quebert.telemetry._conventions import (
     BODY_SIZE,
     ERROR_TYPE,
@@ -26,19 +28,26 @@ from quebert.telemetry._sdk import Sdk
 
 __all__ = ["MessageSender", "MessageSpan"]
 
-_log = logging.getLogger("quebert")
+# Characters of an attribute; none is longer in AMQP.
+_MOST = 255
 
 
 class MessageSender:
     """
     Makes spans of messages.  The span that is current where a message is sent is the
     parent.
+
+    A signal handler may send a message, too.  If it has interrupted the SDK in its
+    thread, the SDK may hold a lock, for which the handler would wait for ever: then
+    there is no span.
     """
 
     def __init__(self, sdk: Sdk) -> None:
         self.instruments = Instruments(sdk.meter)
         self._tracer = sdk.tracer
         self._propagator = sdk.propagator
+        self._faults = sdk.faults
+        self._inside: set[int] = set()  # threads
 
     def begin(
         self,
@@ -51,25 +60,50 @@ class MessageSender:
         """
         As L{Sender<quebert.telemetry.Sender>} has it.
         """
-        try:
-            common = of_messaging("publish", "send", exchange, routing_key)
-            told = {**common, BODY_SIZE: size, ROUTING_KEY: routing_key}
-            if message_id is not None:
-                told[MESSAGE_ID] = message_id
-            name = f"publish {common['messaging.destination.name']}"
-            span = self._tracer.start_span(
-                name, kind=SpanKind.PRODUCER, attributes=told
-            )
-            headers = headers_of(
-                self._propagator, set_span_in_context(span, get_current())
-            )
-        except Exception:
-            _log.exception("No span of a message.")
-            return None
+        with self.enter() as may_go_on:
+            if may_go_on:
+                return self._begun(exchange, routing_key, message_id, size, properties)
+        return None
+
+    def _begun(
+        self,
+        exchange: str,
+        routing_key: str,
+        message_id: str | None,
+        size: int,
+        properties: Mapping[str, Any],
+    ) -> MessageSpan:
+        common = of_messaging("publish", "send", exchange, routing_key)
+        told = {**common, BODY_SIZE: size, ROUTING_KEY: one_line(routing_key, _MOST)}
+        if message_id is not None:
+            told[MESSAGE_ID] = one_line(message_id, _MOST)
+        name = f"publish {common['messaging.destination.name']}"
+        span = self._tracer.start_span(name, kind=SpanKind.PRODUCER, attributes=told)
+        context = set_span_in_context(span, get_current())
+        headers = headers_of(self._propagator, context)
         if headers:
             own = properties.get("headers") or {}
             properties = {**properties, "headers": {**headers, **own}}
         return MessageSpan(self, span, common, properties)
+
+    @contextmanager
+    def enter(self) -> Iterator[bool]:
+        """
+        What is done in the block may fail: the message is sent all the same.
+
+        @return: whether the SDK may be called.
+        """
+        thread = get_ident()
+        if thread in self._inside:
+            yield False
+            return
+        self._inside.add(thread)
+        try:
+            yield True
+        except Exception:
+            self._faults.met("No span of a message.")
+        finally:
+            self._inside.discard(thread)
 
 
 class MessageSpan:
@@ -98,10 +132,9 @@ class MessageSpan:
         """
         The broker has confirmed the message, or C{error} says why not.
         """
-        try:
-            self._ended(error)
-        except Exception:
-            _log.exception("No span of a message.")
+        with self._sender.enter() as may_go_on:
+            if may_go_on:
+                self._ended(error)
 
     def _ended(self, error: BaseException | None) -> None:
         seconds = time.perf_counter() - self._began
@@ -111,5 +144,4 @@ class MessageSpan:
             self._span.set_attribute(ERROR_TYPE, type(error).__qualname__)
             self._span.set_status(Status(StatusCode.ERROR))
         self._span.end()
-        self._sender.instruments.sent.add(1, attributes)
-        self._sender.instruments.operation.record(seconds, attributes)
+        self._sender.instruments.sent(seconds, attributes)

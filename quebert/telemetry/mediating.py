@@ -91,10 +91,12 @@ def telemetry_of(
     if not signals.wanted or MISSING in problems:
         return OFF
     try:
+        from quebert.telemetry._faults import Faults
         from quebert.telemetry._mediation import Mediation
         from quebert.telemetry._sdk import sdk_of
 
-        sdk = sdk_of(signals, environ, service="quebert", is_global=True)
+        faults = Faults(log.failure)
+        sdk = sdk_of(signals, environ, faults, service="quebert", is_global=True)
         on = Mediation(sdk, given_or_global(reactor))
     except Exception:  # of a variable that cannot be read, say
         log.failure("No telemetry.")

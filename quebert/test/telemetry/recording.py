@@ -17,6 +17,8 @@ from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import SpanContext
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from quebert._log import Logger
+from quebert.telemetry._faults import Faults
 from quebert.telemetry._sdk import Sdk
 
 __all__ = ["PARENT", "SPAN", "TRACE", "Recorded", "traceparent"]
@@ -56,6 +58,7 @@ class Recorded:
             tracers.get_tracer("test"),
             meters.get_meter("test"),
             propagator or TraceContextTextMapPropagator(),
+            Faults(Logger().failure),
         )
 
     @property

@@ -15,7 +15,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.telemetry._propagation import (
     context_of,
-    has_own,
     headers_of,
     propagator_of,
 )
@@ -122,15 +121,3 @@ class PropagatorTests(SynchronousTestCase):
             self.assertEqual(get_baggage("user", context), user)
             self.assertEqual("baggage" in headers_of(propagator, context), bool(user))
             self.assertTrue(get_current_span(context).get_span_context().is_valid)
-
-    def test_own(self) -> None:
-        """
-        A task has headers of its own, however they are spelled.
-        """
-        for headers, has in (
-            ({}, False),
-            ({"X-Trace": "1", "traceparent2": "x"}, False),
-            ({"TraceParent": "x"}, True),
-            ({"tracestate": "x"}, True),
-        ):
-            self.assertEqual(has_own(headers, PROPAGATOR), has)

@@ -12,8 +12,11 @@ from opentelemetry import metrics, trace
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.telemetry._environment import signals_in
+from quebert.telemetry._faults import Faults
 from quebert.telemetry._sdk import Sdk, sdk_of
 from quebert.test.telemetry.collector import Collector
+
+FAULTS = Faults(print)
 
 
 class SdkTests(SynchronousTestCase):
@@ -34,7 +37,7 @@ class SdkTests(SynchronousTestCase):
         }
         environ = {**self.collector.environment, **quiet, **more}
         self.enterContext(mock.patch.dict(os.environ, environ))
-        return sdk_of(signals_in(environ), environ, service=service)
+        return sdk_of(signals_in(environ), environ, FAULTS, service=service)
 
     def services(self, more: Mapping[str, str], service: str = "") -> list[str]:
         """

@@ -4,6 +4,8 @@ Tests for L{quebert.telemetry._sending}.
 
 from __future__ import annotations
 
+from typing import Any
+
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode, TraceFlags
 from twisted.trial.unittest import SynchronousTestCase
@@ -109,9 +111,36 @@ class SendingTests(SynchronousTestCase):
         """
         sender = MessageSender(self.recorded.sdk)
         self.patch(sender, "_tracer", None)
-        with self.assertLogs("quebert"):
-            self.assertIsNone(sender.begin("flow", "tasks.high", "u-1", 17, {}))
-        span = sent(self.recorded)
+        self.assertIsNone(sender.begin("flow", "tasks.high", "u-1", 17, {}))
+        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
+        self.assertIsNone(sender.begin("flow", "tasks.high", "u-1", 17, {}))
+        self.assertEqual(self.flushLoggedErrors(AttributeError), [])  # just told
+        span = sent(Recorded())
         self.patch(span, "_span", None)
-        with self.assertLogs("quebert"):
-            span.ended(None)
+        span.ended(None)
+        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
+
+    def test_reentrant(self) -> None:
+        """
+        A signal handler that interrupts the SDK sends its message without a span: the
+        SDK may hold a lock.
+        """
+        sender, seen = MessageSender(self.recorded.sdk), []
+        inner = self.recorded.sdk.tracer
+
+        class Interrupted:
+            """
+            A tracer that a signal handler interrupts.
+            """
+
+            def start_span(self, *args: Any, **more: Any) -> Any:
+                """
+                Send another message.
+                """
+                seen.append(sender.begin("flow", "tasks.high", "u-2", 1, {}))
+                return inner.start_span(*args, **more)
+
+        self.patch(sender, "_tracer", Interrupted())
+        self.assertIsNotNone(sender.begin("flow", "tasks.high", "u-1", 1, {}))
+        self.assertEqual(seen, [None])
+        self.assertIsNotNone(sender.begin("flow", "tasks.high", "u-1", 1, {}))
