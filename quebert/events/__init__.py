@@ -4,23 +4,23 @@ batches to the exchange C{quebert.events}.
 
 On the way out: a L{Recorder} keeps the tasks that have ended (L{EndedTask
 <quebert.task_events.EndedTask>}); C{_ended_tasks} makes L{Columns} of them, and
-C{_batch_codec} bytes; they wait in C{_outbox}, and L{EventPublisher} publishes them.
-On the way in: L{EventReader} asks C{_positions} what is missing, and passes on batches.
+C{_batch_encoder} bytes; they wait in C{_outbox}, and L{EventPublisher} publishes them.
+On the way in: C{_event_queue} has them delivered; L{EventReader} asks C{_positions}
+what is missing, and passes them on.
 
 To add a field to L{AttemptRecord}: C{_records}, C{_columns}, C{_ended_tasks}, and
-C{_batch_codec}, with another C{VERSION} there; L{EndedTask
-<quebert.task_events.EndedTask>} and C{mediator/_observation}, if the mediator has to
-tell it.  To add a field to a state: C{_records}, with a default, C{_CHECKS} in
-C{_state_codec}, if it is of another type, and C{service/_watch_events}.  To add a kind
-of event: a routing key in C{_names}, its codec, L{EventPublisher} and L{EventReader}.
+C{_batch_encoder} and C{_batch_decoder}, with another C{VERSION} in C{_batch_format};
+L{EndedTask<quebert.task_events.EndedTask>} and C{mediator/_observation}, if the
+mediator has to tell it.  To add a field to a state: C{_records}, with a default,
+C{_CHECKS} in C{_state_codec}, if it is of another type, and C{service/_watch_events}.
+To add a kind of event: a routing key in C{_names}, its codec, L{EventPublisher} and
+L{EventReader}.
 An outcome: L{OUTCOMES}, and C{_name} in C{_ended_tasks}.
 """
 
-from quebert.events._batch_codec import (
-    UnreadableEvents,
-    decode_batch,
-    encode_batch,
-)
+from quebert.events._batch_decoder import decode_batch
+from quebert.events._batch_encoder import encode_batch
+from quebert.events._batch_format import UnreadableEvents
 from quebert.events._columns import Columns
 from quebert.events._names import ATTEMPTS, EXCHANGE, HISTORY, MEDIATORS
 from quebert.events._publisher import EventPublisher

@@ -12,7 +12,7 @@ from collections import deque
 
 import attrs
 
-from quebert.events._batch_codec import body_of, compressed
+from quebert.events._batch_encoder import body_of, compressed
 from quebert.events._columns import Columns
 
 __all__ = ["Outbox", "Parcel"]

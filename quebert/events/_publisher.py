@@ -27,9 +27,9 @@ from quebert._repeated import RepeatedWarning
 from quebert.amqp.wire import Unconfirmed, Wire, temporary_channel
 from quebert.errors import BrokerError, BrokerRefused, Unroutable
 from quebert.events._columns import Columns
+from quebert.events._event_queue import declare_exchange
 from quebert.events._names import ATTEMPTS, EXCHANGE, MEDIATORS
 from quebert.events._outbox import Outbox, Parcel
-from quebert.events._reader import declare_exchange
 from quebert.events._recorder import Recorder
 from quebert.events._records import MediatorState
 from quebert.events._state_codec import encode_state

@@ -1,8 +1,6 @@
 """
-L{EventReader}: reads the events of all mediators from a queue of its own.
-
-The queue has a bound: RabbitMQ drops the oldest events of a reader that falls behind,
-and the reader tells of the gap.  Mediators notice nothing of their readers.
+L{EventReader}: reads the events of all mediators from a queue of its own, and tells of
+gaps.  Mediators notice nothing of their readers.
 
 One event is with the handler at a time, in the order of the queue, and is acknowledged
 only after the handler has done with it.  If the handler fails with attempts, it gets
@@ -18,20 +16,19 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Protocol
-from uuid import uuid4
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.task import deferLater
 
 from quebert._log import Logger
-from quebert._protocol.extensions import MAX_LENGTH_BYTES, OVERFLOW
 from quebert._repeated import RepeatedWarning
 from quebert._waiters import another_waiter
-from quebert.amqp.queues import CLASSIC
 from quebert.amqp.wire import Channel, Message
-from quebert.errors import BrokerError, ChannelLost, ConfigError
-from quebert.events._batch_codec import UnreadableEvents, decode_batch
-from quebert.events._names import ATTEMPTS, EXCHANGE, MEDIATORS, ONLOOKER
+from quebert.errors import ConfigError
+from quebert.events._batch_decoder import decode_batch
+from quebert.events._batch_format import UnreadableEvents
+from quebert.events._event_queue import EventQueue
+from quebert.events._names import ATTEMPTS, MEDIATORS
 from quebert.events._positions import Positions
 from quebert.events._records import AttemptBatch, Gap, MediatorState
 from quebert.events._state_codec import decode_state
@@ -39,17 +36,11 @@ from quebert.events._state_codec import decode_state
 if TYPE_CHECKING:
     from quebert.amqp import TxAMQPClient
 
-__all__ = ["EventHandler", "EventReader", "declare_exchange", "reading"]
+__all__ = ["EventHandler", "EventReader", "reading"]
 
-#: Bytes that may wait for somebody who looks on.
-ONLOOKER_BYTES = 16 * 2**20
-#: Bytes that may wait in a durable queue: of small tasks some 40 million.
-DURABLE_BYTES = 2**30
-#: Messages that are here at once.
-_PREFETCH = 10
-# Seconds until it is tried again, at first and at most.
+# Seconds until a handler that has failed is called again, at first and at most.
 _SOON, _LATE = 1.0, 30.0
-# Seconds that the handler gets to finish when the reader is stopped.
+# Seconds that the handler, and the broker, get to finish when the reader is stopped.
 _LAST = 10.0
 
 
@@ -72,17 +63,6 @@ class EventHandler(Protocol):
         """
 
 
-async def declare_exchange(channel: Channel) -> None:
-    """
-    Have the exchange there.
-
-    @raise BrokerError: it cannot be.
-    """
-    await channel.call(
-        "exchange_declare", exchange=EXCHANGE, exchange_type="topic", durable=True
-    )
-
-
 class EventReader:
     """
     @param client: of the broker; it must live longer than the reader.
@@ -93,7 +73,6 @@ class EventReader:
         one, else 16 MiB.
     @param positions: L{AttemptBatch.total} of the last batch that the handler has kept
         of each mediator, if it has kept any.
-    @ivar reading: whether the broker delivers to it now.
     @ivar missing: how many records it has told as missing.
     @ivar unreadable: how many messages it could not read.
     @ivar at: when the last batch was made that the handler has had; C{None} for none.
@@ -111,33 +90,35 @@ class EventReader:
         most_bytes: int | None = None,
         positions: Mapping[str, int] | None = None,
     ) -> None:
-        self.reading = False
+        names = tuple(keys)
+        if not names:
+            raise ConfigError("EventReader: keys must name at least one kind of events")
         self.missing = 0
         self.unreadable = 0
         self.at: float | None = None
-        self._client = client
+        self._reactor: Any = client.reactor
         self._handler = handler
-        self._queue = queue
-        self._keys = tuple(keys)
-        if not self._keys:
-            raise ConfigError("EventReader: keys must name at least one kind of events")
-        self._most_bytes = most_bytes or (DURABLE_BYTES if queue else ONLOOKER_BYTES)
         self._positions = Positions(positions or {})
-        self._channel: Channel | None = None
         self._came: deque[Message] = deque()
+        self._queue = EventQueue(
+            client, queue, names, most_bytes, self._received, self._came.clear
+        )
         self._working: Deferred[None] | None = None
-        self._running: Deferred[None] | None = None
         self._stopped = False
-        self._lost = self._warning("Events cannot be read", "Events are read again")
         self._bad = self._warning("An event cannot be read", "Events can be read")
         self._failing = self._warning(
             "Events cannot be taken, and wait", "Events are taken again"
         )
 
     def _warning(self, fault: str, over: str) -> RepeatedWarning:
-        return RepeatedWarning(self.log, lambda: self._client.reactor, fault, over)
+        return RepeatedWarning(self.log, lambda: self._reactor, fault, over)
 
-    # -- The queue
+    @property
+    def reading(self) -> bool:
+        """
+        Whether the broker delivers to it now.
+        """
+        return self._queue.consumed
 
     async def start(self) -> None:
         """
@@ -145,114 +126,28 @@ class EventReader:
 
         @raise BrokerError: the broker is not there in the time that the client has for
             that, or refuses; such as C{PRECONDITION_FAILED} where the queue has another
-            bound.
+            bound, or C{ACCESS_REFUSED} where another reader has a durable queue.
         """
-        channel = await self._first()
-        self._running = Deferred.fromCoroutine(self._run(channel))
-        self._running.addErrback(self._broken)
-
-    async def _first(self) -> Channel:
-        while True:
-            try:
-                return await self._open(self._client.connectTimeout)
-            except ChannelLost:
-                if self._stopped:
-                    raise
-                await self._wait(_SOON)
-
-    async def _run(self, channel: Channel) -> None:
-        seconds = _SOON
-        while not self._stopped:
-            why = await channel.when_closed()
-            self.reading = False
-            while not self._stopped:
-                self._lost.met(why)
-                await self._wait(seconds)
-                try:
-                    channel = await self._open(None)
-                except BrokerError as e:
-                    why, seconds = e, min(2 * seconds, _LATE)
-                else:
-                    self._lost.succeeded()
-                    seconds = _SOON
-                    break
-
-    async def _open(self, timeout: float | None) -> Channel:
-        """
-        Have the queue deliver on a new channel.
-        """
-        wire = await self._client.connected(timeout)
-        if self._stopped:
-            raise ChannelLost("this reader has ended")
-        channel = await wire.open_channel(confirms=False)
-        try:
-            await declare_exchange(channel)
-            own = {"exclusive": True, "auto_delete": True}
-            kind = {"durable": True} if self._queue else own
-            queue = self._queue or f"{ONLOOKER}.{uuid4()}"
-            arguments = {
-                **CLASSIC,
-                MAX_LENGTH_BYTES: self._most_bytes,
-                OVERFLOW: "drop-head",
-            }
-            await channel.call(
-                "queue_declare", queue=queue, arguments=arguments, **kind
-            )
-            for key in self._keys:
-                await channel.call(
-                    "queue_bind",
-                    queue=queue,
-                    exchange=EXCHANGE,
-                    routing_key=key,
-                )
-            channel.on_message = self._received
-            channel.on_cancel = self._cancelled
-            self._came.clear()
-            self._channel = channel
-            await channel.call("basic_qos", prefetch_count=_PREFETCH)
-            await channel.call(
-                "basic_consume",
-                queue=queue,
-                consumer_tag="quebert.events",
-                exclusive=True,
-            )
-        except BaseException:
-            Deferred.fromCoroutine(channel.shut())
-            raise
-        self.reading = True
-        return channel
-
-    def _cancelled(self, consumer_tag: str) -> None:
-        """
-        Somebody has deleted the queue: it is declared again.
-        """
-        if self._channel is not None:
-            Deferred.fromCoroutine(self._channel.shut())
-
-    async def _wait(self, seconds: float) -> None:
-        await deferLater(self._client.reactor, seconds)
+        await self._queue.start()
 
     async def stop(self) -> None:
         """
         Read no more.  What is with the handler gets some seconds to end.
         """
         self._stopped = True
-        self.reading = False
         self._came.clear()
-        for warning in (self._lost, self._bad, self._failing):
+        self._queue.pause()
+        for warning in (self._bad, self._failing):
             warning.end()
-        channel, working = self._channel, self._working
+        channel, working = self._queue.channel, self._working
         if working is not None:
             if channel is not None and not channel.closed:  # else it comes again
                 await self._within(working)
             working.cancel()
-        if self._running is not None:
-            self._running.cancel()
-        if channel is not None:
-            await self._within(Deferred.fromCoroutine(channel.shut()))
+        await self._within(Deferred.fromCoroutine(self._queue.end()))
 
     async def _within(self, ending: Deferred[None]) -> None:
-        waiting = another_waiter(ending).addTimeout(_LAST, self._client.reactor)
+        waiting = another_waiter(ending).addTimeout(_LAST, self._reactor)
         with suppress(TimeoutError, CancelledError):
             await waiting
 
@@ -269,7 +164,7 @@ class EventReader:
     async def _work(self) -> None:
         try:
             while self._came:
-                channel, message = self._channel, self._came.popleft()
+                channel, message = self._queue.channel, self._came.popleft()
                 if channel is not None and await self._is_done(message, channel):
                     channel.ack(message.delivery_tag)
         finally:
@@ -299,7 +194,7 @@ class EventReader:
         seconds = _SOON
         has_news = bool(batch.records or gap)
         while has_news and not await self._is_taken(batch, gap):
-            await self._wait(seconds)
+            await deferLater(self._reactor, seconds)
             if channel.closed or self._stopped:
                 return False  # it comes again
             seconds = min(2 * seconds, _LATE)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from quebert.events._batch_codec import UnreadableEvents, unpacked
+from quebert.events._batch_format import UnreadableEvents, unpacked
 from quebert.events._records import MediatorState, OriginState, WatchState
 
 __all__ = ["decode_state", "encode_state"]

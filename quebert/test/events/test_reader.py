@@ -1,5 +1,5 @@
 """
-Tests for L{quebert.events._reader}, on a broker.
+Tests for L{quebert.events._reader} and L{quebert.events._event_queue}, on a broker.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-Tests for L{quebert.events._batch_codec}.
+Tests for L{quebert.events._batch_encoder} and L{quebert.events._batch_decoder}.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.events import AttemptBatch, UnreadableEvents, decode_batch, encode_batch
-from quebert.events._batch_codec import MOST_BYTES, MOST_RECORDS
+from quebert.events._batch_format import MOST_BYTES, MOST_RECORDS
 from quebert.test.checks import QUICK, refusal
 from quebert.test.events.strategies import BATCHES, record
 
