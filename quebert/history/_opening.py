@@ -22,7 +22,7 @@ async def open_ledger(
     again and again; L{HistoryLedger.problem} tells so.
 
     @param url: the path of a file, or C{postgresql://USER@HOST/DATABASE}.
-    @param retention: how long entries are kept; by default 7 days, in up to 10 GiB.
+    @param retention: how long entries are kept; by default nothing is removed.
     @raise ConfigError: there is no such kind of database, or a package is missing.
     @raise HistoryRefused: the database is of a newer version, or another program's.
     """
@@ -35,6 +35,7 @@ async def open_ledger(
         package = (e.name or "").partition(".")[0]
         text = f"the history needs {package}: pip install 'quebert-mediator[{extra}]'"
         raise ConfigError(text) from e
-    ledger = HistoryLedger(store, retention or Retention(), given_or_global(reactor))
+    keeping = retention or Retention(age=None, size=None)
+    ledger = HistoryLedger(store, keeping, given_or_global(reactor))
     await ledger.start()
     return ledger

@@ -248,7 +248,7 @@ class DueCount:
 @attrs.frozen(kw_only=True)
 class Retention:
     """
-    How long entries are kept.
+    How long entries are kept; by default 7 days, in 10 GiB.
 
     @ivar age: seconds; C{None} for ever.
     @ivar size: bytes that the database takes at most, about; C{None} for no limit.

@@ -33,7 +33,7 @@ from quebert.test.postgresql import PostgreSQLServer, find_postgresql
 from quebert.test.support import PATIENCE, until
 
 #: The tests happen in the past.
-KEEP = Retention(age=None)
+KEEP = Retention(age=None, size=None)
 
 
 @pytest.fixture(autouse=True)
