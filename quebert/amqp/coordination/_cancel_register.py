@@ -3,11 +3,15 @@ The register of a queue's cancelled tasks, which the broker keeps.
 
 Theory of operation.  The durable queue C{quebert.cancelled.<queue>} has one message
 that tells all of them.  Whoever reads or changes the register first declares the
-exclusive queue C{quebert.cancelled.<queue>.lock}, which RabbitMQ grants to one
-connection at a time and deletes with it, and has it as a lock.  To change the register
-is to fetch its message, to publish one that has more, to wait for the confirm, and to
-acknowledge the former.  A program that is killed in between leaves both messages: the
-register is what all messages together tell.
+exclusive queue C{quebert.cancelling.<queue>}, which RabbitMQ grants to one connection
+at a time and deletes with it, and has it as a lock.  To change the register is to fetch
+its message, to publish one that has more, to wait for the confirm, and to acknowledge
+the former.  A program that is killed in between leaves both messages: the register is
+what all messages together tell.
+
+Whoever reads the register gives its message back.  RabbitMQ may count that, and a
+policy may have it drop what came back too often, so that a message which came back
+L{_MOST_RETURNS} times is replaced.
 
 A register whose holder was just killed may be empty for a moment, until the broker has
 its message again.  It is also empty if a program was killed after it had declared the
@@ -22,13 +26,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.task import deferLater
 
-from quebert._protocol.extensions import EXPIRES
+from quebert._protocol.extensions import DELIVERY_COUNT, EXPIRES
 from quebert._protocol.properties import encode_properties
 from quebert.amqp.coordination._cancellation import (
     KEPT,
@@ -56,6 +60,9 @@ if TYPE_CHECKING:
 __all__ = ["add_cancelled", "lock_of", "read_cancelled", "register_of"]
 
 _PREFIX = "quebert.cancelled."
+_LOCK = "quebert.cancelling."
+# How often its message may have come back before it is replaced.
+_MOST_RETURNS = 3
 # Seconds in which there must be the lock: a connection of a machine that has vanished
 # ends after its heartbeats.
 _PATIENCE = 90.0
@@ -83,7 +90,7 @@ def lock_of(queue: str) -> str:
     """
     The queue that a program has for itself while it reads or changes the register.
     """
-    return derived(_PREFIX, queue, ".lock")
+    return derived(_LOCK, queue)
 
 
 async def read_cancelled(wire: Wire, queue: str, now: float) -> dict[str, Cancellation]:
@@ -98,7 +105,12 @@ async def read_cancelled(wire: Wire, queue: str, now: float) -> dict[str, Cancel
         return {}
     async with _locked(wire, queue) as channel:
         messages = await _fetched(channel, register_of(queue))
-        return merged((c for m in messages for c in from_plain(m.body)), now)
+        found = merged((c for m in messages for c in from_plain(m.body)), now)
+        counts = [each.number_in(DELIVERY_COUNT) for each in messages]
+        if len(messages) > 1 or any(count >= _MOST_RETURNS for count in counts):
+            with suppress(BrokerError):  # it is read again, and may be replaced then
+                await _replace(channel, queue, messages, to_plain(found.values()))
+        return found
 
 
 async def add_cancelled(
@@ -127,11 +139,20 @@ async def add_cancelled(
                 f" may have {MOST}: they are forgotten {KEPT / 86_400:.0f} days"
                 " after they were cancelled"
             )
-        await _publish(channel, name, body)
-        for each in before:
-            channel.ack(each.delivery_tag)
-        await channel.call("channel_flow", active=True)  # so they are acknowledged
+        await _replace(channel, queue, before, body)
     return not exists
+
+
+async def _replace(
+    channel: Channel, queue: str, messages: Iterable[Message], body: bytes
+) -> None:
+    """
+    Have the register tell something else than C{messages} do.
+    """
+    await _publish(channel, register_of(queue), body)
+    for each in messages:
+        channel.ack(each.delivery_tag)
+    await channel.call("channel_flow", active=True)  # so they are acknowledged
 
 
 async def _declare(wire: Wire, name: str) -> None:

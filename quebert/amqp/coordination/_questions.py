@@ -17,6 +17,7 @@ they are paused.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -79,7 +80,7 @@ class Questions:
         self._reasons: dict[str, dict[str, str]] = {}
         self._until: dict[str, dict[str, float]] = {}
         self._read: WeakKeyDictionary[object, set[str]] = WeakKeyDictionary()
-        self._reading = DeferredLock()
+        self._reading: defaultdict[str, DeferredLock] = defaultdict(DeferredLock)
         self._hidden = RepeatedWarning(
             self.log,
             clock,
@@ -122,7 +123,7 @@ class Questions:
         @param ear: hears of what is cancelled from now on; C{None} if nothing does.
         @raise BrokerError: the broker does not tell, and may tell later.
         """
-        async with self._reading:
+        async with self._reading[queue]:
             if ear is not None and queue in self._read.get(ear, ()):
                 return
             try:

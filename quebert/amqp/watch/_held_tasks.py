@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import islice
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -34,6 +35,8 @@ __all__ = ["HeldTasks", "heeds_cancelled", "identity_of"]
 
 # A uuid that JSON has in one way alone: no program escapes these characters.
 _PLAIN = re.compile(r"[A-Za-z0-9_.:-]+")
+# How many tasks are told of.
+_MOST_TOLD = 10_000
 # Bytes of a body that is looked at where all tasks are asked for.
 _LARGE = 65_536
 
@@ -92,7 +95,8 @@ class HeldTasks:
         """
         See L{Holder.find<quebert.amqp.watch.Holder.find>}.
         """
-        found = [self._held(*each) for each in self._messages(uuids)]
+        some = islice(self._messages(uuids), _MOST_TOLD)
+        found = [self._held(*each) for each in some]
         if uuids is not None:
             gone = (self._dropped.get(each) for each in uuids)
             found += [each for each in gone if each is not None]

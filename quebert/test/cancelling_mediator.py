@@ -1,0 +1,35 @@
+"""
+A mediator with quick retries and three places, for twistd to run in the tests.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from quebert.amqp import TxAMQPClient, WatchOptions
+from quebert.mediator import PolicyMediator
+from quebert.policy import RetryPolicy
+
+
+def config(options: Any) -> Deferred[Callable[[], Any]]:
+    """
+    Watch the queue that the environment names.
+    """
+    return Deferred.fromCoroutine(_watch(options))
+
+
+async def _watch(options: Any) -> Callable[[], Any]:
+    client = TxAMQPClient.from_url(options["amqp-url"], connectTimeout=None)
+    policy = RetryPolicy(min_backoff=0.3, max_backoff=0.3)
+    mediator = PolicyMediator(defaulturl=options["default-url"], policy=policy)
+    queue = os.environ["QUEUE"]
+    await client.watch(
+        "", queue, "", mediator.messageReceived, options=WatchOptions(prefetch=3)
+    )
+    Logger().info("Watching")
+    return lambda: client.stop(options["grace"])

@@ -1,0 +1,137 @@
+"""
+Cancelling tasks while mediators, the broker, and those who cancel are killed.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+
+from quebert.amqp import TxAMQPClient
+from quebert.operations import BrokerAccess
+from quebert.test.cancel_races import CancelRaces
+from quebert.test.conftest import Names
+from quebert.test.support import Executor, Program, until
+from quebert.testing import RabbitMQNode
+
+reactor: Any = global_reactor
+pytestmark = pytest.mark.long
+
+
+class Killing:
+    """
+    Two mediators, each in a process of its own, which are killed again and again, and
+    so are programs that cancel tasks.
+
+    @ivar kills: how many were killed.
+    """
+
+    def __init__(
+        self,
+        start: Callable[..., Program],
+        url: str,
+        executor: Executor,
+        queue: str,
+    ) -> None:
+        self.kills = 0
+        self.over = False
+        self._start = start
+        self._url = url
+        self._executor = executor
+        self._queue = queue
+        self._random = random.Random(1)
+        self._programs: list[Program] = []
+
+    def mediator(self) -> Program:
+        """
+        Start one more.
+        """
+        program = self._start(
+            "-m",
+            "twisted",
+            "quebert",
+            f"--amqp-url={self._url}",
+            "--config=cancelling_mediator.config",
+            f"--default-url={self._executor.url}",
+            PYTHONPATH=str(Path(__file__).parent),
+            QUEUE=self._queue,
+        )
+        self._programs.append(program)
+        return program
+
+    async def kill_mediators(self) -> None:
+        """
+        Kill one of them after the other, and start another.
+        """
+        while not self.over:
+            await deferLater(reactor, self._random.uniform(0.5, 3))
+            self._programs.pop(0).kill()
+            self.kills += 1
+            await self.mediator().said("Watching")
+
+    async def kill_cancelling(self, races: CancelRaces) -> None:
+        """
+        Start programs that cancel tasks, and kill them.
+        """
+        while not self.over:
+            await deferLater(reactor, 0.3)
+            untold = [r.uuid for r in races.races.values() if r.told is None]
+            if not untold:
+                continue
+            program = self._start(
+                "-m",
+                "quebert",
+                "cancel",
+                self._queue,
+                *self._random.sample(untold, min(3, len(untold))),
+                f"--amqp-url={self._url}",
+            )
+            await deferLater(reactor, self._random.uniform(0.3, 2.5))
+            program.kill()
+            self.kills += 1
+
+
+@ensureDeferred
+async def test_kills(
+    own_rabbitmq: RabbitMQNode,
+    make_client: Callable[..., TxAMQPClient],
+    executor: Executor,
+    names: Names,
+    start: Callable[..., Program],
+) -> None:
+    """
+    What is said of tasks is true while mediators, programs that cancel, and RabbitMQ
+    are killed at random.
+    """
+    url = own_rabbitmq.url
+    killing = Killing(start, url, executor, names.queue)
+    for each in [killing.mediator() for _ in range(2)]:
+        await each.said("Watching")
+    client = make_client(url)
+    access = BrokerAccess(reactor, url)
+    races = CancelRaces(access, client, executor, names.queue, lanes=8)
+    works = [killing.kill_mediators(), killing.kill_cancelling(races)]
+    running = [Deferred.fromCoroutine(each) for each in works]
+    racing = Deferred.fromCoroutine(races.run(300))
+    for _ in range(2):
+        await deferLater(reactor, 12)
+        await deferToThread(own_rabbitmq.kill)
+        await deferToThread(own_rabbitmq.start)
+    await racing
+    killing.over = True
+    for each in running:
+        await each
+    await deferLater(reactor, 8)  # later attempts would show themselves
+    races.check(kills=True)
+    assert races.results["cancelled"] > 10, races.results
+    assert killing.kills > 10
+    await until(lambda: True)

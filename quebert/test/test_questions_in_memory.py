@@ -1,0 +1,379 @@
+"""
+Questions about tasks, and tasks that are cancelled, in mediators whose broker and
+executors are in memory.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import LogLevel
+
+from quebert.amqp import Watcher, WatchOptions
+from quebert.amqp.coordination import (
+    CANCEL,
+    FIND,
+    PATIENCE,
+    RETRY_NOW,
+    Answers,
+    Cancellation,
+    Question,
+    add_cancelled,
+    ask_mediators,
+    set_paused,
+)
+from quebert.amqp.watch import (
+    DROPPED,
+    RETRYING,
+    RUNNING,
+    WAITING,
+    HeldTask,
+    identity_of,
+)
+from quebert.mediator import Mediator, PolicyMediator
+from quebert.policy import RetryPolicy
+from quebert.task import format_time
+from quebert.test.mediating import FakeHTTP
+from quebert.test.memory_network import NetworkTestCase, RefusingWire
+from quebert.test.support import logged
+
+
+class QuestionsTestCase(NetworkTestCase):
+    """
+    A queue whose mediators make requests that the test answers.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.http = FakeHTTP()
+
+    def watch(self, prefetch: int = 2, client: Any = None) -> Watcher:
+        """
+        Have one more mediator.
+        """
+        client = client or self.client()
+        policy = RetryPolicy(min_backoff=4, max_backoff=4)
+        mediator = PolicyMediator(
+            defaulturl="http://a/",
+            http=self.http,
+            reactor=self.network,
+            policy=policy,
+            now=client.now,
+        )
+        options = WatchOptions(prefetch=prefetch)
+        watching = client.watch(
+            "", "tasks", "", mediator.messageReceived, options=options
+        )
+        return self.result(watching)
+
+    def add(self, *uuids: str, **fields: Any) -> None:
+        """
+        Add tasks.
+        """
+        client = self.client()
+        for each in uuids:
+            body = json.dumps({"url": "/x", "uuid": each, **fields}).encode()
+            self.result(client.publish("", "tasks", body, {"delivery-mode": 2}))
+        self.network.settle()
+
+    def ask(self, kind: str, *uuids: str, cancelled: bool = False) -> Answers:
+        """
+        Ask all mediators; without uuids, of all tasks.
+        """
+        at = self.network.seconds() + 1_700_000_000
+        some = tuple(Cancellation(each, at, "ada") for each in uuids if cancelled)
+        question = Question(kind, uuids or None, some)
+        asking = self.begin(ask_mediators(self.wire, "tasks", question))
+        self.network.pass_time(PATIENCE + 0.5)
+        return self.successResultOf(asking)
+
+    def cancel(self, *uuids: str) -> Answers:
+        """
+        Cancel tasks.
+        """
+        return self.ask(CANCEL, *uuids, cancelled=True)
+
+    def states(self, answers: Answers) -> dict[str, tuple[str, bool | None]]:
+        """
+        What was told of each task.
+        """
+        return {
+            task.uuid: (task.state, task.attempted)
+            for answer in answers.answers
+            for task in answer.tasks
+        }
+
+    def requested(self) -> list[Any]:
+        """
+        The uuids of all requests so far.
+        """
+        bodies = [json.loads(each.data or b"{}") for each in self.http.requests]
+        return [each["uuid"] for each in bodies]
+
+
+class QuestionsTests(QuestionsTestCase):
+    """
+    What is asked, and answered.
+    """
+
+    def test_nobody(self) -> None:
+        """
+        Where no mediator ever was, there is no answer, and nobody is silent.
+        """
+        self.assertEqual(self.ask(FIND), Answers())
+
+    def test_states(self) -> None:
+        """
+        A mediator tells which tasks it has, where they are, and since when.
+        """
+        self.watch(prefetch=1)
+        self.add("a")
+        self.network.pass_time(1)
+        self.add("b")
+        answers = self.ask(FIND)
+        self.assertEqual(self.states(answers), {"a": (RUNNING, True)})
+        [(name, task)] = answers.of("a")
+        self.assertTrue(name)
+        self.assertEqual((task.url, answers.silent), ("/x", 0))
+        self.assertLess(task.since, self.network.seconds() + 1_700_000_000 - 1)
+        self.assertEqual(list(answers.of("b")), [])  # it is in the queue
+
+    def test_retrying(self) -> None:
+        """
+        A task whose attempt has failed waits there; on demand it waits no longer.
+        """
+        watcher = self.watch()
+        self.add("a")
+        self.http.requests[0].answer(500)
+        self.network.settle()
+        self.assertEqual(self.states(self.ask(FIND, "a")), {"a": (RETRYING, True)})
+        self.assertEqual(watcher.held, 1)
+        self.http.requests.clear()
+        told = self.states(self.ask(RETRY_NOW, "a", "b"))
+        self.assertEqual(told, {"a": (RETRYING, True)})
+        self.assertEqual(self.requested(), ["a"])
+
+    def test_early(self) -> None:
+        """
+        So does a task whose time comes in some seconds.
+        """
+        self.watch()
+        moment = format_time(self.network.seconds() + 1_700_000_000 + 4.5)
+        self.add("a", run_at=moment)
+        self.assertEqual(self.requested(), [])
+        told = self.states(self.ask(RETRY_NOW, "a"))
+        self.assertEqual(told, {"a": (RETRYING, False)})
+        self.assertEqual(self.requested(), ["a"])
+        self.assertLess(self.network.seconds(), 4.5)
+
+    def test_paused(self) -> None:
+        """
+        A mediator whose queue is paused has no consumer, and answers.
+        """
+        self.watch()
+        self.add("a")
+        self.result(set_paused(self.wire, "tasks", True))
+        self.network.pass_time(1)
+        answers = self.ask(FIND, "a")
+        self.assertEqual(self.states(answers), {"a": (RUNNING, True)})
+        self.assertEqual([each.consumers for each in answers.answers], [0])
+
+    def test_no_mediator(self) -> None:
+        """
+        A callback that is no mediator's does not answer, and is noticed.
+        """
+        client = self.client()
+        self.result(client.watch("", "tasks", "", lambda message: Deferred()))
+        self.watch()
+        answers = self.ask(FIND)
+        self.assertEqual((len(answers.answers), answers.silent), (1, 1))
+
+    def test_stopped(self) -> None:
+        """
+        A watch that has ended does not answer any more.
+        """
+        watcher = self.watch()
+        self.result(watcher.stop())
+        self.assertEqual(self.ask(FIND), Answers())
+
+    def test_nonsense(self) -> None:
+        """
+        What is no question, or wants no answer, is passed over.
+        """
+        self.watch()
+        client = self.client()
+        for body, properties in (
+            (b"nonsense", {"reply-to": "nowhere"}),
+            (b'{"kind": "find", "uuids": null}', {}),
+            (b'{"kind": "find", "uuids": null}', {"reply-to": "nowhere"}),
+        ):
+            publishing = client.publish("quebert.control", "tasks", body, properties)
+            self.result(publishing)
+        self.assertEqual(len(self.ask(FIND).answers), 1)
+
+    def test_redelivered(self) -> None:
+        """
+        Of a task that another mediator had, and lost, nobody knows whether it was
+        attempted.
+        """
+        first = self.watch()
+        self.add("a")
+        self.network.cut()
+        self.network.settle()
+        self.wire = self.connect()
+        self.network.pass_time(5)
+        told = self.states(self.ask(FIND, "a"))
+        self.assertIn(told, ({"a": (RUNNING, True)}, {"a": (WAITING, None)}))
+        self.assertGreater(first.counts.returned, 0)
+
+
+class CancelledTasksTests(QuestionsTestCase):
+    """
+    Tasks that are cancelled.
+    """
+
+    def test_waiting(self) -> None:
+        """
+        A task that waits for a place is dropped when it is its turn.
+        """
+        watcher = self.watch(prefetch=0)
+        self.result(set_paused(self.wire, "tasks", True))
+        self.network.pass_time(1)
+        self.add("a", "b")
+        self.cancel("b")
+        self.result(set_paused(self.wire, "tasks", False))
+        self.network.pass_time(1)
+        self.assertEqual(self.requested(), ["a"])
+        self.assertEqual(watcher.counts.discarded, 1)
+        self.assertEqual(self.states(self.ask(FIND, "b")), {"b": (DROPPED, False)})
+
+    def test_running(self) -> None:
+        """
+        The attempt that is under way is the last.
+        """
+        watcher = self.watch()
+        self.add("a")
+        self.assertEqual(self.states(self.cancel("a")), {"a": (RUNNING, True)})
+        self.http.requests[0].answer(500)
+        self.network.settle()
+        self.assertEqual((watcher.counts.discarded, watcher.in_flight), (1, 0))
+        self.assertEqual(self.states(self.ask(FIND, "a")), {"a": (DROPPED, True)})
+
+    def test_retrying(self) -> None:
+        """
+        A task that waits for its retry is not tried again.
+        """
+        watcher = self.watch()
+        self.add("a")
+        self.http.requests[0].answer(500)
+        self.network.settle()
+        self.cancel("a")
+        self.network.pass_time(6)
+        self.assertEqual(self.requested(), ["a"])
+        self.assertEqual(watcher.counts.discarded, 1)
+
+    def test_other_forms(self) -> None:
+        """
+        However JSON writes a uuid, it is the same; a number is one, too.
+        """
+        self.watch()
+        self.cancel("a/ä", "5")
+        client = self.client()
+        for text in (r'"a\/\u00e4"', '"a/ä"', "5", '"5"', "null", '"6"'):
+            body = f'{{"url": "/x", "uuid": {text}}}'.encode()
+            self.result(client.publish("", "tasks", body))
+        self.network.settle()
+        self.assertEqual(self.requested(), [None, "6"])
+
+    def test_later(self) -> None:
+        """
+        A mediator that begins later knows what was cancelled before, and forgets it
+        after thirty days.
+        """
+        now = self.network.seconds() + 1_700_000_000
+        some = [Cancellation("a", now, "ada")]
+        self.result(add_cancelled(self.wire, "tasks", some, now))
+        client = self.client()
+        watcher = self.watch(client=client)
+        self.add("a", "b")
+        self.assertEqual(self.requested(), ["b"])
+        self.assertEqual(
+            dict(client.questions.cancelled_in("tasks")), {"a": "cancelled by ada"}
+        )
+        self.assertEqual(watcher.counts.discarded, 1)
+        client.questions._now = lambda: some[0].until
+        client.questions.forget_old()
+        self.assertEqual(dict(client.questions.cancelled_in("tasks")), {})
+
+    def test_reconnected(self) -> None:
+        """
+        What was cancelled while a mediator had no connection is known with the next.
+        """
+        client = self.client()
+        self.watch(client=client)
+        self.network.cut()
+        self.network.settle()
+        self.wire = self.connect()
+        now = self.network.seconds() + 1_700_000_000
+        some = [Cancellation("a", now)]
+        self.result(add_cancelled(self.wire, "tasks", some, now))
+        self.network.pass_time(10)
+        self.assertEqual(
+            dict(client.questions.cancelled_in("tasks")), {"a": "cancelled"}
+        )
+
+    def test_hooks(self) -> None:
+        """
+        A task whose pre-hooks run is not requested if it is cancelled meanwhile.
+        """
+        preparing: list[Deferred[None]] = []
+
+        def prepare(task: Any) -> Deferred[None]:
+            preparing.append(Deferred())
+            return preparing[-1]
+
+        mediator = Mediator(http=self.http, reactor=self.network)
+        mediator.add_prehook(prepare)
+        watching = self.client().watch("", "tasks", "", mediator.messageReceived)
+        watcher = self.result(watching)
+        self.add("a")
+        self.assertEqual(self.states(self.cancel("a")), {"a": (WAITING, False)})
+        preparing[0].callback(None)
+        self.network.settle()
+        self.assertEqual((self.requested(), watcher.counts.discarded), ([], 1))
+
+    def test_hidden(self) -> None:
+        """
+        A mediator that may not read what is cancelled says so, and goes on.
+        """
+        client = self.client()
+        self.addCleanup(client.questions.end)
+        refusing: Any = RefusingWire(self.wire, "quebert.cancelled.tasks")
+        with logged(LogLevel.warn) as lines:
+            for _ in range(2):
+                self.result(client.questions.catch_up(refusing, "tasks", None))
+        [line] = lines
+        self.assertIn("which tasks are cancelled", line)
+        self.assertIn("quebert.cancelled.tasks", line)
+        some = [Cancellation("a", self.network.seconds() + 1_700_000_000)]
+        now = some[0].at
+        self.result(add_cancelled(self.wire, "tasks", some, now))
+        self.result(client.questions.catch_up(self.wire, "tasks", None))
+        self.assertEqual([*client.questions.cancelled_in("tasks")], ["a"])
+
+
+class IdentityTests(NetworkTestCase):
+    """
+    Tests for L{identity_of}.
+    """
+
+    def test_odd(self) -> None:
+        """
+        What is no task has no identity.
+        """
+        for body in (b"", b"[]", b"5", b"\xff", b'{"uuid": {}, "url": []}', b"{}"):
+            self.assertEqual(identity_of(body), ("", ""))
+        self.assertEqual(identity_of(b'{"uuid": 5, "url": "/x"}'), ("5", "/x"))
+        self.assertEqual(HeldTask("a", WAITING, 1.0).attempted, False)
