@@ -215,6 +215,7 @@ class Watches:
         self._drop_clients()
         if self._events is not None:
             self._events.change(settings, client, admission, self.watching)
+            client.questions.name = self._events.name
 
     def watching(self) -> list[Watching]:
         """

@@ -91,7 +91,7 @@ async def ask_mediators(
     silent = None
     if before is not None and after is not None:
         silent = max(0, min(before, after) - asking.consumers)
-    return Answers(tuple(asking.answers.values()), silent)
+    return Answers(tuple(asking.answers), silent)
 
 
 async def _consumers(wire: Wire, queue: str) -> int | None:
@@ -107,11 +107,11 @@ class _Asking:
     One question.
 
     @param channel: in confirm mode.
-    @ivar answers: by the names of the mediators.
+    @ivar answers: those that have come.
     """
 
     def __init__(self, channel: Channel) -> None:
-        self.answers: dict[str, MediatorAnswer] = {}
+        self.answers: list[MediatorAnswer] = []
         self._channel = channel
         self._clock = channel.client.clock
         self._name = f"{CONTROL}.answers.{uuid.uuid4()}"
@@ -122,7 +122,7 @@ class _Asking:
         """
         How many consumers those have that have answered.
         """
-        return sum(each.consumers for each in self.answers.values())
+        return sum(each.consumers for each in self.answers)
 
     async def listen(self) -> None:
         """
@@ -139,7 +139,7 @@ class _Asking:
         self._channel.ack(message.delivery_tag)
         answer = answer_from_plain(message.body)
         if answer is not None:
-            self.answers[answer.mediator] = answer
+            self.answers.append(answer)
             self._last = self._clock.seconds()
 
     async def ask(self, queue: str, question: Question) -> bool:
