@@ -118,7 +118,10 @@ def of_nothing(
     if all_problems:
         text = f"it was not seen; {later}"
         return Cancelled(uuid, MARKED, None, text, tuple(all_problems))
-    text = f"no such task waits in {queue}: it is done, or was not added; {later}"
+    text = (
+        f"no such task was found in {queue}: it is done, or dead, or was not added;"
+        f" {later}"
+    )
     return Cancelled(uuid, NOT_FOUND, None, text)
 
 

@@ -35,6 +35,7 @@ from quebert.amqp.watch import identity_of
 from quebert.amqp.wire import ENDS, FLIGHT
 from quebert.errors import ConfigError, MayNotLook
 from quebert.operations._access import BrokerAccess
+from quebert.operations._cancel_events import CancelEvents
 from quebert.operations._cancelled import Cancelled, of_held, of_nothing, of_taken
 from quebert.operations._marking import Marking
 from quebert.operations._taking import FEW, MOST, Taking
@@ -46,8 +47,10 @@ if TYPE_CHECKING:
 
 __all__ = ["cancel"]
 
-# Seconds between the questions whether a task has come to a mediator.
-_AGAIN = (0.1, 0.3, 0.6, 1.0)
+# Seconds in which a task comes from one queue to the next, nearly always, and between
+# the further questions whether it has come to a mediator.
+_MOVING = 0.25
+_AGAIN = (0.3, 0.6, 1.0)
 
 
 async def cancel(
@@ -87,7 +90,8 @@ async def _cancel(
     held = of_held(uuid, answers)
     if held is not None:
         return held
-    taking = Taking(client, wire, queue)
+    events = CancelEvents(client, wire, queue, marking.by)
+    taking = Taking(client, wire, queue, events=events)
     found: list[bool | None] = []
 
     async def take(message: Message) -> bool:
@@ -108,6 +112,7 @@ async def _cancel(
     if not found and not comes:
         await taking.from_queue(take_from_queue)
     if found:
+        await events.publish()
         return of_taken(uuid, found, taking.problems)
     again = await _asked_again(wire, queue, uuid)
     held = of_held(uuid, again)
@@ -121,17 +126,17 @@ async def _cancel(
 
 async def _asked_again(wire: Wire, queue: str, uuid: str) -> Answers:
     """
-    Ask the mediators until one has the task, or it cannot come any more.
+    Ask the mediators until one has the task, or it does not come any more: twice at
+    least, since the task may be on its way from the delay ladder to its queue.
     """
-    answers = await ask_mediators(wire, queue, Question(FIND, (uuid,)))
-    for seconds in _AGAIN:
-        waiting = await _waiting(wire, queue)
-        comes = await _has_consumers(wire, queue)
-        if any(answers.of(uuid)) or not comes or not 0 < waiting <= FEW:
-            break
-        await deferLater(wire.clock, seconds)
+    for seconds in (_MOVING, *_AGAIN):
         answers = await ask_mediators(wire, queue, Question(FIND, (uuid,)))
-    return answers
+        waiting = await _waiting(wire, queue)
+        comes = await _has_consumers(wire, queue) and 0 < waiting <= FEW
+        if any(answers.of(uuid)) or not (comes or seconds == _MOVING):
+            return answers
+        await deferLater(wire.clock, seconds)
+    return await ask_mediators(wire, queue, Question(FIND, (uuid,)))
 
 
 async def _waiting(wire: Wire, queue: str) -> int:

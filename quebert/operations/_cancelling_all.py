@@ -16,6 +16,7 @@ from quebert.amqp.coordination import FIND, Question, ask_mediators
 from quebert.amqp.watch import HeldTask
 from quebert.operations._access import BrokerAccess
 from quebert.operations._browsing import letter_of
+from quebert.operations._cancel_events import CancelEvents
 from quebert.operations._cancelled import TOO_LATE, of_held, silent
 from quebert.operations._dead_letter import DeadLetter
 from quebert.operations._marking import Marking
@@ -73,7 +74,8 @@ async def cancel_all(
     async with broker.client() as (client, wire):
         held = _HeldMatches(matches, Marking(client, wire, queue, by))
         await held.cancel(wire, queue)
-        taking = Taking(client, wire, queue, progress)
+        events = CancelEvents(client, wire, queue, by)
+        taking = Taking(client, wire, queue, progress, events=events)
 
         async def take(message: Message) -> bool:
             return matched(matches, letter_of(message))
@@ -81,6 +83,7 @@ async def cancel_all(
         await taking.from_ladder(take, _ALL, first=False)
         await taking.from_arrivals(take, _ALL)
         await taking.from_queue(take, _ALL)
+        await events.publish()
         await held.cancel(wire, queue)  # some have come to mediators meanwhile
         await held.marking.kept()
     progress.ended = True

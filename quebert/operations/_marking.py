@@ -28,21 +28,21 @@ class Marking:
     """
     Marks tasks of one queue.
 
-    @param by: who cancels them.
+    @ivar by: who cancels them.
     """
 
     def __init__(self, client: TxAMQPClient, wire: Wire, queue: str, by: str) -> None:
         self._client = client
         self._wire = wire
         self._queue = queue
-        self._by = by
+        self.by = by
 
     async def mark(self, uuids: Collection[str]) -> Answers:
         """
         Returns when the broker keeps it, and mediators have answered.
         """
         now, queue = self._client.now(), self._queue
-        some = tuple(Cancellation(each, now, self._by) for each in uuids)
+        some = tuple(Cancellation(each, now, self.by) for each in uuids)
         if await add_cancelled(self._wire, queue, some, now):
             new_queues = self._client.ladder.new_queues
             new_queues.declared(self._wire, register_of(queue), None)

@@ -20,6 +20,7 @@ from quebert.operations._progress import Progress
 if TYPE_CHECKING:
     from quebert.amqp.link import Publisher
     from quebert.amqp.wire import Wire
+    from quebert.operations._cancel_events import CancelEvents
 
 __all__ = ["FEW", "MOST", "Taking"]
 
@@ -39,6 +40,7 @@ class Taking:
     @ivar queue: of the tasks.
     @ivar progress: is told how many were looked at, and how many were taken.
     @ivar problems: why not all were looked at; sentences.
+    @ivar events: are told of what is taken; C{None} where it is not cancelled.
     """
 
     client: TxAMQPClient
@@ -46,6 +48,7 @@ class Taking:
     queue: str
     progress: Progress = attrs.field(factory=Progress)
     problems: list[str] = attrs.field(factory=list)
+    events: CancelEvents | None = None
     _publisher: Publisher = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -76,7 +79,7 @@ class Taking:
         async def visit(message: Message) -> bool:
             nonlocal taken
             ours = message.routing_key == self.queue and await take(message)
-            self._step(ours)
+            await self._step(message, ours)
             if ours:
                 taken = True
                 if first:
@@ -132,7 +135,7 @@ class Taking:
             nonlocal taken
             ours = await take(message)
             taken += ours
-            self._step(ours)
+            await self._step(message, ours)
             return ours
 
         async def replace(message: Message, properties: bytes) -> None:
@@ -143,7 +146,9 @@ class Taking:
             await going.through(visit)
         return taken > 0
 
-    def _step(self, taken: bool) -> None:
+    async def _step(self, message: Message, taken: bool) -> None:
+        if taken and self.events is not None:
+            await self.events.taken(message)
         self.progress.seen += 1
         self.progress.done += taken
         self.progress.watch(self.progress)

@@ -159,7 +159,8 @@ class CancelRaces:
 
         @param kills: whether mediators were killed.
         """
-        wrong = [(race.untruth(kills), race) for race in self.races.values()]
-        assert not [each for each in wrong if each[0]]
+        told = [(race.untruth(kills), race) for race in self.races.values()]
+        untruths = [each for each in told if each[0]]
+        assert not untruths, untruths
         known = {CANCELLED, MARKED, NOT_FOUND, TOO_LATE, "failed"}
         assert self.results.keys() <= known

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor as global_reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
@@ -20,7 +20,7 @@ from quebert.amqp import TxAMQPClient
 from quebert.operations import BrokerAccess
 from quebert.test.cancel_races import CancelRaces
 from quebert.test.conftest import Names
-from quebert.test.support import Executor, Program, until
+from quebert.test.support import Executor, Program
 from quebert.testing import RabbitMQNode
 
 reactor: Any = global_reactor
@@ -128,10 +128,8 @@ async def test_kills(
         await deferToThread(own_rabbitmq.start)
     await racing
     killing.over = True
-    for each in running:
-        await each
+    await gatherResults(running)
     await deferLater(reactor, 8)  # later attempts would show themselves
     races.check(kills=True)
     assert races.results["cancelled"] > 10, races.results
     assert killing.kills > 10
-    await until(lambda: True)

@@ -114,7 +114,8 @@ class RegisterTests(NetworkTestCase):
         self.assertNoResult(reading)
         other.transport.abortConnection()
         self.network.pass_time(1)
-        self.assertEqual(set(self.successResultOf(reading)), {"a"})
+        found: dict[str, Cancellation] = self.successResultOf(reading)
+        self.assertEqual(set(found), {"a"})
 
     def test_locked_for_long(self) -> None:
         """
@@ -155,7 +156,8 @@ class RegisterTests(NetworkTestCase):
         self.assertNoResult(reading)
         self.begin(channel.shut())
         self.network.pass_time(0.5)
-        self.assertEqual(set(self.successResultOf(reading)), {"a"})
+        found: dict[str, Cancellation] = self.successResultOf(reading)
+        self.assertEqual(set(found), {"a"})
 
     def test_full(self) -> None:
         """

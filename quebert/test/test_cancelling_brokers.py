@@ -18,6 +18,13 @@ from twisted.internet.task import deferLater
 
 from quebert import operations
 from quebert.amqp import TxAMQPClient, Watcher, WatchOptions
+from quebert.events import (
+    AttemptBatch,
+    AttemptRecord,
+    EventHandler,
+    MediatorState,
+    reading,
+)
 from quebert.mediator import PolicyMediator
 from quebert.operations import BrokerAccess, Match
 from quebert.policy import RetryPolicy
@@ -112,6 +119,49 @@ async def test_delayed(tasks: Tasks) -> None:
     told = await operations.cancel(tasks.broker, tasks.queue, third)
     assert told.result == operations.CANCELLED
     assert (tasks.attempts(first), tasks.attempts(third)) == (0, 0)
+
+
+class Heard(EventHandler):
+    """
+    Attempts that somebody who looks on is told.
+    """
+
+    def __init__(self) -> None:
+        self.records: list[AttemptRecord] = []
+
+    def attempts(self, batch: AttemptBatch, gap: object) -> None:
+        """
+        Note them.
+        """
+        assert gap is None
+        self.records += batch.records
+
+    def state(self, state: MediatorState) -> None:
+        """
+        Nobody needs it.
+        """
+
+
+@ensureDeferred
+async def test_told(tasks: Tasks) -> None:
+    """
+    Those who look on are told of a cancelled task that was taken out of the broker.
+    """
+    watcher = await tasks.watch()
+    heard = Heard()
+    async with reading(tasks.client, heard):
+        first, second = [await tasks.add(1000) for _ in range(2)]
+        await until(lambda: watcher.counts.retried == 2)
+        await operations.cancel(tasks.broker, tasks.queue, first, by="ada")
+        await operations.cancel_all(tasks.broker, tasks.queue, [], by="bob")
+        await until(lambda: len(heard.records) == 2)
+    told = [(each.uuid, each.outcome, each.reason) for each in heard.records]
+    assert told == [
+        (first, "cancelled", "cancelled by ada"),
+        (second, "cancelled", "cancelled by bob"),
+    ]
+    assert {each.url for each in heard.records} == {"/task"}
+    assert {each.queue for each in heard.records} == {tasks.queue}
 
 
 @ensureDeferred

@@ -211,7 +211,7 @@ class ListenerTests(PausesTestCase):
         before = len(self.wire.channels)
         name = f"{CONTROL}.1"
         listener = PauseListener(
-            self.wire, name, PauseMark(), self.looks.append, repr, ended.append
+            self.wire, name, PauseMark(), self.looks.append, self.fail, ended.append
         )
         self.result(listener.listen("a"))
         self.assertEqual(len(self.wire.channels), before + 1)
@@ -231,7 +231,7 @@ class ListenerTests(PausesTestCase):
             f"{CONTROL}.1",
             PauseMark(),
             self.looks.append,
-            repr,
+            self.fail,
             ended.append,
         )
         self.result(listener.listen("a"))

@@ -573,3 +573,33 @@ async def test_dead_letters(rabbitmq: RabbitMQNode, make_client: MakeClient) -> 
         with pytest.raises(BrokerError, match=re.escape(user.resource)):
             await act(user)
         assert await depths(user) == (2, 2)
+
+
+@ensureDeferred
+async def test_cancel(rabbitmq: RabbitMQNode, make_client: MakeClient) -> None:
+    """
+    The permissions in the table are enough to cancel a task and to have one run now;
+    without one of them it is not said that a task is cancelled that is not.
+    """
+    users = all_but_one("``cancel``, ``run-now``")
+    permit(rabbitmq, *users)
+    guest = make_client(rabbitmq.url)
+    for user in users:
+        queue, access = user.names.queue, BrokerAccess(reactor, user.url)
+        watching = guest.watch("", queue, "", lambda message: Retry(after=600))
+        watcher: Watcher = await watching
+        for uuid_ in ("a", "b"):
+            body = b'{"url": "/", "uuid": "%s"}' % uuid_.encode()
+            await guest.publish("", queue, body, PERSISTENT)
+        await until(lambda: watcher.counts.retried == 2)  # noqa: B023
+        await watcher.stop()
+        try:
+            told = await operations.cancel(access, queue, "a")
+            ran = await operations.run_now(access, queue, "b")
+        except BrokerError:
+            assert user.lacks is not None
+            continue
+        if user.lacks is None:
+            assert (told.result, ran.result) == ("cancelled", "running"), (told, ran)
+        now = await operations.status(BrokerAccess(reactor, rabbitmq.url), queue)
+        assert (now.ready or 0) == (ran.result == "running"), (user, told, ran)

@@ -66,7 +66,8 @@ class QuestionsTestCase(NetworkTestCase):
         watching = client.watch(
             "", "tasks", "", mediator.messageReceived, options=options
         )
-        return self.result(watching)
+        watcher: Watcher = self.result(watching)
+        return watcher
 
     def add(self, *uuids: str, **fields: Any) -> None:
         """

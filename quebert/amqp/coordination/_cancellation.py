@@ -24,6 +24,10 @@ MOST = 10_000
 _LONGEST = 100
 
 
+def _name(text: str) -> str:
+    return one_line(text, _LONGEST)
+
+
 @attrs.frozen
 class Cancellation:
     """
@@ -36,7 +40,7 @@ class Cancellation:
 
     uuid: str
     at: float
-    by: str = attrs.field(default="", converter=lambda text: one_line(text, _LONGEST))
+    by: str = attrs.field(default="", converter=_name)
 
     @property
     def until(self) -> float:
