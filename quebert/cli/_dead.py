@@ -12,6 +12,7 @@ from typing import Any
 
 from quebert._secrets import HIDDEN, NAME, masked
 from quebert._text import cut, printable, shown_url
+from quebert.amqp.wire import RUN_NOW
 from quebert.cli._columns import columns
 from quebert.cli._moments import moment
 from quebert.operations import DeadLetter
@@ -20,7 +21,7 @@ from quebert.policy import BURIED_AT, FIRST_ATTEMPT, LAST_ATTEMPT
 __all__ = ["Listing", "plain", "whole"]
 
 # Headers with a time.
-_TIMES = {BURIED_AT, FIRST_ATTEMPT, LAST_ATTEMPT}
+_TIMES = {BURIED_AT, FIRST_ATTEMPT, LAST_ATTEMPT, RUN_NOW}
 # Characters of a text in a table: anybody can publish texts of any length.
 _CELL_WIDTH = 200
 # How many reasons are told at least.

@@ -13,9 +13,10 @@ import attrs
 from quebert.amqp import Message, TxAMQPClient
 from quebert.amqp.delays import LadderSearch, arrivals_of
 from quebert.amqp.queues import browse, depth
-from quebert.errors import MayNotLook
+from quebert.errors import BrokerError, MayNotLook
 from quebert.operations._access import publish_confirmed
 from quebert.operations._progress import Progress
+from quebert.operations._refusals import no_stream
 
 if TYPE_CHECKING:
     from quebert.amqp.link import Publisher
@@ -28,6 +29,8 @@ __all__ = ["FEW", "MOST", "Taking"]
 MOST = 10_000
 #: A queue with more messages is not looked through for the sake of one.
 FEW = 1_000
+# Seconds after which it is told again that messages go back in good order.
+_IN_ORDER = 30.0
 
 #: Called with a message; tells whether it is to leave.
 Take = Callable[[Message], Awaitable[bool]]
@@ -50,6 +53,7 @@ class Taking:
     problems: list[str] = attrs.field(factory=list)
     events: CancelEvents | None = None
     _publisher: Publisher = attrs.field(init=False)
+    _told_at: float = attrs.field(default=0.0, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._publisher = self.client.make_publisher()
@@ -72,13 +76,18 @@ class Taking:
         @raise BrokerError: the connection was lost, or the broker takes no messages.
         """
         client, taken = self.client, False
+        failed: BrokerError | None = None
         search = LadderSearch(
             self.wire, client.ladder, self._publisher, client.now, most, client.spare
         )
 
         async def visit(message: Message) -> bool:
-            nonlocal taken
-            ours = message.routing_key == self.queue and await take(message)
+            nonlocal taken, failed
+            try:
+                ours = message.routing_key == self.queue and await take(message)
+            except BrokerError as e:
+                failed = e
+                raise
             await self._step(message, ours)
             if ours:
                 taken = True
@@ -88,8 +97,10 @@ class Taking:
 
         try:
             await search.through(visit)
-        except MayNotLook as e:
-            self.problems.append(f"not all delayed tasks can be seen: {e}")
+        except BrokerError as e:
+            if failed is not None or self.wire.closed:
+                raise
+            self.problems.append(f"not all delayed tasks can be looked at: {e}")
         if search.unseen and not (taken and first):
             self.problems.append(
                 f"{search.unseen} of {search.total} delayed tasks, of all queues, were"
@@ -126,13 +137,14 @@ class Taking:
                 f"{found.ready} messages wait in {queue}, too many to look at"
             )
             return False
-        # What goes back was given back in good order: no mediator has ended with it.
-        await self.client.suspects.end_in_order(self.wire, self.queue)
+        await self._tell_in_order()
         taken = 0
         self.progress.total += found.ready
 
         async def visit(message: Message) -> bool:
             nonlocal taken
+            if self.wire.clock.seconds() > self._told_at + _IN_ORDER:
+                await self._tell_in_order()
             ours = await take(message)
             taken += ours
             await self._step(message, ours)
@@ -143,8 +155,17 @@ class Taking:
 
         browsing = browse(self.wire, queue, found.ready, replace, to_the_end=True)
         async with browsing as going:
-            await going.through(visit)
+            with no_stream(queue):
+                await going.through(visit)
         return taken > 0
+
+    async def _tell_in_order(self) -> None:
+        """
+        Tell mediators that what goes back was given back in good order: no mediator has
+        ended with it.
+        """
+        self._told_at = self.wire.clock.seconds()
+        await self.client.suspects.end_in_order(self.wire, self.queue)
 
     async def _step(self, message: Message, taken: bool) -> None:
         if taken and self.events is not None:

@@ -96,7 +96,16 @@ class RegisterTests(NetworkTestCase):
         self.add("a")
         self.publish(to_plain([Cancellation("b", NOW)]))
         self.assertEqual(self.read(), {"a", "b"})
-        self.assertEqual(self.depth(), 1)
+        self.assertEqual(self.depth(), 2)
+        publisher = self.client()
+
+        async def publish(queue: str, body: bytes) -> None:
+            await publisher.publish("", queue, body)
+
+        for _ in range(2):
+            reading = read_cancelled(self.wire, "tasks", NOW, publish)
+            self.assertEqual(set(self.result(reading)), {"a", "b"})
+            self.assertEqual(self.depth(), 1)
         self.publish(to_plain([Cancellation("c", NOW)]), b"nonsense")
         self.add("d")
         self.assertEqual(self.depth(), 1)

@@ -25,9 +25,9 @@ whether it has made the register.
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.task import deferLater
@@ -57,8 +57,19 @@ from quebert.errors import BrokerError, BrokerRefused, ConfigError, ReplyCode
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
 
-__all__ = ["add_cancelled", "lock_of", "read_cancelled", "register_of"]
+__all__ = [
+    "PERSISTENT",
+    "add_cancelled",
+    "lock_of",
+    "read_cancelled",
+    "register_of",
+]
 
+#: Publishes a body to a queue; returns when the broker has confirmed it.
+Publish = Callable[[str, bytes], Coroutine[Any, Any, None]]
+
+#: The properties of the message.
+PERSISTENT = encode_properties({"delivery-mode": 2})
 _PREFIX = "quebert.cancelled."
 _LOCK = "quebert.cancelling."
 # How often its message may have come back before it is replaced.
@@ -93,11 +104,16 @@ def lock_of(queue: str) -> str:
     return derived(_LOCK, queue)
 
 
-async def read_cancelled(wire: Wire, queue: str, now: float) -> dict[str, Cancellation]:
+async def read_cancelled(
+    wire: Wire, queue: str, now: float, publish: Publish | None = None
+) -> dict[str, Cancellation]:
     """
     The tasks of C{queue} that are cancelled, by their uuids.
 
     @param now: the time of day, in seconds since the epoch.
+    @param publish: replaces messages of the register where that is needed; not over
+        C{wire}, if that consumes, since RabbitMQ may read nothing more from a
+        connection that publishes.
     @raise MayNotLook: the user lacks the permission to see it.
     @raise BrokerError: the broker does not tell.
     """
@@ -107,9 +123,13 @@ async def read_cancelled(wire: Wire, queue: str, now: float) -> dict[str, Cancel
         messages = await _fetched(channel, register_of(queue))
         found = merged((c for m in messages for c in from_plain(m.body)), now)
         counts = [each.number_in(DELIVERY_COUNT) for each in messages]
-        if len(messages) > 1 or any(count >= _MOST_RETURNS for count in counts):
+        is_worn = len(messages) > 1 or any(c >= _MOST_RETURNS for c in counts)
+        if publish is not None and is_worn:
             with suppress(BrokerError):  # it is read again, and may be replaced then
-                await _replace(channel, queue, messages, to_plain(found.values()))
+                body = to_plain(found.values())
+                publishing = publish(register_of(queue), body)
+                await _taken(Deferred.fromCoroutine(publishing), wire)
+                await _acknowledge(channel, messages)
         return found
 
 
@@ -139,20 +159,18 @@ async def add_cancelled(
                 f" may have {MOST}: they are forgotten {KEPT / 86_400:.0f} days"
                 " after they were cancelled"
             )
-        await _replace(channel, queue, before, body)
+        await _taken(channel.publish("", name, body, PERSISTENT), wire)
+        await _acknowledge(channel, before)
     return not exists
 
 
-async def _replace(
-    channel: Channel, queue: str, messages: Iterable[Message], body: bytes
-) -> None:
+async def _acknowledge(channel: Channel, messages: Iterable[Message]) -> None:
     """
-    Have the register tell something else than C{messages} do.
+    Something else tells what these do; returns when RabbitMQ knows it.
     """
-    await _publish(channel, register_of(queue), body)
     for each in messages:
         channel.ack(each.delivery_tag)
-    await channel.call("channel_flow", active=True)  # so they are acknowledged
+    await channel.call("channel_flow", active=True)
 
 
 async def _declare(wire: Wire, name: str) -> None:
@@ -160,12 +178,16 @@ async def _declare(wire: Wire, name: str) -> None:
     await declare_queue(wire, name, {**kind, EXPIRES: _EXPIRES})
 
 
-async def _publish(channel: Channel, name: str, body: bytes) -> None:
-    published = channel.publish("", name, body, encode_properties({"delivery-mode": 2}))
+async def _taken(published: Deferred[None], wire: Wire) -> None:
+    """
+    Returns when the broker has taken what was published.
+
+    @raise BrokerError: it has not, or not in time.
+    """
     try:
-        await published.addTimeout(_TAKING, channel.client.clock)
+        await published.addTimeout(_TAKING, wire.clock)
     except TimeoutError:
-        why = channel.client.blocked or f"no answer within {_TAKING:g} s"
+        why = wire.blocked or f"no answer within {_TAKING:g} s"
         raise BrokerError(f"RabbitMQ takes no messages now: {why}") from None
 
 

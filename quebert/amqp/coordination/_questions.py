@@ -22,6 +22,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+import attrs
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
@@ -29,7 +30,11 @@ from twisted.python.failure import Failure
 from quebert._log import Logger
 from quebert._protocol.properties import encode_properties
 from quebert._repeated import RepeatedWarning
-from quebert.amqp.coordination._cancel_register import read_cancelled, register_of
+from quebert.amqp.coordination._cancel_register import (
+    PERSISTENT,
+    read_cancelled,
+    register_of,
+)
 from quebert.amqp.coordination._cancellation import MOST, Cancellation
 from quebert.amqp.coordination._question import (
     RETRY_NOW,
@@ -127,7 +132,7 @@ class Questions:
             if ear is not None and queue in self._read.get(ear, ()):
                 return
             try:
-                found = await read_cancelled(wire, queue, self._now())
+                found = await read_cancelled(wire, queue, self._now(), self._publish)
             except BrokerRefused as e:
                 self._hidden.met(f"{register_of(queue)}: {e}")
                 return
@@ -138,6 +143,9 @@ class Questions:
             self._add(queue, found.values())
             if ear is not None:
                 self._read.setdefault(ear, set()).add(queue)
+
+    async def _publish(self, queue: str, body: bytes) -> None:
+        await self._publisher.publish("", queue, body, PERSISTENT, _PATIENCE)
 
     def _add(self, queue: str, some: Collection[Cancellation]) -> None:
         reasons = self._reasons.setdefault(queue, {})
@@ -169,8 +177,9 @@ class Questions:
             reply_to = None
         if question is None:
             return
-        queue = message.routing_key
-        self._add(queue, question.cancelled)
+        queue, now = message.routing_key, self._now()
+        # The clock of who asks may be wrong.
+        self._add(queue, [attrs.evolve(each, at=now) for each in question.cancelled])
         holders = self._holders.get(queue)
         if holders and isinstance(reply_to, str) and reply_to:
             answer = self._answer(holders, question)
