@@ -1,0 +1,156 @@
+"""
+Tests for L{quebert.amqp.delays.LadderSearch}, with the embedded broker in memory: what
+is not taken comes when it is due.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quebert.amqp import Message, TxAMQPClient
+from quebert.amqp.delays import LadderSearch
+from quebert.outcome import Retry
+from quebert.test.memory_network import NetworkTestCase
+
+
+class LadderSearchTests(NetworkTestCase):
+    """
+    Messages that wait for their times.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.mediator = self.client()
+        self.came: dict[bytes, float] = {}
+        self.due: dict[bytes, float] = {}
+        for queue in ("a", "b"):
+            self.result(self.mediator.watch("", queue, "", self.received))
+
+    def received(self, message: Any) -> Retry | None:
+        """
+        Have a message wait when it comes first.
+        """
+        if message.body in self.due:
+            self.came[message.body] = self.network.seconds()
+            return None
+        delay = float(message.body)
+        self.due[message.body] = self.network.seconds() + delay
+        return Retry(after=delay)
+
+    def wait(self, queue: str, *delays: float) -> None:
+        """
+        Have messages wait for so many seconds.
+        """
+        for each in delays:
+            body = str(each).encode()
+            self.result(self.mediator.publish("", queue, body, {"delivery-mode": 2}))
+        self.network.pass_time(1)
+
+    def search(
+        self, *bodies: bytes, most: int = 10_000, wrong: float = 0.0
+    ) -> LadderSearch:
+        """
+        Take these out.
+        """
+        client: TxAMQPClient = self.client()
+
+        async def searching() -> LadderSearch:
+            search = LadderSearch(
+                await client.connected(),
+                client.ladder,
+                client.make_publisher(),
+                lambda: client.now() + wrong,
+                most,
+                client.spare,
+            )
+
+            async def visit(message: Message) -> bool:
+                return message.body in bodies
+
+            await search.through(visit)
+            return search
+
+        return self.result(searching())
+
+    def all_come(self, *but: bytes) -> None:
+        """
+        All but these come, and none is early or late.
+        """
+        self.network.pass_time(max(self.due.values()) - self.network.seconds() + 10)
+        self.assertEqual(self.came.keys(), self.due.keys() - set(but))
+        for body, when in self.came.items():
+            self.assertGreaterEqual(when, self.due[body] - 0.01, body)
+            self.assertLess(when, self.due[body] + 3, body)
+
+    def test_nothing(self) -> None:
+        """
+        Where no ladder is, nothing is made.
+        """
+        search = self.search()
+        self.assertEqual((search.seen, search.total, search.unseen), (0, 0, 0))
+
+    def test_few(self) -> None:
+        """
+        A few messages wait on as they were.
+        """
+        self.wait("a", 20, 21, 300)
+        self.wait("b", 22.5)
+        search = self.search(b"21", b"300")
+        self.assertEqual((search.seen, search.total, search.unseen), (4, 4, 0))
+        self.all_come(b"21", b"300")
+
+    def test_many(self) -> None:
+        """
+        Of many messages, each goes on to wait for what is left, again and again.
+        """
+        delays = [200 + n / 4 for n in range(40)]
+        self.wait("a", *delays[::2])
+        self.wait("b", *delays[1::2])
+        gone = [str(delays[n]).encode() for n in (3, 10)]
+        search = self.search(gone[0])
+        self.assertEqual(search.unseen, 0)
+        self.network.pass_time(50)
+        self.search(gone[1])
+        self.all_come(*gone)
+
+    def test_most(self) -> None:
+        """
+        No more are looked at than were asked for.
+        """
+        self.wait("a", *(100 + n / 8 for n in range(40)))
+        search = self.search(most=30)
+        self.assertEqual((search.seen, search.total, search.unseen), (30, 40, 10))
+        self.all_come()
+
+    def test_wrong_clock(self) -> None:
+        """
+        Where the clock of who searches is wrong, none is late for that.
+        """
+        self.wait("a", *(60 + n / 8 for n in range(40)))
+        for wrong in (-5000.0, 5000.0):
+            self.search(wrong=wrong)
+        self.all_come()
+
+    def test_visit_fails(self) -> None:
+        """
+        If looking at a message fails, all are still there.
+        """
+        self.wait("a", *(50 + n / 8 for n in range(30)))
+        client = self.client()
+
+        async def searching() -> None:
+            search = LadderSearch(
+                await client.connected(),
+                client.ladder,
+                client.make_publisher(),
+                client.now,
+                1000,
+            )
+
+            async def visit(message: Message) -> bool:
+                raise ValueError(message.body)
+
+            await search.through(visit)
+
+        self.failure(searching(), ValueError)
+        self.all_come()
