@@ -38,7 +38,7 @@ from quebert.operations._access import BrokerAccess
 from quebert.operations._cancel_events import CancelEvents
 from quebert.operations._cancelled import Cancelled, of_held, of_nothing, of_taken
 from quebert.operations._marking import Marking
-from quebert.operations._taking import FEW, MOST, Taking
+from quebert.operations._taking import FEW, MOST, Taking, check_queue
 from quebert.policy import ATTEMPTS
 
 if TYPE_CHECKING:
@@ -65,13 +65,14 @@ async def cancel(
 
     @param by: who does it, for the log and the history.
     @param most: how many delayed tasks are looked at, of all queues.
-    @raise ConfigError: the uuid cannot be one, C{queue} has too many cancelled tasks,
-        or the URL is no AMQP URL.
+    @raise ConfigError: the uuid cannot be one, there is no such queue or it has too
+        many cancelled tasks, or the URL is no AMQP URL.
     @raise BrokerError: the broker does not do it, or nobody knows.
     """
     if not uuid or len(uuid) > 255:
         raise ConfigError("a uuid has 1 to 255 characters")
     async with broker.client() as (client, wire):
+        await check_queue(wire, queue)
         marking = Marking(client, wire, queue, by)
         cancelled = await _cancel(client, wire, queue, uuid, marking, most)
         await marking.kept()

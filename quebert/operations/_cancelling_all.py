@@ -22,7 +22,7 @@ from quebert.operations._dead_letter import DeadLetter
 from quebert.operations._marking import Marking
 from quebert.operations._matching import Match, matched
 from quebert.operations._progress import Progress
-from quebert.operations._taking import Taking
+from quebert.operations._taking import Taking, check_queue
 
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
@@ -67,11 +67,13 @@ async def cancel_all(
     @param by: who does it, for the log and the history.
     @param progress: is told how many messages were looked at, of all queues, and how
         many tasks were taken out, also where it fails half-way.
-    @raise ConfigError: the URL is no AMQP URL, or mediators have too many.
+    @raise ConfigError: the URL is no AMQP URL, there is no such queue, or mediators
+        have too many.
     @raise BrokerError: the broker does not do it, or not all of it.
     """
     progress = Progress() if progress is None else progress
     async with broker.client() as (client, wire):
+        await check_queue(wire, queue)
         held = _HeldMatches(matches, Marking(client, wire, queue, by))
         await held.cancel(wire, queue)
         events = CancelEvents(client, wire, queue, by)

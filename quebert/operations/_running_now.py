@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from quebert._text import one_line
+from quebert._protocol.extensions import COUNTS, DEATH_HEADERS
+from quebert._protocol.properties import amend_properties
 from quebert.amqp import Message
 from quebert.amqp.coordination import RETRY_NOW, Answers, Question, ask_mediators
 from quebert.amqp.queues import depth
@@ -28,11 +29,11 @@ from quebert.amqp.watch import (
     HeldTask,
     identity_of,
 )
-from quebert.amqp.wire import RUN_NOW, amended_properties
+from quebert.amqp.wire import DELAY, IN_QUESTION, NOT_BEFORE, RUN_NOW
 from quebert.errors import BrokerError, ConfigError
 from quebert.operations._access import BrokerAccess
 from quebert.operations._cancelled import NOT_FOUND
-from quebert.operations._taking import MOST, Taking
+from quebert.operations._taking import MOST, Taking, check_queue
 
 if TYPE_CHECKING:
     from quebert.amqp import TxAMQPClient
@@ -72,12 +73,14 @@ async def run_now(
     when its time comes; it is never lost.
 
     @param most: how many delayed tasks are looked at, of all queues.
-    @raise ConfigError: the uuid cannot be one, or the URL is no AMQP URL.
+    @raise ConfigError: the uuid cannot be one, there is no such queue, or the URL is no
+        AMQP URL.
     @raise BrokerError: the broker does not do it, or nobody knows.
     """
     if not uuid or len(uuid) > 255:
         raise ConfigError("a uuid has 1 to 255 characters")
     async with broker.client() as (client, wire):
+        await check_queue(wire, queue)
         return await _run_now(client, wire, queue, uuid, most)
 
 
@@ -91,7 +94,9 @@ async def _run_now(
     taking = Taking(client, wire, queue)
 
     async def take(message: Message) -> bool:
-        if identity_of(message.body)[0] != uuid:
+        # It is to be found out first how the mediator has ended that had a suspect.
+        is_in_question = message.number_in(IN_QUESTION) > 0
+        if is_in_question or identity_of(message.body)[0] != uuid:
             return False
         await taking.publish(queue, message.body, _at_once(message, client.now()))
         return True
@@ -146,17 +151,14 @@ def _at_once(message: Message, now: float) -> bytes:
     """
     The properties with which a task waits for nothing any more.
 
-    @raise BrokerError: they cannot be read, or have no room for more.
+    @raise BrokerError: they cannot be read.
     """
-    properties = amended_properties(
-        message,
-        errors=0,
-        not_before=None,
-        delayed=False,
-        headers={RUN_NOW: now},
-        attempted=False,
-    )
-    if properties is None:
-        uuid = one_line(message.id_for_log, 100)
-        raise BrokerError(f"the properties of task {uuid} have no room for a header")
-    return properties
+    try:
+        return amend_properties(
+            message.encoded_properties,
+            changes={"user-id": None},
+            headers={RUN_NOW: now, NOT_BEFORE: None, DELAY: None},
+            dropped=(*COUNTS, *DEATH_HEADERS),
+        )
+    except ValueError as e:
+        raise BrokerError(f"the properties of the task cannot be read: {e}") from None

@@ -6,6 +6,7 @@ where delayed tasks arrive, and from their queue.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import attrs
@@ -13,7 +14,7 @@ import attrs
 from quebert.amqp import Message, TxAMQPClient
 from quebert.amqp.delays import LadderSearch, arrivals_of
 from quebert.amqp.queues import browse, depth
-from quebert.errors import BrokerError, MayNotLook
+from quebert.errors import BrokerError, ConfigError, MayNotLook
 from quebert.operations._access import publish_confirmed
 from quebert.operations._progress import Progress
 from quebert.operations._refusals import no_stream
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
     from quebert.operations._cancel_events import CancelEvents
 
-__all__ = ["FEW", "MOST", "Taking"]
+__all__ = ["FEW", "MOST", "Taking", "check_queue"]
 
 #: How many tasks of the ladder are looked at, unless told otherwise.
 MOST = 10_000
@@ -173,3 +174,12 @@ class Taking:
         self.progress.seen += 1
         self.progress.done += taken
         self.progress.watch(self.progress)
+
+
+async def check_queue(wire: Wire, queue: str) -> None:
+    """
+    @raise ConfigError: there is no such queue.
+    """
+    with suppress(MayNotLook):
+        if await depth(wire, queue) is None:
+            raise ConfigError(f"there is no queue {queue!r}")

@@ -19,6 +19,9 @@ from twisted.internet.task import deferLater
 
 from quebert import operations
 from quebert.amqp import TxAMQPClient, Watcher, WatchOptions
+from quebert.amqp.coordination import register_of
+from quebert.amqp.queues import find_queue
+from quebert.errors import ConfigError
 from quebert.events import (
     AttemptBatch,
     AttemptRecord,
@@ -237,6 +240,25 @@ async def test_before_mediators(tasks: Tasks) -> None:
     await until(lambda: watcher.counts.received == 2 and not watcher.in_flight)
     assert (watcher.counts.done, watcher.counts.discarded) == (1, 1)
     assert [task["uuid"] for task in tasks.executor.tasks] == [kept]
+
+
+@ensureDeferred
+async def test_no_queue(tasks: Tasks) -> None:
+    """
+    Where there is no such queue, that is said, and nothing is made.
+    """
+    queue = tasks.queue
+    for asking in (
+        operations.cancel(tasks.broker, queue, "a"),
+        operations.cancel_all(tasks.broker, queue, []),
+        operations.run_now(tasks.broker, queue, "a"),
+    ):
+        with pytest.raises(ConfigError, match="there is no queue"):
+            await asking
+    with pytest.raises(ConfigError, match="1 to 255"):
+        await operations.cancel(tasks.broker, queue, "a" * 256)
+    wire = await tasks.client.connected()
+    assert await find_queue(wire, register_of(queue)) is None
 
 
 @ensureDeferred

@@ -182,7 +182,11 @@ class Questions:
         self._add(queue, [attrs.evolve(each, at=now) for each in question.cancelled])
         holders = self._holders.get(queue)
         if holders and isinstance(reply_to, str) and reply_to:
-            answer = self._answer(holders, question)
+            try:
+                answer = self._answer(holders, question)
+            except Exception:  # who asks waits in vain, and nothing else happens
+                self.log.failure("A question about tasks cannot be answered")
+                return
             answering = self._publisher.publish(
                 "", reply_to, answer_to_plain(answer), encode_properties({}), _PATIENCE
             )
