@@ -1,5 +1,6 @@
 """
-Throttles and switches of a watch for the sake of others: rates, priorities and pauses.
+Throttles and switches of a watch for the sake of others: rates, priorities and pauses;
+and what watches are asked about their tasks.
 
 This room gives each watch its L{Throttle<quebert.amqp.watch.Throttle>}s and its
 L{Switch<quebert.amqp.watch.Switch>}.  A watch knows these roles, and not this room.  So
@@ -34,6 +35,12 @@ overrides C{join} and C{leave} alone, as C{SharedRate} is.  A message is
 not decoded there, so a tenant would be a header.  A rule that goes by the URL is a
 C{RequestPlaces} (C{watch/_delivered_message}), as L{OriginPlaces
 <quebert.amqp.watch._origin_places.OriginPlaces>} is one.
+
+Operators ask all mediators of a queue about tasks (L{ask_mediators}); L{Questions}
+answers for the watches of a client, and knows which tasks are cancelled.  To ask
+something else: a kind of L{Question} in C{_question}, and what a
+L{Holder<quebert.amqp.watch.Holder>} does at it.  Mediators that do not know the kind do
+not answer.
 
 What mediators agree on is in the broker, as exchanges and queues.  Another one of these
 takes a name of its own by L{derived<quebert.amqp.queues.derived>}, a line in
