@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import CancelledError
+
 from quebert.amqp.coordination import (
     KEPT,
     MOST,
@@ -125,6 +127,24 @@ class RegisterTests(NetworkTestCase):
         self.network.pass_time(1)
         found: dict[str, Cancellation] = self.successResultOf(reading)
         self.assertEqual(set(found), {"a"})
+
+    def test_cancelled(self) -> None:
+        """
+        Who stops reading half-way leaves no lock behind, though the connection lasts.
+        """
+        self.add("a")
+        other = self.connect()
+        for turns in range(1, 30):
+            reading = self.begin(read_cancelled(self.wire, "tasks", NOW))
+            for _ in range(turns):
+                self.network.advance(0)
+            reading.addErrback(lambda failure: failure.trap(CancelledError))
+            reading.cancel()
+            self.network.settle()
+            again = self.begin(read_cancelled(other, "tasks", NOW))
+            self.network.pass_time(1)
+            found: dict[str, Cancellation] = self.successResultOf(again)
+            self.assertEqual(set(found), {"a"}, turns)
 
     def test_locked_for_long(self) -> None:
         """

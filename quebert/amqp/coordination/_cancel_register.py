@@ -34,6 +34,7 @@ from twisted.internet.task import deferLater
 
 from quebert._protocol.extensions import DELIVERY_COUNT, EXPIRES
 from quebert._protocol.properties import encode_properties
+from quebert._waiters import another_waiter
 from quebert.amqp.coordination._cancellation import (
     KEPT,
     MOST,
@@ -214,23 +215,22 @@ async def _locked(wire: Wire, queue: str) -> AsyncIterator[Channel]:
     """
     lock = lock_of(queue)
     end = wire.clock.seconds() + _PATIENCE
-    while not await _lock(wire, lock):
-        if wire.clock.seconds() >= end:
-            raise BrokerError(
-                f"another program has queue {lock!r} for itself for more than"
-                f" {_PATIENCE:.0f} s"
-            )
-        await deferLater(wire.clock, random.uniform(0.1, 1) * _AGAIN)
-    channel = await wire.open_channel()
     try:
-        yield channel
-    finally:
-        if not channel.closed:
-            channel.give_all_back()
+        while not await _lock(wire, lock):
+            if wire.clock.seconds() >= end:
+                raise BrokerError(
+                    f"another program has queue {lock!r} for itself for more than"
+                    f" {_PATIENCE:.0f} s"
+                )
+            await deferLater(wire.clock, random.uniform(0.1, 1) * _AGAIN)
+        channel = await wire.open_channel()
         try:
-            await channel.shut()
+            yield channel
         finally:
-            Deferred.fromCoroutine(_unlock(wire, lock))
+            channel.give_all_back()
+            await channel.shut()
+    finally:  # also where this is cancelled: the connection may last
+        await another_waiter(Deferred.fromCoroutine(_unlock(wire, lock)))
 
 
 async def _lock(wire: Wire, lock: str) -> bool:

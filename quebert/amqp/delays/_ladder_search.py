@@ -22,7 +22,6 @@ them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, TimeoutError
@@ -136,11 +135,9 @@ class LadderSearch:
                 await self._hold(channel, rungs.name(wait), count, visit)
             else:
                 await self._move(channel, rungs, wait, count, visit)
+            channel.flush()
+            await channel.call("channel_flow", active=True)  # so all is settled
         finally:
-            if not channel.closed:
-                channel.flush()
-                with suppress(BrokerError):  # have what was acknowledged be settled
-                    await channel.call("channel_flow", active=True)
             await channel.shut()
 
     async def _hold(
