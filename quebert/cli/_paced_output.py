@@ -5,6 +5,7 @@ goes on.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Any
@@ -37,6 +38,8 @@ class PacedOutput:
         @raise OutputLost: standard output takes nothing.
         """
         assert self._written is None
+        if sys.stdout is None:  # it is closed
+            raise OutputLost(OSError(errno.EBADF, os.strerror(errno.EBADF)))
         encoding = sys.stdout.encoding or "utf-8"
         self._rest = memoryview(text.encode(encoding, "replace"))
         self._written = Deferred(lambda _: self._over())
@@ -77,7 +80,7 @@ class PacedOutput:
         The reactor ends, or the reader has gone.
         """
         if (written := self._over()) is not None:
-            written.errback(OutputLost(BrokenPipeError(32, "Broken pipe")))
+            written.errback(OutputLost(BrokenPipeError(errno.EPIPE, "Broken pipe")))
 
     def logPrefix(self) -> str:
         """

@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 
 from quebert._text import one_line
-from quebert.amqp.watch import RETRYING, RUNNING, HeldTask
+from quebert.amqp.watch import DROPPED, RETRYING, RUNNING, HeldTask
 from quebert.events import AttemptRecord, WatchState
 from quebert.operations._live_values import LiveHost
 from quebert.operations._status import Status
@@ -213,6 +213,10 @@ def _held(facts: Facts) -> Iterator[WhyReason]:
     A mediator has it, and has not begun.
     """
     mediator, task = facts.held[0]
+    if task.state == DROPPED:
+        text = f"it was cancelled, and mediator {mediator} has dropped it"
+        yield WhyReason(reason="done", text=text, by=mediator)
+        return
     if task.state == RETRYING:
         retry_at = None if facts.last is None else facts.last.retry_at
         yield _retrying(facts, retry_at, mediator)

@@ -74,8 +74,7 @@ async def why(
         it, limits and breakers are unknown.
     @param attempts: those at the task, as the history tells, the oldest first.
     @param most: tasks of the delay ladder that are looked at.
-    @raise ConfigError: the uuid cannot be one, no queue is known, or the URL is no AMQP
-        URL.
+    @raise ConfigError: the uuid cannot be one, or the URL is no AMQP URL.
     @raise BrokerError: there is no broker in five seconds, or it refuses the login, or
         the connection is lost.
     """
@@ -224,6 +223,8 @@ class _Search:
                     await self._among_dead(each)
         if not self.found:  # it may have come to a mediator meanwhile
             await self._ask_all()
+        if not self.queues:
+            self.unseen.append("no queue is known, and none was looked at: name one")
 
     # -- Mediators
 

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp.watch import RETRYING, RUNNING, WAITING, HeldTask
+from quebert.amqp.watch import DROPPED, RETRYING, RUNNING, WAITING, HeldTask
 from quebert.events import WatchState
 from quebert.operations import LiveHost, Status, Why, WhyReason
 from quebert.operations._reasons import REASONS, Facts, OnLadder, reasons_of
@@ -80,6 +80,14 @@ class ReasonsTests(SynchronousTestCase):
         (one,) = self.reasons(held=held(RETRYING), last=last)
         self.assertEqual((one.reason, one.until), ("retrying", NOW + 3))
         self.assertIn("(503)", one.text)
+
+    def test_dropped(self) -> None:
+        """
+        It was cancelled when a mediator had it.
+        """
+        (one,) = self.reasons(held=held(DROPPED))
+        self.assertEqual((one.reason, one.by), ("done", "m1"))
+        self.assertIn("cancelled", one.text)
 
     def test_waits_in_mediator(self) -> None:
         """

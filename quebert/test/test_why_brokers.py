@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,8 +27,9 @@ from quebert.mediator import PolicyMediator
 from quebert.operations import BrokerAccess, Live, LiveFold, Why
 from quebert.policy import RetryPolicy
 from quebert.test.conftest import AnyBroker, Names
-from quebert.test.support import Executor, until
+from quebert.test.support import Executor, Program, until
 from quebert.test.test_live_fold import record
+from quebert.testing import free_port
 
 pytestmark = pytest.mark.broker
 
@@ -204,6 +206,7 @@ async def test_not_found(situation: Situation) -> None:
     assert (names_of(found), found.unseen) == (["not_found"], ())
     found = await situation.why(None)
     assert names_of(found) == ["not_found"]
+    assert "no queue is known" in found.unseen[-1]
     for each in ("", "x" * 256):
         with pytest.raises(ConfigError):
             await operations.why(situation.access, each)
@@ -392,3 +395,81 @@ async def test_many(situation: Situation, pika_channel: Any) -> None:
     assert found.unseen == (
         f"the 1200 messages in {situation.queue} were not looked at",
     )
+
+
+@ensureDeferred
+async def test_limits(
+    situation: Situation, start: Callable[..., Program], tmp_path: Path
+) -> None:
+    """
+    What a mediator that was composed from a file tells of its limits: a rate, a host
+    that is left alone, one with as many requests as it may have, and a priority.
+    """
+    url, base = situation.executor.url, situation.queue
+    place = url.removeprefix("http://")
+    closed = f"127.0.0.1:{free_port()}"
+    path = tmp_path / "quebert.toml"
+    path.write_text(
+        f"""
+        [service]
+        default_url = "{url}"
+        [broker]
+        url_env = "BROKER_URL"
+        [priorities]
+        concurrency = 2
+        weights = {{ high = 10, low = 1 }}
+        [hosts."{place}"]
+        concurrency = 4
+        adaptive = false
+        [hosts."{closed}"]
+        breaker = {{ failures = 1, pause = "1h", longest_pause = "1h" }}
+        [queues."{base}-rate"]
+        key = "{base}-rate"
+        rate = "1/m"
+        [queues."{base}-host"]
+        key = "{base}-host"
+        [queues."{base}-high"]
+        key = "{base}-high"
+        priority = "high"
+        [queues."{base}-low"]
+        key = "{base}-low"
+        priority = "low"
+        """
+    )
+    mediator = start("-m", "quebert", "run", str(path), BROKER_URL=situation.access.url)
+    queues = [f"{base}-{each}" for each in ("rate", "host", "high", "low")]
+    async with operations.live(situation.access, queues) as view:
+        seen = await view()
+        while not (seen.mediators and all(each.consumers for each in seen.queues)):
+            assert mediator.running, mediator.output
+            seen = await view()
+        situation.hold()
+
+        async def check(queue: str, wanted: str, **fields: Any) -> None:
+            """
+            Add the task, and see why it waits.
+            """
+            situation.uuid = f"{base}-{queue}-{wanted}"
+            situation.queue = f"{base}-{queue}"
+            await situation.add(situation.uuid, **fields)
+            for _ in range(60):
+                found = await situation.why(seen=await view())
+                if found.first.reason == wanted:
+                    return
+            raise AssertionError(found)
+
+        situation.queue = f"{base}-rate"
+        await situation.add(f"{base}-1")
+        await situation.requested(1)
+        await check("rate", "rate_limit")
+        situation.queue = f"{base}-high"
+        await situation.add(f"{base}-2", f"{base}-3")
+        await situation.requested(3)
+        await check("low", "lower_priority")
+        situation.queue = f"{base}-host"
+        await situation.add(f"{base}-4")
+        await situation.requested(4)
+        await check("host", "host_concurrency")
+        await situation.add(f"{base}-5", url=f"http://{closed}/")
+        await check("host", "breaker_open", url=f"http://{closed}/")
+        situation.free()
