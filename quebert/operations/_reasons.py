@@ -49,6 +49,8 @@ _ENDS: Mapping[str, str] = {
 # The part of a rate that is used where the rate is what holds tasks up.
 _USED = 0.8
 _LONGEST = 300
+# Seconds: what is put off until a breaker lets a request through is due just then.
+_SOON = 5.0
 
 
 @attrs.frozen(kw_only=True)
@@ -245,7 +247,8 @@ def _on_ladder(facts: Facts, ladder: OnLadder) -> Iterator[WhyReason]:
         )
     breaker = [each for each in _host(facts) if each.reason == "breaker_open"]
     put_off = facts.last is not None and facts.last.outcome == "postponed"
-    later = [each for each in breaker if put_off or (each.until or 0) > (due or 0)]
+    ends = (due or 0.0) - _SOON
+    later = [each for each in breaker if put_off or (each.until or 0.0) > ends]
     yield from later
     yield waits
     yield from (each for each in breaker if each not in later)

@@ -144,6 +144,8 @@ class ReasonsTests(SynchronousTestCase):
         put_off = record(outcome="postponed", status=None)
         both = ["breaker_open", "retrying"]
         self.assertEqual(self.names(ladder=soon, host=host), both)
+        then = OnLadder(due=NOW + 9.5, tried=True)
+        self.assertEqual(self.names(ladder=then, host=host), both)
         self.assertEqual(self.names(ladder=later, host=host), both[::-1])
         self.assertEqual(self.names(ladder=later, host=host, last=put_off), both)
 
