@@ -190,12 +190,24 @@ async def test_page(start: Start) -> None:
     await until_it_is(is_known)
     statuses = [each["status"] for each in (await task())["attempts"]]
     assert statuses == [500, 200]
+    later = [await add(start, program, "/work", "{}", "--delay=600") for _ in range(2)]
+    answer = await treq.get(f"{url}v1/tasks/{later[0]}/why", persistent=False)
+    assert (await answer.json())["reason"] == "not_due"
+    headers = {"Authorization": f"Bearer {token}"}
+    run = f"{url}v1/tasks/{later[0]}:run"
+    answer = await treq.post(
+        run, json={"queue": "tasks"}, headers=headers, persistent=False
+    )
+    assert (await answer.json())["result"] == "running"
+    cancel = f"{url}v1/tasks/{later[1]}?queue=tasks"
+    answer = await treq.delete(cancel, headers=headers, persistent=False)
+    assert (await answer.json())["result"] == "cancelled"
+    await program.said(" attempt 1: 200")
     page = await treq.get(url, persistent=False)
     assert (await page.text()).lower().startswith("<!doctype html>")
     target = f"{url}v1/queues/tasks:pause"
     refused = await treq.post(target, persistent=False)
     assert refused.code == 401
-    headers = {"Authorization": f"Bearer {token}"}
     answer = await treq.post(target, headers=headers, persistent=False)
     assert answer.code == 200, await answer.text()
     temporary = set(Path(tempfile.gettempdir()).glob("quebert-*/history.sqlite"))
