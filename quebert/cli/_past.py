@@ -16,6 +16,7 @@ import attrs
 import click
 from twisted.internet.defer import Deferred, TimeoutError
 
+from quebert.config import Settings
 from quebert.errors import ConfigError, ExecutorError, QuebertError
 from quebert.events import AttemptRecord
 from quebert.http import Agent, HostTLS, Limits
@@ -52,16 +53,18 @@ def past_options(command: Any) -> Any:
             "database",
             metavar="URL",
             help="The database of the history: the path of a file, or the URL of a"
-            f" PostgreSQL. By default {DEFAULT}, if it is there.",
+            f" PostgreSQL. By default as FILE says, or {DEFAULT}, if it is there.",
         ),
     ):
         command = option(command)
     return command
 
 
-def past_of(database: str | None, web: str | None) -> Past | None:
+def past_of(
+    database: str | None, web: str | None, settings: Settings | None = None
+) -> Past | None:
     """
-    Where the history is by these options; C{None} where there is none.
+    Where the history is by these options, or by the file; C{None} where there is none.
 
     @raise click.UsageError: they exclude each other.
     @raise ConfigError: there is no such file, or no such URL.
@@ -70,9 +73,11 @@ def past_of(database: str | None, web: str | None) -> Past | None:
         raise click.UsageError("give --history or --web, not both")
     if web is not None:
         return _over_http(web)
-    if database is None and not Path(DEFAULT).exists():
-        return None
-    return _of_database(database or DEFAULT)
+    if database is None:
+        database = DEFAULT if settings is None else settings.cluster_web.history
+        if "://" not in database and not Path(database).exists():
+            return None
+    return _of_database(database)
 
 
 def _of_database(url: str) -> Past:

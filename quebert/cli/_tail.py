@@ -89,7 +89,7 @@ def tail(
             echo(f"attempts of {which}, until Ctrl-C", err=True)
 
     async def work(broker: BrokerAccess) -> None:
-        writer = _Writer(PacedOutput(broker.reactor), as_json, wants_colour())
+        writer = _AttemptWriter(PacedOutput(broker.reactor), as_json, wants_colour())
         await operations.follow(broker, writer, wanted, say)
 
     configured = None if settings is None else settings.broker
@@ -97,7 +97,7 @@ def tail(
         run_operation(amqp_url, work, configured)
 
 
-class _Writer:
+class _AttemptWriter:
     """
     Writes attempts.
     """

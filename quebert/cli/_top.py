@@ -21,7 +21,7 @@ from quebert.cli._looking import looked_at, looking_options
 from quebert.cli._operating import run_operation, whoami
 from quebert.cli._running import one_line
 from quebert.cli._terminal import echo, echo_object, json_option, wants_colour
-from quebert.cli._top_keys import Change, Keyboard, Keys, Quit
+from quebert.cli._top_keys import Keyboard, Keys, PauseWish, QuitWish
 from quebert.cli._top_screen import Screen
 from quebert.errors import BrokerError, QuebertError
 from quebert.operations import BrokerAccess, Live, LiveQueue
@@ -165,14 +165,14 @@ class _Top:
             return
         for key in self._keyboard.keys(sent):
             wish = self._keys.press(key, self._view)
-            if isinstance(wish, Quit):
+            if isinstance(wish, QuitWish):
                 self._end()
                 return
-            if isinstance(wish, Change):
+            if isinstance(wish, PauseWish):
                 Deferred.fromCoroutine(self._change(wish))
         self._redraw()
 
-    async def _change(self, wish: Change) -> None:
+    async def _change(self, wish: PauseWish) -> None:
         word = "paused" if wish.pause else "resumed"
         try:
             if wish.pause:

@@ -13,7 +13,7 @@ import attrs
 
 from quebert.operations import Live, LiveQueue
 
-__all__ = ["Change", "Keyboard", "Keys", "Quit", "Selection", "shown"]
+__all__ = ["Keyboard", "Keys", "PauseWish", "QuitWish", "Selection", "shown"]
 
 # Characters of a filter.
 _LONGEST = 100
@@ -45,14 +45,14 @@ _STEPS = {
 
 
 @attrs.frozen
-class Quit:
+class QuitWish:
     """
     The user wants to end.
     """
 
 
 @attrs.frozen
-class Change:
+class PauseWish:
     """
     The user wants a queue to be paused, or to go on.
     """
@@ -62,7 +62,7 @@ class Change:
 
 
 #: What the user wants, beside looking.
-Wish = Union[Quit, Change]
+Wish = Union[QuitWish, PauseWish]
 
 
 @attrs.frozen
@@ -80,7 +80,7 @@ class Selection:
     queue: str = ""
     filter: str = ""
     typing: bool = False
-    asked: Change | None = None
+    asked: PauseWish | None = None
     helping: bool = False
 
 
@@ -148,9 +148,9 @@ class Keys:
             return now.asked if key in ("y", "Y") else None
         if now.helping:
             self.selection = attrs.evolve(now, helping=False)
-            return Quit() if key == "q" else None
+            return QuitWish() if key == "q" else None
         if key == "q":
-            return Quit()
+            return QuitWish()
         self.selection = _moved(now, key, view)
         return None
 
@@ -177,7 +177,7 @@ def _moved(now: Selection, key: str, view: Live) -> Selection:
         place = min(max(0, place + _STEPS[key]), len(names) - 1)
         return attrs.evolve(now, queue=names[place])
     if key == "p" and names:
-        change = Change(names[place], not queues[place].paused)
+        change = PauseWish(names[place], not queues[place].paused)
         return attrs.evolve(now, queue=names[place], asked=change)
     if key == "/":
         return attrs.evolve(now, typing=True)

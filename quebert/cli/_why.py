@@ -52,7 +52,7 @@ def why(
     """
     settings = settings_of(config, as_json)
     try:
-        past = past_of(database, web)
+        past = past_of(database, web, settings)
     except QuebertError as e:
         raise click.ClickException(one_line(str(e))) from None
 

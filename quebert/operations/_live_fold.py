@@ -23,7 +23,7 @@ from quebert._url import origin_of
 from quebert.events import AttemptBatch, AttemptRecord, Gap, MediatorState, WatchState
 from quebert.operations._live_values import Live, LiveHost, LiveMediator, LiveQueue
 from quebert.operations._overview import Overview
-from quebert.operations._series import Counts, Durations
+from quebert.operations._series import Durations, SecondCounts
 from quebert.operations._status import Status
 
 __all__ = ["LOST", "LiveFold"]
@@ -59,8 +59,8 @@ class LiveFold:
         self._now = now
         self._only = only
         self._began = now()
-        self._queues: dict[str, _Queue] = {}
-        self._mediators: dict[str, _Mediator] = {}
+        self._queues: dict[str, _SeenQueue] = {}
+        self._mediators: dict[str, _SeenMediator] = {}
         self._overview = Overview({})
         self._dropped = 0
         self._left_out = 0
@@ -95,7 +95,7 @@ class LiveFold:
             self._left_out += 1
             return
         now = self._now()
-        self._mediators[state.mediator] = _Mediator(now, state, known)
+        self._mediators[state.mediator] = _SeenMediator(now, state, known)
         for name in state.queues:
             self._queue(name)
 
@@ -147,14 +147,14 @@ class LiveFold:
 
     # -- What is known
 
-    def _queue(self, name: str) -> _Queue | None:
+    def _queue(self, name: str) -> _SeenQueue | None:
         if self._only is not None and name not in self._only:
             return None
         if name not in self._queues:
             if len(self._queues) >= _MOST:
                 self._left_out += 1
                 return None
-            self._queues[name] = _Queue()
+            self._queues[name] = _SeenQueue()
         return self._queues[name]
 
     def _watches(self, queue: str) -> Iterator[WatchState]:
@@ -239,14 +239,14 @@ class LiveFold:
             yield f"there are more than {_MOST} queues or mediators: not all are shown"
 
 
-class _Queue:
+class _SeenQueue:
     """
     What is known of a queue.
     """
 
     def __init__(self) -> None:
-        self.came = Counts()
-        self.went = Counts()
+        self.came = SecondCounts()
+        self.went = SecondCounts()
         self.durations = Durations()
         self.is_counted = False
         self._ended = 0
@@ -311,7 +311,7 @@ class _Queue:
         return {o for o, when in self._origins.items() if now - when <= _SENT}
 
 
-class _Mediator:
+class _SeenMediator:
     """
     What is known of a mediator.
 
@@ -319,7 +319,7 @@ class _Mediator:
     """
 
     def __init__(
-        self, now: float, state: MediatorState, before: _Mediator | None
+        self, now: float, state: MediatorState, before: _SeenMediator | None
     ) -> None:
         self.heard = now
         self.state = state

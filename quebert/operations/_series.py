@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from math import ceil, log2
 from typing import Generic, TypeVar
 
-__all__ = ["BOUNDS", "SECONDS", "Counts", "Durations"]
+__all__ = ["BOUNDS", "SECONDS", "Durations", "SecondCounts"]
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ class _Ring(Generic[T]):
         self._slots[second % len(self._slots)] = value
 
 
-class Counts:
+class SecondCounts:
     """
     Numbers by second.
     """

@@ -52,7 +52,7 @@ LINES = (
     "add /x",
 )
 #: These run until they are told to end.
-ENDLESS = {"dev", "broker", "run", "tail", "top"}
+ENDLESS = {"dev", "broker", "run", "tail", "top", "web"}
 
 SAID = "Error: standard output cannot be written: No space left on device\n"
 FULL = Path("/dev/full")

@@ -58,7 +58,7 @@ class WhyCommandTests(SynchronousTestCase):
         self.patch(_operating, "run", self.run_now)
         self.patch(operations, "why", self.why)
         self.patch(_why, "_heard", self.heard)
-        self.patch(_why, "past_of", lambda database, web: self.past_of(database))
+        self.patch(_why, "past_of", lambda database, *rest: self.past_of(database))
 
     def run_now(
         self, start: Callable[[Any], Coroutine[Deferred[Any], Any, Any]]

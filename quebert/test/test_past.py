@@ -25,6 +25,7 @@ from quebert import cli
 from quebert.cli import _past
 from quebert.cli._life_text import life_lines
 from quebert.cli._past import TOKEN, attempts_in, past_of
+from quebert.config import read
 from quebert.errors import ConfigError, QuebertError
 from quebert.events import AttemptBatch
 from quebert.history import LifeRecord, Retention, open_ledger
@@ -114,7 +115,7 @@ class LifeTests(SynchronousTestCase):
             (["--history", "a", "--web", "http://b"], "not both"),
             (["--history", "/there/is/none"], "there is no history /there/is/none"),
             (["--web", "localhost:8080"], "must be like http://localhost:8080"),
-            ([], "give --history URL or --web URL"),
+            ([], "give --config FILE, --history URL or --web"),
         ):
             result = CliRunner().invoke(cli.main, ["history", "u", *options])
             self.assertNotEqual(result.exit_code, 0)
@@ -144,6 +145,11 @@ async def test_database(tmp_path: Path) -> None:
     assert life is not None
     assert [each.number for each in attempts_in(life)] == [1, 2]
     assert await past(reactor, "other") is None
+    config = tmp_path / "web.toml"
+    config.write_text(f'[web.cluster]\nhistory = "{path}"\n')
+    from_file = past_of(None, None, read(str(config)))
+    assert from_file is not None
+    assert await from_file(reactor, UUID) == life
     for options, wanted in (((), "redriven"), (("--json",), '"state": "done"')):
         command = [sys.executable, "-m", "quebert", "history", UUID, *options]
         shown = subprocess.run(

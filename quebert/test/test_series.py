@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.operations._series import BOUNDS, SECONDS, Counts, Durations
+from quebert.operations._series import BOUNDS, SECONDS, Durations, SecondCounts
 
 
 class CountsTests(SynchronousTestCase):
@@ -20,7 +20,7 @@ class CountsTests(SynchronousTestCase):
         """
         Only seconds that are over are told, the oldest first.
         """
-        counts = Counts()
+        counts = SecondCounts()
         counts.add(100.2, 3)
         counts.add(100.9, 4)
         counts.add(102.0, 5)
@@ -33,7 +33,7 @@ class CountsTests(SynchronousTestCase):
         """
         A number is told for a minute.
         """
-        counts = Counts()
+        counts = SecondCounts()
         counts.add(100, 3)
         self.assertEqual(counts.series(160)[0], 3)
         self.assertEqual(sum(counts.series(161)), 0)
@@ -44,7 +44,7 @@ class CountsTests(SynchronousTestCase):
         """
         A clock that goes back stands still.
         """
-        counts = Counts()
+        counts = SecondCounts()
         counts.add(100, 3)
         counts.add(40, 4)
         self.assertEqual(counts.series(101)[-1], 7)
@@ -55,7 +55,7 @@ class CountsTests(SynchronousTestCase):
         """
         The sum of the series is that of all numbers of the last minute.
         """
-        counts = Counts()
+        counts = SecondCounts()
         events.sort()
         for now, number in events:
             counts.add(now, number)

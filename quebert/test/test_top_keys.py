@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.cli._top_keys import Change, Keyboard, Keys, Quit, Wish, shown
+from quebert.cli._top_keys import Keyboard, Keys, PauseWish, QuitWish, Wish, shown
 from quebert.operations import Live, LiveQueue
 
 NAMES = ("mail", "maps", "reports")
@@ -70,17 +70,17 @@ class KeysTests(SynchronousTestCase):
         """
         q ends it, also from the help.
         """
-        self.assertEqual(self.press("q"), [Quit()])
-        self.assertEqual(self.press("?", "q"), [None, Quit()])
+        self.assertEqual(self.press("q"), [QuitWish()])
+        self.assertEqual(self.press("?", "q"), [None, QuitWish()])
 
     def test_pauses(self) -> None:
         """
         p asks first; whatever is no yes is a no.
         """
-        self.assertEqual(self.press("p", "y"), [None, Change("mail", True)])
+        self.assertEqual(self.press("p", "y"), [None, PauseWish("mail", True)])
         self.assertEqual(self.press("p", "x"), [None, None])
         self.assertEqual(self.press("p", "q"), [None, None])
-        self.assertEqual(self.press("j", "p", "Y")[-1], Change("maps", False))
+        self.assertEqual(self.press("j", "p", "Y")[-1], PauseWish("maps", False))
 
     def test_filters(self) -> None:
         """
@@ -119,4 +119,4 @@ class KeysTests(SynchronousTestCase):
         self.press("G")
         view = Live(at=0.0, queues=VIEW.queues[:1])
         self.keys.press("p", view)
-        self.assertEqual(self.keys.press("y", view), Change("mail", True))
+        self.assertEqual(self.keys.press("y", view), PauseWish("mail", True))

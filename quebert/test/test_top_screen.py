@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.cli._top_keys import Change, Selection
+from quebert.cli._top_keys import PauseWish, Selection
 from quebert.cli._top_screen import Screen
 from quebert.events import WatchState
 from quebert.operations import Live, LiveHost, LiveMediator, LiveQueue
@@ -111,7 +111,7 @@ class ScreenTests(SynchronousTestCase):
         """
         It asks, or takes a filter, or tells a message, or a problem; else the keys.
         """
-        asked = Selection(asked=Change("mail", True))
+        asked = Selection(asked=PauseWish("mail", True))
         self.assertEqual(self.lines(selection=asked)[-1].rstrip(), "Pause mail? y/n")
         typing = Selection(typing=True, filter="ma")
         self.assertEqual(self.lines(selection=typing)[-1].rstrip(), "/ma_")
