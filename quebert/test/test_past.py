@@ -146,7 +146,8 @@ async def test_database(tmp_path: Path) -> None:
     assert [each.number for each in attempts_in(life)] == [1, 2]
     assert await past(reactor, "other") is None
     config = tmp_path / "web.toml"
-    config.write_text(f'[web.cluster]\nhistory = "{path}"\n')
+    text = f'[web.cluster]\nhistory = "{path}"\n[queues.tasks]\nkey = "tasks"\n'
+    config.write_text(text)
     from_file = past_of(None, None, read(str(config)))
     assert from_file is not None
     assert await from_file(reactor, UUID) == life
