@@ -117,6 +117,27 @@ class FullScreenTests(SynchronousTestCase):
         self.assertRaises(ZeroDivisionError, crash)
         self.check_as_it_was()
 
+    def test_stopped(self) -> None:
+        """
+        While Ctrl-Z has stopped it, the shell has the terminal; then all is drawn anew.
+        """
+        seen: list[Any] = []
+
+        def kill(pid: int, number: int) -> None:
+            seen.append((number, signal.getsignal(number)))
+            seen.append(termios.tcgetattr(self.terminal) == self.modes)
+
+        with self.screen.taken():
+            self.written()
+            self.patch(os, "kill", kill)
+            signal.raise_signal(signal.SIGTSTP)
+            self.assertEqual(seen, [(signal.SIGTSTP, signal.SIG_DFL), True])
+            text = self.written()
+            self.assertLess(text.index("\x1b[?1049l"), text.index("\x1b[?1049h"))
+            self.assertNotEqual(termios.tcgetattr(self.terminal), self.modes)
+            self.assertEqual(self.resized, 1)
+        self.assertEqual(signal.getsignal(signal.SIGTSTP), signal.SIG_DFL)
+
     def test_end_of_python(self) -> None:
         """
         So does the end of Python, in whatever way it comes.
