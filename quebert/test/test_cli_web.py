@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.cli import _web, main
-from quebert.config import TLS, ClusterWeb, Listen
+from quebert.config import TLS, Broker, ClusterWeb, Listen, read
 from quebert.test.checks import folder
 from quebert.web import Tokens
 
@@ -156,6 +156,21 @@ class WebOptionsTests(SynchronousTestCase):
         self.assertEqual((asked.history_age, asked.queues), (86_400, ("d",)))
         self.assertEqual(asked.tls, TLS(certfile="c", keyfile="k"))
         self.assertEqual(access.broker.addresses[0].host, "other")
+
+    def test_place(self) -> None:
+        """
+        No task may request the page, if the file says where it is: by default another
+        web server may have that port.
+        """
+        path = folder(self) / "web.toml"
+        for table, is_own in (("", False), ("[web.cluster]\nlisten = 9000\n", True)):
+            path.write_text(f'[queues.a]\nkey = "a"\n{table}')
+            settings = read(str(path), {}, broker=Broker.from_url("amqp://x/"))
+            own = settings.queues["a"].guard.own
+            self.assertEqual(9000 in {each.port for each in own}, is_own)
+            self.assertNotIn(8080, {each.port for each in own})
+            told = settings.shown()
+            self.assertNotIn("9000", " ".join([*told, *told.values()]))
 
     def test_wrong(self) -> None:
         """
