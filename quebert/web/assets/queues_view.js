@@ -15,24 +15,41 @@ const MANY = 8;
 /** @typedef {import("./types.js").Queue} Queue */
 
 /**
+ * The queues that some mediator watches. Pure.
+ * @param {readonly import("./types.js").Mediator[]} mediators
+ */
+export function watched(mediators) {
+  const alive = mediators.filter(({ lost }) => !lost);
+  return new Set(alive.flatMap(({ queues }) => Object.keys(queues)));
+}
+
+/**
  * What is to be said of a queue, the worst first. Pure.
  * @param {Queue} queue
+ * @param {boolean} [isWatched] whether some mediator watches it
  * @returns {{text: string, tone: string}[]}
  */
-export function conditions(queue) {
+export function conditions(queue, isWatched = false) {
   const all = [];
-  if (queue.exists === false) all.push({ text: "does not exist", tone: "bad" });
-  if (queue.exists !== false && queue.consumers === 0 && !queue.paused)
-    all.push({ text: "no consumer", tone: "bad" });
+  if (queue.exists === false) {
+    all.push({ text: "does not exist", tone: "bad" });
+  } else if (queue.consumers === 0 && !queue.paused) {
+    // A mediator takes nothing for a while where a rate, or its memory, is used up.
+    all.push(
+      isWatched ? { text: "resting", tone: "plain" } : { text: "no consumer", tone: "bad" },
+    );
+  }
   if (queue.paused) all.push({ text: "paused", tone: "warn" });
-  if (queue.breakers.length) {
+  const { length } = queue.breakers;
+  if (length) {
     all.push({
-      text: format.counted(queue.breakers.length, "breaker open", "breakers open"),
+      text: format.counted(length, "breaker open", "breakers open"),
       tone: "warn",
     });
   }
-  if (queue.problems.length)
+  if (queue.problems.length) {
     all.push({ text: format.counted(queue.problems.length, "problem"), tone: "warn" });
+  }
   return all;
 }
 
@@ -66,8 +83,11 @@ function counted(field, title, hint) {
   };
 }
 
-/** @returns {import("./table.js").Column<Queue>[]} */
-function columns() {
+/**
+ * @param {(queue: Queue) => ReturnType<typeof conditions>} said
+ * @returns {import("./table.js").Column<Queue>[]}
+ */
+function columns(said) {
   /** @type {WeakMap<Node, ReturnType<typeof sparkline>>} */
   const sparks = new WeakMap();
   return [
@@ -87,7 +107,7 @@ function columns() {
       class: "state",
       make: () => chip("", "plain"),
       change: (cell, queue) => {
-        const [first, ...others] = conditions(queue);
+        const [first, ...others] = said(queue);
         const only = /** @type {HTMLElement} */ (cell.firstElementChild);
         setChip(
           only,
@@ -95,14 +115,14 @@ function columns() {
           first?.tone ?? "quiet",
         );
         cell.title = [
-          ...conditions(queue).map(({ text }) => text),
+          ...said(queue).map(({ text }) => text),
           ...queue.problems,
           ...queue.breakers,
         ]
           .map((text) => format.line(text))
           .join("\n");
       },
-      sort: (queue) => conditions(queue)[0]?.text ?? "~",
+      sort: (queue) => said(queue)[0]?.text ?? "~",
     },
     counted("ready", "Ready", "Tasks that wait to be taken"),
     counted("running", "Running", "Tasks whose request is being made"),
@@ -181,6 +201,8 @@ export function open(context) {
     placeholder: "Filter",
     oninput: () => update(context.state()),
   });
+  /** @type {Set<string>} */
+  let names = new Set();
   const waiting = loading();
   const empty = nothing(
     "No queue yet",
@@ -188,7 +210,7 @@ export function open(context) {
   );
   const list = table({
     caption: "Queues",
-    columns: columns(),
+    columns: columns((queue) => conditions(queue, names.has(queue.name))),
     key: (queue) => queue.name,
     empty,
     class: "queues",
@@ -212,6 +234,7 @@ export function open(context) {
     setHidden(list.element, overview === null);
     if (!overview) return;
     const { queues, mediators, history } = overview;
+    names = watched(mediators);
     strip.set("in", format.rate(sum(queues, "rate_in")));
     strip.set("out", format.rate(sum(queues, "rate_out")));
     for (const field of /** @type {const} */ ([

@@ -18,7 +18,7 @@ import {
   setChip,
 } from "./parts.js";
 import { poll } from "./poll.js";
-import { deadPath } from "./router.js";
+import { deadPath, taskPath } from "./router.js";
 import { changeItem, lostText, story, storyItem } from "./story.js";
 import { whyPanel } from "./why_panel.js";
 
@@ -92,7 +92,12 @@ export function open(context, { name: uuid, search }) {
     },
   );
 
-  const queue = () => task?.queue || search.get("queue") || "";
+  /** The queue that it is of: the only one there is, unless something tells. */
+  function queue() {
+    const told = task?.queue || search.get("queue");
+    const queues = context.state().overview?.queues ?? [];
+    return told || (queues.length === 1 ? queues[0]?.name : "") || "";
+  }
 
   async function run() {
     const result = await act(context, () => context.api.run(uuid, queue()));
@@ -143,7 +148,18 @@ export function open(context, { name: uuid, search }) {
     const text = missing
       ? "It may be older than what is kept, or not have been attempted yet."
       : sentence(error);
-    failure.replaceChildren(nothing(title, text));
+    const choice = h("ul", { class: "choice" });
+    if (!queue()) {
+      for (const { name } of context.state().overview?.queues ?? []) {
+        choice.append(
+          h("li", {}, h("a", { href: taskPath(uuid, name) }, foreign(format.line(name)))),
+        );
+      }
+    }
+    const asked = choice.firstChild
+      ? h("p", {}, "Does it wait in one of these queues?")
+      : null;
+    failure.replaceChildren(h("div", {}, nothing(title, text), asked, choice));
   }
 
   /** Ask why it waits, and offer what can be done about it. */
