@@ -177,13 +177,15 @@ class Browser:
         self._browser = browser
 
     @contextmanager
-    def tab(self, url: str, *, width: int = 1360, **options: Any) -> Iterator[Tab]:
+    def tab(
+        self, url: str, *, width: int = 1360, height: int = 850, **options: Any
+    ) -> Iterator[Tab]:
         """
         A tab of its own; nothing may go wrong in it.
 
         @param options: of C{new_context}.
         """
-        size = {"width": width, "height": 850}
+        size = {"width": width, "height": height}
         context = self._browser.new_context(viewport=size, **options)
         try:
             tab = Tab(context, url)

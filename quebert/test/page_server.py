@@ -8,7 +8,7 @@ cluster and its arguments, C{["attempt", "mail", 5000]}, or C{["set", NAME, VALU
 answers each with a line.  It ends with its input.
 
 With C{--hostile} all texts are those of an executor, or a producer, that attacks who
-looks on.
+looks on; with C{--lifelike} it is one for pictures.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import sys
 import time
 from hashlib import sha256
 from pathlib import Path
+from random import Random
 from typing import Any, TypeVar
+from uuid import NAMESPACE_URL, uuid5
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -34,19 +37,23 @@ from quebert.test.fake_cluster import FakeCluster
 from quebert.web import (
     EVERYTHING,
     Assets,
+    AttemptView,
     ClusterView,
     DeadPage,
+    DueView,
     Grant,
     QueueDetail,
     TaskDetail,
     TaskPage,
     TaskQuery,
+    TaskView,
     Tokens,
     WebServer,
+    WhyEach,
     WhyView,
 )
 
-__all__ = ["HOSTILE", "HOSTILE_QUEUE", "READER", "TOKEN", "main"]
+__all__ = ["HOSTILE", "HOSTILE_QUEUE", "PICTURED", "READER", "TOKEN", "main"]
 
 #: It may do everything.
 TOKEN = "page-token-that-may-do-everything"
@@ -69,6 +76,14 @@ HOSTILE = (
     "\ud800 lone",
     "a\nb\rc\u2028d",
     "ﷺ" * 500 + "Z͑ͫ̓̍" * 200,
+)
+#: A task with a life to look at.
+PICTURED = "7c1f9a52-3b0e-4d6a-9c57-20f6e8d1b944"
+# Number, due, seconds, status, reason, answer, due again; from the start.
+_ATTEMPTS = (
+    (1, -95, 0.21, 500, "the answer was 500", "Traceback: KeyError('to')", -80),
+    (2, -80, 9.0, None, "no answer came within 9 s", "", -50),
+    (3, -48, 0.34, 503, "the answer was 503", "upstream connect error", 75),
 )
 #: The name of a queue that an attacker has made.
 HOSTILE_QUEUE = '"><img src=x onerror=hacked=1>/..%2F?#&=ö'
@@ -129,6 +144,94 @@ class HostileCluster(FakeCluster):
         return found
 
 
+class LifelikeCluster(FakeCluster):
+    """
+    A cluster as one would like to see it in a picture.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        for queue in self._queues.values():
+            queue.dead = [
+                attrs.evolve(each, uuid=str(uuid5(NAMESPACE_URL, each.url)))
+                for each in queue.dead
+            ]
+        for _ in range(600):
+            self.tick()
+
+    async def queue(self, name: str) -> QueueDetail:
+        detail = await super().queue(name)
+        columns = tuple(
+            attrs.evolve(column, counts=self._counts(number, len(column.counts)))
+            for number, column in enumerate(detail.latency.columns)
+        )
+        latency = attrs.evolve(detail.latency, columns=columns)
+        due = tuple(
+            DueView(at=self._now() + 30 * n, count=int(40 / n + 12 * (n % 7 == 0)))
+            for n in range(1, 40)
+        )
+        return attrs.evolve(detail, latency=latency, due=due)
+
+    def _counts(self, column: int, rows: int) -> tuple[int, ...]:
+        """
+        Most requests are quick; for a while, some wait for a database.
+        """
+        peak = 3.2 + 0.6 * math.sin(column / 9)
+        slow = 60 * math.exp(-(((column - 40) / 5) ** 2))
+        draw = Random(column)
+        return tuple(
+            int(
+                900 * math.exp(-((row - peak) ** 2) / 1.1) * draw.uniform(0.7, 1.2)
+                + slow * math.exp(-((row - 7.5) ** 2) / 1.6) * draw.uniform(0.3, 1.5)
+            )
+            for row in range(rows)
+        )
+
+    async def task(self, uuid: str) -> TaskDetail | None:
+        if uuid != PICTURED:
+            return await super().task(uuid)
+        attempts = tuple(
+            AttemptView(
+                uuid=uuid,
+                queue="mail",
+                url="https://mail.example/letters/8841",
+                number=number,
+                added=self._started - 107,
+                due=self._started + due,
+                started=self._started + due + 0.1,
+                ended=self._started + due + 0.1 + seconds,
+                status=status,
+                outcome="retry",
+                reason=reason,
+                answer=answer,
+                retry_at=self._started + again,
+                mediator=f"mediator-{number % 2}",
+            )
+            for number, due, seconds, status, reason, answer, again in _ATTEMPTS
+        )
+        task = TaskView(
+            uuid=uuid,
+            queue="mail",
+            url=attempts[0].url,
+            state="retrying",
+            added=attempts[0].added,
+            attempts=len(attempts),
+            last=attempts[-1],
+            retry_at=attempts[-1].retry_at,
+        )
+        return TaskDetail(task=task, attempts=attempts)
+
+    async def why(self, uuid: str, queue: str) -> WhyView:
+        if uuid != PICTURED:
+            return await super().why(uuid, queue)
+        first = WhyEach(
+            reason="retrying",
+            text="the last attempt was answered 503; it is tried again",
+            until=self._started + _ATTEMPTS[-1][-1],
+        )
+        return WhyView(first=first, every=(first,))
+
+
 class Commands(LineReceiver):
     """
     Does what the lines of the input say.
@@ -164,6 +267,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--rate", type=float, default=200.0)
     parser.add_argument("--hostile", action="store_true")
+    parser.add_argument("--lifelike", action="store_true")
     parser.add_argument("--closed", action="store_true", help="reading needs a token")
     return parser.parse_args()
 
@@ -173,8 +277,9 @@ def main(reactor: Any) -> Deferred[None]:
     Serve, until the input ends.
     """
     asked = _arguments()
-    kind = HostileCluster if asked.hostile else FakeCluster
+    kind: type[FakeCluster] = LifelikeCluster if asked.lifelike else FakeCluster
     if asked.hostile:
+        kind = HostileCluster
         fake_cluster.QUEUES[HOSTILE_QUEUE] = 0.1
     cluster = kind(reactor, time.time, asked.rate, 1)
     grants = (

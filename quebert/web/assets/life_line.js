@@ -137,8 +137,12 @@ export function lifeLine() {
       const span = last - first || 1;
       /** @param {number} at */
       const x = (at) => ((at - first) / span) * (WIDTH - LEAST);
+      // Attempts are drawn last, over what touches them.
+      const over = [...all].sort(
+        (a, b) => Number(a.kind === "attempt") - Number(b.kind === "attempt"),
+      );
       list.update(
-        all.map((part, index) => ({
+        over.map((part, index) => ({
           ...part,
           index,
           x: x(part.from),
