@@ -4,7 +4,7 @@ Tests for L{quebert.events._publisher}, on a broker.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -29,7 +29,7 @@ from quebert.test.events.test_ended_tasks import ended
 from quebert.test.events.test_reader import Kept
 from quebert.test.operating import add_user
 from quebert.test.support import logged, short_of, until
-from quebert.testing import RabbitMQNode
+from quebert.testing import EmbeddedBroker, RabbitMQNode
 
 reactor: Any = global_reactor
 MakeClient = Callable[..., TxAMQPClient]
@@ -80,6 +80,15 @@ async def telling(client: TxAMQPClient, **options: Any) -> AsyncIterator[Told]:
         await told.publisher.stop()
 
 
+@pytest.fixture
+def quiet_url() -> Iterator[str]:
+    """
+    A broker in which no other test has left a queue with events.
+    """
+    with EmbeddedBroker() as broker:
+        yield broker.url
+
+
 def got(kept: Kept) -> int:
     """
     How many records a reader has, and has missed.
@@ -126,12 +135,12 @@ async def test_state(make_client: MakeClient, monkeypatch: pytest.MonkeyPatch) -
 
 @ensureDeferred
 async def test_nobody_listens(
-    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+    make_client: MakeClient, quiet_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
     Where nobody listens, nothing is written; who comes gets the last seconds.
     """
-    async with telling(make_client()) as told:
+    async with telling(make_client(quiet_url)) as told:
         await until(lambda: told.publisher._publisher.ready)
         written: list[int] = []
         put = told.publisher._outbox.put
@@ -146,7 +155,7 @@ async def test_nobody_listens(
             await deferLater(reactor, OFTEN)
         assert not any(written)
         kept = Kept()
-        async with reading(make_client(), kept):
+        async with reading(make_client(quiet_url), kept):
             await until(lambda: got(kept))
             told.end(1)
             await until(lambda: kept.totals[-1] == 2001)
@@ -158,20 +167,20 @@ async def test_nobody_listens(
 
 @ensureDeferred
 async def test_old_ones(
-    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+    make_client: MakeClient, quiet_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
     Who comes gets nothing that is older than some seconds.
     """
     monkeypatch.setattr(_publisher, "KEPT", 10 * OFTEN)
-    async with telling(make_client()) as told:
+    async with telling(make_client(quiet_url)) as told:
         told.end(100)
         await until(lambda: told.publisher._recent)
         await deferLater(reactor, 20 * OFTEN)
         told.end(1)
         await until(lambda: len(told.publisher._recent) == 1)
         kept = Kept()
-        async with reading(make_client(), kept):
+        async with reading(make_client(quiet_url), kept):
             told.end(1)
             await until(lambda: got(kept))
             await until(lambda: kept.totals[-1] == 102)
