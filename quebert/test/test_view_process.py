@@ -169,22 +169,23 @@ async def test_one(
 ) -> None:
     """
     The figures of a process are those of the executor; it is ready while its queue is
-    consumed, and not while that is paused.  SIGHUP moves what is shown.
+    consumed, and not while that is paused.  SIGHUP moves what is shown, and what was
+    counted stays, though the queue has a new watch.
     """
     from twisted.internet import reactor
 
     first, second = Onlooker(free_port()), Onlooker(free_port())
     config = tmp_path / "quebert.toml"
 
-    def write(port: int) -> None:
+    def write(port: int, prefetch: int) -> None:
         config.write_text(
             f'broker.url_env = "QUEBERT_AMQP_URL"\nweb.listen = {port}\n'
             f'service.default_url = "{executor.url}"\n'
             f'[queues.{names.queue}]\nexchange = "{names.exchange}"\n'
-            f'key = "{names.key}"\nretry.constant = 1.0\n'
+            f'key = "{names.key}"\nretry.constant = 1.0\nprefetch = {prefetch}\n'
         )
 
-    write(first.port)
+    write(first.port, 20)
     statuses = fail_some(executor)
     program = mediator(start, broker, f"--config={config}")
     await first.ready()
@@ -212,10 +213,13 @@ async def test_one(
     await first.not_ready("paused")
     await resume(access, names.queue)
     await first.ready()
-    write(second.port)
+    write(second.port, 10)
     program.signal(signal.SIGHUP)
     await second.ready()
     assert first.get("/healthz") == (0, "")
+    await second.samples(
+        lambda seen: over(seen) and Figures(seen, names.queue)("prefetch") == 10
+    )
     program.signal(signal.SIGTERM)
     assert await program.ended() == 0, program.output
 
