@@ -168,11 +168,12 @@ class QueueTotals:
         )
         self.wait.add(
             [
-                begin - (when if when is not None else first)
+                begin - since
                 for when, first, number, begin in zip(
                     due, added, numbers, started, strict=True
                 )
-                if when is not None or (first is not None and number == 1)
+                if (since := first if when is None and number == 1 else when)
+                is not None
             ]
         )
         self.life.add(

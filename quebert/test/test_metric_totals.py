@@ -69,7 +69,7 @@ def columns_of(**some: list[Any]) -> Columns:
     """
     count = len(some["queue"])
     rest = ("uuid", "url", "reason", "answer")
-    texts = {name: [""] * count for name in rest}
+    texts: dict[str, Any] = {name: [""] * count for name in rest}
     return Columns(retry_at=[None] * count, **texts, **some)
 
 
@@ -189,7 +189,8 @@ class TotalsTests(SynchronousTestCase):
         for some in (rows, rows[:2], []):
             totals, expected = Totals(), Totals()
             expected.add(some)
-            by_field = list(zip(*some, strict=True)) or [[] for _ in row()]
+            by_field: list[Any] = list(zip(*some, strict=True))
+            by_field = by_field or [[] for _ in row()]
             names = ("queue", *NAMES)
             fields = {n: list(v) for n, v in zip(names, by_field, strict=True)}
             totals.add_columns(columns_of(**fields))

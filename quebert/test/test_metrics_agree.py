@@ -17,7 +17,13 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import gatherResults
 
 from quebert.amqp import TxAMQPClient
-from quebert.events import AttemptBatch, EventHandler, Gap, reading
+from quebert.events import (
+    AttemptBatch,
+    EventHandler,
+    Gap,
+    MediatorState,
+    reading,
+)
 from quebert.metrics import ClusterMetrics
 from quebert.producer import Producer
 from quebert.test.conftest import AnyBroker, Names
@@ -57,6 +63,11 @@ class Listening(EventHandler):
         self.cluster.attempts(batch)
         self.of.setdefault(batch.mediator, ClusterMetrics(since=0.0)).attempts(batch)
         self.missing += 0 if gap is None else gap.count
+
+    def state(self, state: MediatorState) -> None:
+        """
+        A mediator tells how it is.
+        """
 
     async def until(self, name: str, shown: Counter[tuple[str, str]]) -> None:
         """
@@ -140,8 +151,8 @@ async def test_agree(
         )
         for each in MEDIATORS
     }
-    for each in onlookers.values():
-        await each.ready()
+    for onlooker in onlookers.values():
+        await onlooker.ready()
     listening = Listening()
     async with reading(client, listening):
         kinds = [*["plain"] * 7, "flaky", "gone"] * (count // 10)
