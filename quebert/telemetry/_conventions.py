@@ -48,7 +48,8 @@ URL_FULL = "url.full"
 RESEND_COUNT = "http.request.resend_count"
 #: The number of the attempt, from 1.
 ATTEMPT = "quebert.task.attempt"
-#: What becomes of the task: C{done}, C{retry}, C{discarded} or C{buried}.
+#: What becomes of the task: C{done}, C{retry}, C{buried}, or the kind of its
+#: L{Discard<quebert.outcome.Discard>}.
 OUTCOME = "quebert.task.outcome"
 #: In how many seconds it is tried again.
 RETRY_AFTER = "quebert.task.retry_after"

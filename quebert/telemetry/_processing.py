@@ -219,9 +219,9 @@ class Processing:
             return ""
         if isinstance(outcome, Failure):
             return type(outcome.value).__qualname__
-        if self.error:
-            return self.error
-        return outcome.kind if isinstance(outcome, Bury) else OTHER
+        if self.error or isinstance(outcome, Retry):
+            return self.error or OTHER
+        return outcome.kind
 
     def _describe(self, outcome: Outcome | Failure, error: str) -> None:
         if not isinstance(outcome, Failure):
@@ -259,8 +259,8 @@ def _described(outcome: Outcome) -> str:
             return "done"
         case Retry():
             return "retry"
-        case Discard():
-            return "discarded"
+        case Discard(kind=kind):
+            return kind
         case Bury():
             return "buried"
         case _:

@@ -73,6 +73,7 @@ class TelemetryOff:
         return succeed(None)
 
 
+#: No telemetry.
 OFF = TelemetryOff()
 
 

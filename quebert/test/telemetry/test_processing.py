@@ -15,7 +15,7 @@ from opentelemetry.trace import SpanKind, StatusCode, get_current_span
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.outcome import Bury, Discard, Done, Outcome, Retry
+from quebert.outcome import EXPIRED, Bury, Discard, Done, Outcome, Retry
 from quebert.telemetry._instruments import Instruments
 from quebert.telemetry._processing import Processor
 from quebert.test.telemetry.recording import (
@@ -137,7 +137,7 @@ class ProcessingTests(SynchronousTestCase):
         """
         for outcome, told in (
             (Retry(after=8), {"outcome": "retry", "retry_after": 8.0}),
-            (Discard("has expired"), {"outcome": "discarded"}),
+            (Discard("has expired", EXPIRED), {"outcome": "expired"}),
             (Bury("had 5 attempts", "exhausted"), {"outcome": "buried"}),
         ):
             self.processed(message(traceparent=PARENT), outcome)
@@ -147,7 +147,7 @@ class ProcessingTests(SynchronousTestCase):
             for name, value in told.items():
                 self.assertEqual(given[f"quebert.task.{name}"], value)
         types = [attributes_of(each)["error.type"] for each in self.recorded.spans]
-        self.assertEqual(types, ["_OTHER", "_OTHER", "exhausted"])
+        self.assertEqual(types, ["_OTHER", "expired", "exhausted"])
         reasons = [each.status.description for each in self.recorded.spans]
         self.assertEqual(reasons, [None, "has expired", "had 5 attempts"])
 
