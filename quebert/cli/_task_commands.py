@@ -40,6 +40,15 @@ _WORDS = {
 _DONE = {operations.CANCELLED, operations.MARKED, operations.RUNS_NOW}
 
 
+_most = click.option(
+    "--most",
+    type=click.IntRange(0),
+    default=operations.MOST,
+    show_default=True,
+    help="How many delayed tasks are looked at, of all queues, for each UUID.",
+)
+
+
 def _parse(
     context: click.Context, option: click.Parameter, texts: Iterable[str]
 ) -> list[Match]:
@@ -63,6 +72,7 @@ def _parse(
     " the whole text, where * stands for anything; ~ looks for a part; != and !~"
     " negate.",
 )
+@_most
 @yes_option
 @amqp_url_option
 @json_option
@@ -71,6 +81,7 @@ def cancel(
     queue: str,
     uuids: tuple[str, ...],
     matches: list[Match],
+    most: int,
     yes: bool,
     amqp_url: str | None,
     as_json: bool,
@@ -93,7 +104,7 @@ def cancel(
 
     async def cancel_each(broker: BrokerAccess) -> None:
         for uuid in uuids:
-            told = await operations.cancel(broker, queue, uuid, by=whoami())
+            told = await operations.cancel(broker, queue, uuid, by=whoami(), most=most)
             _tell(queue, told, as_json)
             results.add(told.result)
 
@@ -131,9 +142,12 @@ def _cancel_all(
 @click.command("run-now")
 @queue_argument
 @click.argument("uuid")
+@_most
 @amqp_url_option
 @json_option
-def run_now(*, queue: str, uuid: str, amqp_url: str | None, as_json: bool) -> None:
+def run_now(
+    *, queue: str, uuid: str, most: int, amqp_url: str | None, as_json: bool
+) -> None:
     """
     Have the task UUID of QUEUE run, although its time has not come.
 
@@ -141,7 +155,7 @@ def run_now(*, queue: str, uuid: str, amqp_url: str | None, as_json: bool) -> No
     up as any other task.
     """
     told = run_operation(
-        amqp_url, lambda broker: operations.run_now(broker, queue, uuid)
+        amqp_url, lambda broker: operations.run_now(broker, queue, uuid, most=most)
     )
     _tell(queue, told, as_json)
     if told.result not in _DONE:

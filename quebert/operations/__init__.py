@@ -48,11 +48,13 @@ from quebert.operations._purging import purge
 from quebert.operations._reasons import Why, WhyReason
 from quebert.operations._running_now import NOT_DELAYED, RUNS_NOW, RunNow, run_now
 from quebert.operations._status import Status, held_by_others
+from quebert.operations._taking import MOST
 from quebert.operations._why import why
 
 __all__ = [
     "CANCELLED",
     "MARKED",
+    "MOST",
     "NOT_DELAYED",
     "NOT_FOUND",
     "RUNS_NOW",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["FEW", "MOST", "Taking", "check_queue"]
 
 #: How many tasks of the ladder are looked at, unless told otherwise.
-MOST = 10_000
+MOST = 2_000
 #: A queue with more messages is not looked through for the sake of one.
 FEW = 1_000
 # Seconds after which it is told again that messages go back in good order.

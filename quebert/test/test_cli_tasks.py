@@ -26,6 +26,7 @@ class TaskCommandTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.asked: list[Any] = []
+        self.most = 0
         self.results = ["cancelled"]
         self.problems: tuple[str, ...] = ()
         self.patch(_operating, "log_problems", lambda *ignored, level: None)
@@ -37,10 +38,13 @@ class TaskCommandTests(SynchronousTestCase):
         for name in ("cancel", "cancel_all", "run_now"):
             self.patch(operations, name, getattr(self, name))
 
-    async def cancel(self, broker: Any, queue: str, uuid: str, *, by: str) -> Cancelled:
+    async def cancel(
+        self, broker: Any, queue: str, uuid: str, *, by: str, most: int
+    ) -> Cancelled:
         """
         What stands in for this.
         """
+        self.most = most
         self.asked.append((queue, uuid, "@" in by))
         result = self.results.pop(0)
         return Cancelled(uuid, result, None, "so it is", self.problems)
@@ -55,10 +59,11 @@ class TaskCommandTests(SynchronousTestCase):
         how["progress"].seen = 9
         return CancelledAll(5, 2, self.problems)
 
-    async def run_now(self, broker: Any, queue: str, uuid: str) -> RunNow:
+    async def run_now(self, broker: Any, queue: str, uuid: str, *, most: int) -> RunNow:
         """
         What stands in for this.
         """
+        self.most = most
         self.asked.append((queue, uuid))
         return RunNow(uuid, self.results.pop(0), "so it is", self.problems)
 
@@ -148,3 +153,9 @@ class TaskCommandTests(SynchronousTestCase):
             word = result.replace("_", " ")
             self.assertEqual(called.output, f"{word}: a: so it is\n")
             self.assertEqual(called.exit_code, code)
+        self.assertEqual(self.most, operations.MOST)
+        for line in ("run-now tasks a", "cancel tasks a"):
+            self.results = ["running"]
+            self.call(f"{line} --most 7")
+            self.assertEqual(self.most, 7)
+            self.most = 0
