@@ -43,7 +43,7 @@ from quebert.amqp.coordination._question import (
     answer_to_plain,
     question_from_plain,
 )
-from quebert.errors import BrokerError, BrokerRefused, MayNotLook
+from quebert.errors import BrokerError, BrokerRefused, MayNotLook, ReplyCode
 
 if TYPE_CHECKING:
     from quebert.amqp.link import Publisher
@@ -133,11 +133,13 @@ class Questions:
                 return
             try:
                 found = await read_cancelled(wire, queue, self._now(), self._publish)
-            except BrokerRefused as e:
-                self._hidden.met(f"{register_of(queue)}: {e}")
-                return
             except MayNotLook as e:
                 self._hidden.met(e)
+                return
+            except BrokerRefused as e:
+                if e.code != ReplyCode.ACCESS_REFUSED:
+                    raise  # as from a node that is down, which may come back
+                self._hidden.met(f"{register_of(queue)}: {e}")
                 return
             self._hidden.succeeded()
             self._add(queue, found.values())
@@ -210,7 +212,7 @@ class Questions:
 
     def end(self) -> None:
         """
-        MediatorAnswer no more, until there are watches again.
+        Answer no more, until there are watches again.
         """
         self._hidden.end()
         self._publisher.shut()
