@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
-
-import attrs
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from quebert._text import printable
 from quebert.cli._amounts import UNKNOWN, amount, duration, rate, sparkline
 from quebert.cli._moments import moment
+from quebert.cli._top_columns import LONG_NAME, LONG_SPARK, NAME, fitting, padded
 from quebert.cli._top_keys import Selection, shown
 from quebert.operations import Live, LiveHost, LiveMediator, LiveQueue
 
@@ -39,59 +38,8 @@ _LEGEND = (
     " at most. cons: consumers. ? is unknown."
 )
 _KEYS = "keys: q quit  j/k select  p pause/resume  / filter  ? help"
-# Columns of a name, and of a sparkline, at least and at most.
-_NAME, _LONG_NAME = 12, 48
-_SPARK, _LONG_SPARK = 8, 60
 # Lines of other things than queues.
 _SOME = 6
-
-
-@attrs.frozen
-class _Column:
-    """
-    @ivar weight: those of the least weight are left out where there is no room.
-    """
-
-    head: str
-    width: int
-    weight: int
-    cell: Callable[[LiveQueue], tuple[str, str]]
-
-
-def _plain(name: str, form: Callable[[Any], str]) -> Callable[[LiveQueue], Any]:
-    return lambda queue: (form(getattr(queue, name)), "")
-
-
-def _dead(queue: LiveQueue) -> tuple[str, str]:
-    return amount(queue.dead), "red" if queue.dead else ""
-
-
-def _consumers(queue: LiveQueue) -> tuple[str, str]:
-    return amount(queue.consumers), "" if queue.consumers or queue.paused else "yellow"
-
-
-def _state(queue: LiveQueue) -> tuple[str, str]:
-    if queue.exists is False:
-        return "none", "red"
-    if queue.paused:
-        return "paused", "yellow"
-    return ("broken", "red") if queue.breakers else ("", "")
-
-
-_COLUMNS = (
-    _Column("ready", 5, 9, _plain("ready", amount)),
-    _Column("delay", 5, 6, _plain("delayed", amount)),
-    _Column("run", 5, 8, _plain("running", amount)),
-    _Column("retry", 5, 7, _plain("retrying", amount)),
-    _Column("dead", 5, 8, _dead),
-    _Column("in/s", 5, 6, _plain("rate_in", rate)),
-    _Column("out/s", 5, 9, _plain("rate_out", rate)),
-    _Column("p50", 5, 4, _plain("p50", duration)),
-    _Column("p99", 5, 5, _plain("p99", duration)),
-    _Column("old", 5, 3, _plain("oldest", duration)),
-    _Column("cons", 4, 2, _consumers),
-    _Column("state", 6, 7, _state),
-)
 
 
 class Screen:
@@ -191,11 +139,11 @@ class Screen:
     def _queues(
         self, queues: Sequence[LiveQueue], place: int, columns: int
     ) -> Iterator[Text]:
-        kept, name, spark = _fitting([each.name for each in queues], columns)
+        kept, name, spark = fitting([each.name for each in queues], columns)
         heads = "".join(f" {each.head:>{each.width}}" for each in kept)
         yield self._text(f"{'queue':{name}}{heads}{' out' if spark else ''}", "bold")
         for number, queue in enumerate(queues):
-            line = self._text(_padded(queue.name, name))
+            line = self._text(padded(queue.name, name))
             for each in kept:
                 text, style = each.cell(queue)
                 line.append(f" {text:>{each.width}}", style or None)
@@ -215,7 +163,7 @@ class Screen:
         chosen = [each for each in queues if each.name == selection.queue]
         queue = (chosen or queues)[0]
         yield self._text()
-        room = max(1, min(_LONG_SPARK, columns - 30))
+        room = max(1, min(LONG_SPARK, columns - 30))
         for word, series, mean in (
             ("in", queue.series_in, queue.rate_in),
             ("out", queue.series_out, queue.rate_out),
@@ -242,13 +190,13 @@ class Screen:
         first = sorted(
             hosts, key=lambda each: (each.breaker in ("", "closed"), -each.in_flight)
         )
-        name = max(_NAME, min(_LONG_NAME, columns - 42))
+        name = max(NAME, min(LONG_NAME, columns - 42))
         head = f"{'host':{name}} {'flight':>6} {'limit':>6} {'rate/s':>6}  breaker"
         yield self._text(head, "bold")
         for each in first[:_SOME]:
             limit = UNKNOWN if each.limit is None else amount(each.limit)
             line = self._text(
-                f"{_padded(each.origin, name)} {amount(each.in_flight):>6}"
+                f"{padded(each.origin, name)} {amount(each.in_flight):>6}"
                 f" {'' if each.limit is None else limit:>6}"
                 f" {'' if each.rate is None else amount(each.rate):>6}  "
             )
@@ -266,14 +214,14 @@ class Screen:
         if not mediators:
             return
         first = sorted(mediators, key=lambda each: (not each.lost, each.name))
-        name = max(_NAME, min(_LONG_NAME, columns - 46))
+        name = max(NAME, min(LONG_NAME, columns - 46))
         head = f"{'mediator':{name}} {'cpu':>5} {'memory':>6} {'lag':>5} {'flight':>6}"
         yield self._text(f"{head}  up", "bold")
         for each in first[:_SOME]:
             cpu = UNKNOWN if each.cpu is None else f"{each.cpu:.0%}"
             flight = sum(watch.in_flight for watch in each.queues.values())
             line = self._text(
-                f"{_padded(f'{each.host} {each.pid}', name)} {cpu:>5}"
+                f"{padded(f'{each.host} {each.pid}', name)} {cpu:>5}"
                 f" {amount(each.memory):>6} {duration(each.lag):>5}"
                 f" {amount(flight):>6}  "
             )
@@ -318,33 +266,3 @@ class Screen:
 
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _fitting(names: Sequence[str], columns: int) -> tuple[list[_Column], int, int]:
-    """
-    The columns that there is room for, and the width of names and of sparklines.
-    """
-    kept = list(_COLUMNS)
-    while kept and _NAME + sum(each.width + 1 for each in kept) > columns:
-        kept.remove(min(kept, key=lambda each: each.weight))
-    left = columns - sum(each.width + 1 for each in kept)
-    wanted = max([_NAME, *map(len, names)])
-    name = max(min(wanted, _LONG_NAME, left), min(_NAME, left))
-    spark = min(left - name - 1, _LONG_SPARK)
-    if spark < _SPARK:
-        return kept, max(0, left), 0
-    return kept, name, spark
-
-
-def _padded(text: str, columns: int) -> str:
-    """
-    A text of exactly so many columns, cut in the middle, since names of queues differ
-    at their ends.
-    """
-    from rich.cells import cell_len, set_cell_size
-
-    text = printable(text)
-    if cell_len(text) > columns > 4:
-        half = (columns - 1) // 2
-        text = f"{set_cell_size(text, columns - 1 - half).rstrip()}~{text[-half:]}"
-    return set_cell_size(text, columns)

@@ -13,6 +13,10 @@ operation makes a connection of its own::
 
     twisted.internet.task.react(mend)
 
+What happens meanwhile is seen by L{live} (C{_live} composes; C{_live_fold}, C{_seen}
+and C{_series} are pure), L{follow} and L{why} (C{_task_search} looks for a task, and
+C{_reasons} decides).
+
 Printing is done by L{quebert.cli}.
 
 To add an operation: a module here, and its command (L{quebert.cli}); the permissions
@@ -20,7 +24,8 @@ that it needs, in C{docs/operating.rst}.  To add a field by which dead letters a
 found: L{DeadLetter}, C{_FIELDS} in C{_matching}, and the text of C{--match} in
 C{cli/_dead_commands}.  To add a line of C{quebert status}: L{Status}; C{_status} for
 what AMQP tells of a queue, C{_elsewhere} for the delay ladder, C{_management} for
-RabbitMQ's management API; and C{cli/_overview_text}.
+RabbitMQ's management API; and C{cli/_overview_text}.  To add a reason why a task waits:
+C{REASONS} in C{_why_values}, C{_reasons}, and the tables in C{docs/live.rst}.
 """
 
 from quebert.operations._access import BrokerAccess
@@ -45,11 +50,11 @@ from quebert.operations._overview import Overview, observing, overview, status
 from quebert.operations._pausing import pause, resume
 from quebert.operations._progress import Progress
 from quebert.operations._purging import purge
-from quebert.operations._reasons import Why, WhyReason
 from quebert.operations._running_now import NOT_DELAYED, RUNS_NOW, RunNow, run_now
 from quebert.operations._status import Status, held_by_others
 from quebert.operations._taking import MOST
 from quebert.operations._why import why
+from quebert.operations._why_values import Why, WhyReason
 
 __all__ = [
     "CANCELLED",

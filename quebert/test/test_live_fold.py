@@ -20,7 +20,8 @@ from quebert.events import (
     WatchState,
 )
 from quebert.operations import Due, Live, LiveFold, Overview, Status
-from quebert.operations._live_fold import FORGOTTEN, LOST
+from quebert.operations._live_fold import FORGOTTEN
+from quebert.operations._seen import LOST
 
 BEGAN = 1_000_000.0
 

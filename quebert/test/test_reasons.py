@@ -14,7 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert.amqp.watch import DROPPED, RETRYING, RUNNING, WAITING, HeldTask
 from quebert.events import WatchState
 from quebert.operations import LiveHost, Status, Why, WhyReason
-from quebert.operations._reasons import REASONS, Facts, OnLadder, reasons_of
+from quebert.operations._reasons import reasons_of
+from quebert.operations._why_values import REASONS, Facts, OnLadder
 from quebert.test.test_live_fold import record
 
 NOW = 1_700_000_000.0

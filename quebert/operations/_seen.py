@@ -1,0 +1,151 @@
+"""
+What is known of one queue, and of one mediator, to who looks on.  Pure.
+
+Theory of operation.  The clocks of machines differ, so that an attempt counts in the
+second in which it was heard of.  What comes into a queue is told by nobody: the
+messages that are there now and were not, those that mediators have now and had not, and
+those that left.  The numbers come at different moments, so a mean over some seconds is
+told.
+
+Who waits longest is not told, either.  Tasks begin in their order, about: the first one
+that waits came after the one that began last.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from quebert._url import origin_of
+from quebert.events import AttemptRecord, MediatorState
+from quebert.operations._live_values import LiveMediator
+from quebert.operations._series import Durations, SecondCounts
+from quebert.operations._status import Status
+
+__all__ = ["LOST", "SeenMediator", "SeenQueue"]
+
+#: Seconds without a state after which a mediator is lost.
+LOST = 15.0
+# Seconds over which it is seen what comes into a queue.
+_IN = 3
+# Seconds for which a queue is known to send tasks to an origin.
+_SENT = 300.0
+# How many origins of a queue are known.
+_ORIGINS = 100
+
+
+class SeenQueue:
+    """
+    What is known of a queue.
+    """
+
+    def __init__(self) -> None:
+        self.came = SecondCounts()
+        self.went = SecondCounts()
+        self.durations = Durations()
+        self.is_counted = False
+        self._ended = 0
+        self._looks: deque[tuple[float, int]] = deque(maxlen=_IN + 1)
+        self._origins: dict[str, float] = {}
+        self._ready = 0
+        self._last_came: float | None = None  # the task that began last
+        self._waiting_since: float | None = None
+
+    def ended(self, now: float, records: list[AttemptRecord]) -> None:
+        """
+        Attempts have ended.
+        """
+        self._ended += len(records)
+        self.went.add(now, len(records))
+        attempted = [each for each in records if each.status is not None]
+        self.durations.add(now, (each.ended - each.started for each in attempted))
+        first = (each for each in records if each.number <= 1 and each.added)
+        came = max((each.due or each.added or 0.0 for each in first), default=None)
+        if came is not None:
+            self._last_came = max(came, self._last_came or came)
+        for origin in {origin_of(each.url) for each in records}:
+            self._origins.pop(origin, None)
+            self._origins[origin] = now
+            if len(self._origins) > _ORIGINS:
+                del self._origins[next(iter(self._origins))]
+
+    def looked(self, now: float, status: Status, in_flight: int) -> None:
+        """
+        The broker has told of it.
+        """
+        ready = status.ready or 0
+        total = ready + in_flight + self._ended
+        self._looks.append((now, total))
+        before, then = self._looks[0]
+        if now > before:
+            self.is_counted = True
+            came = max(0.0, (total - then) / (now - before))
+            last = self._looks[-2][0]
+            self.came.add(now, came * min(now - last, _IN))
+        if not ready:
+            self._waiting_since = None
+        elif self._waiting_since is None:
+            self._waiting_since = now
+        self._ready = ready
+
+    def oldest(self, now: float) -> float | None:
+        """
+        Seconds for which the first one waits, at most.
+        """
+        if self._waiting_since is None or not self._ready:
+            return 0.0 if self._looks else None
+        if self._last_came is None:
+            return None
+        since = min(self._last_came, self._waiting_since)
+        return max(0.0, now - since)
+
+    def sent_to(self, now: float) -> set[str]:
+        """
+        The origins to which its tasks went.
+        """
+        return {o for o, when in self._origins.items() if now - when <= _SENT}
+
+
+class SeenMediator:
+    """
+    What is known of a mediator.
+
+    @ivar heard: when it told last.
+    """
+
+    def __init__(
+        self, now: float, state: MediatorState, before: SeenMediator | None
+    ) -> None:
+        self.heard = now
+        self.state = state
+        self._cpu: float | None = None
+        if before is not None and state.at > before.state.at:
+            used = state.cpu - before.state.cpu
+            self._cpu = max(0.0, used / (state.at - before.state.at))
+
+    def is_lost(self, now: float) -> bool:
+        """
+        Whether it has told nothing for too long.
+        """
+        return now - self.heard > LOST
+
+    def live(self, now: float) -> LiveMediator:
+        """
+        What is told of it.
+        """
+        state = self.state
+        return LiveMediator(
+            name=state.mediator,
+            host=state.host,
+            pid=state.pid,
+            version=state.version,
+            started=state.started,
+            at=state.at,
+            lag=state.lag,
+            cpu=self._cpu,
+            memory=state.memory,
+            reconnects=state.reconnects,
+            unconfirmed=state.unconfirmed,
+            queues=state.queues,
+            settings=state.settings,
+            lost=self.is_lost(now),
+        )
