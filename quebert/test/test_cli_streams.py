@@ -48,6 +48,9 @@ LINES = (
     "check FILE --json",
     "history -h",
     "why -h",
+    "token -h",
+    "cancel -h",
+    "run-now -h",
     "secret NEW --pair",
     "add /x",
 )

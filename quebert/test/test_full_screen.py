@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 import os
 import pty
+import select
 import signal
 import sys
 import termios
@@ -66,18 +67,23 @@ class FullScreenTests(SynchronousTestCase):
         """
         self.resized += 1
 
-    def written(self) -> str:
+    def written(self, end: str) -> str:
         """
-        What the terminal got.
+        What the terminal got, up to a text.
         """
-        return os.read(self.master, 100_000).decode()
+        text = ""
+        while end not in text:
+            ready, _, _ = select.select([self.master], [], [], 30)
+            self.assertTrue(ready, text)
+            text += os.read(self.master, 100_000).decode()
+        return text
 
     def check_as_it_was(self) -> None:
         """
         The terminal is as it was.
         """
         self.assertEqual(termios.tcgetattr(self.terminal), self.modes)
-        self.assertTrue(self.written().endswith("\x1b[?25h\x1b[?1049l"))
+        self.written("\x1b[?25h\x1b[?1049l")
         self.assertEqual(self.reactor.readers, [])
         self.assertIs(signal.getsignal(signal.SIGWINCH), self.handler)
 
@@ -94,9 +100,9 @@ class FullScreenTests(SynchronousTestCase):
         """
         self._handler = signal.getsignal(signal.SIGWINCH)
         with self.screen.taken():
-            self.assertIn("\x1b[?1049h", self.written())
+            self.written("\x1b[?1049h\x1b[?25l")
             self.screen.draw(["one", "two"])
-            self.assertIn("one\x1b[K\r\ntwo\x1b[K\x1b[J", self.written())
+            self.written("one\x1b[K\r\ntwo\x1b[K\x1b[J\x1b[?2026l")
             os.write(self.master, b"j")
             self.screen.doRead()
             self.assertEqual(self.sent, [b"j"])
@@ -128,12 +134,12 @@ class FullScreenTests(SynchronousTestCase):
             seen.append(termios.tcgetattr(self.terminal) == self.modes)
 
         with self.screen.taken():
-            self.written()
+            self.written("\x1b[?1049h\x1b[?25l")
             self.patch(os, "kill", kill)
             signal.raise_signal(signal.SIGTSTP)
             self.assertEqual(seen, [(signal.SIGTSTP, signal.SIG_DFL), True])
-            text = self.written()
-            self.assertLess(text.index("\x1b[?1049l"), text.index("\x1b[?1049h"))
+            text = self.written("\x1b[?1049h\x1b[?25l")
+            self.assertIn("\x1b[?1049l", text)
             self.assertNotEqual(termios.tcgetattr(self.terminal), self.modes)
             self.assertEqual(self.resized, 1)
         self.assertEqual(signal.getsignal(signal.SIGTSTP), signal.SIG_DFL)
