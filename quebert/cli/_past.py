@@ -85,10 +85,9 @@ def _of_database(url: str) -> Past:
         raise ConfigError(f"there is no history {url}")
 
     async def past(reactor: Any, uuid: str) -> Mapping[str, Any] | None:
-        from quebert.history import Retention, open_ledger
+        from quebert.history import open_ledger
 
-        keeping = Retention(age=None, size=None)  # that is the business of others
-        ledger = await open_ledger(url, keeping, reactor=reactor)
+        ledger = await open_ledger(url, reactor=reactor)
         try:
             if ledger.problem:
                 raise ConfigError(f"the history cannot be read: {ledger.problem}")

@@ -4,8 +4,8 @@ Looks for one task wherever it may be.
 Theory of operation.  It is looked for where it may be, in the order in which a task
 goes: the mediators of its queue are asked; then the delay ladder is looked through, and
 where delayed tasks arrive; then its queue and its dead letters, unless there are too
-many.  A task that moves meanwhile is found on its way, or not at all, which a second
-look would mend; so there is one, if it was not found and something is on its way.
+many.  A task that comes to a mediator meanwhile was looked for there too early; so the
+mediators are asked once more at the end.
 
 Looking changes nothing, but for this: what was looked at comes C{redelivered}, and
 messages of a rung with many tasks are put into another one, for the rest of their waits
