@@ -161,6 +161,7 @@ class LiveFold:
         if retrying is not None:
             retrying += held
         series_in, series_out = queue.came.series(now), queue.went.series(now)
+        is_heard = bool(watches) or any(series_out)
         rate_in = told.rate_in
         if rate_in is None and queue.is_counted:
             rate_in = queue.came.rate(now, _MEAN)
@@ -178,7 +179,7 @@ class LiveFold:
             paused_by=told.paused_by,
             paused_since=told.paused_since,
             rate_in=rate_in,
-            rate_out=queue.went.rate(now, _MEAN) if watches else told.rate_out,
+            rate_out=queue.went.rate(now, _MEAN) if is_heard else told.rate_out,
             oldest=queue.oldest(now),
             p50=p50,
             p99=p99,

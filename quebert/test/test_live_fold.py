@@ -148,6 +148,16 @@ class LiveFoldTests(SynchronousTestCase):
         self.look(mail=Status(1, 1, False, rate_in=7.5))
         self.assertEqual(self.view().queues[0].rate_in, 7.5)
 
+    def test_heard(self) -> None:
+        """
+        Attempts count, whatever the broker tells of a queue.
+        """
+        self.look(mail=Status(None, 0, False, rate_out=0.0))
+        self.assertEqual(self.view().queues[0].rate_out, 0.0)
+        self.attempts(*[record() for _ in range(30)])
+        self.clock.advance(1)
+        self.assertEqual(self.view().queues[0].rate_out, 6.0)
+
     def test_durations(self) -> None:
         """
         Requests count, and tasks that were not attempted do not.
