@@ -45,11 +45,11 @@ def life_lines(life: Mapping[str, Any]) -> Iterator[str]:
         ]
         yield ""
         yield from columns(rows)
-    gaps = _objects(life.get("gaps"))
+    gaps = [each for each in _objects(life.get("gaps")) if _missing(each) != 0]
     if gaps:
         yield ""
     for each in gaps:
-        count = each.get("records", each.get("count"))
+        count = _missing(each)
         start, end = (
             each.get("start", each.get("from")),
             each.get("end", each.get("to")),
@@ -59,6 +59,10 @@ def life_lines(life: Mapping[str, Any]) -> Iterator[str]:
             f" {_text(each.get('mediator'))} are not in the history, from"
             f" {moment(start) or 'some time'} to {moment(end) or 'some time'}"
         )
+
+
+def _missing(gap: Mapping[str, Any]) -> object:
+    return gap.get("records", gap.get("count"))
 
 
 def _attempt(each: Mapping[str, Any]) -> tuple[str, ...]:

@@ -55,7 +55,10 @@ LIFE = {
         }
     ],
     "lives": [{"at": 1e9, "state": "redriven", "reason": "by ada"}],
-    "gaps": [{"mediator": "m2", "from": 1e9, "to": 1e9 + 1, "count": 3}],
+    "gaps": [
+        {"mediator": "m3", "from": 1e9, "to": 1e9 + 1, "count": 0},
+        {"mediator": "m2", "from": 1e9, "to": 1e9 + 1, "count": 3},
+    ],
 }
 
 
@@ -81,6 +84,7 @@ class LifeTests(SynchronousTestCase):
             "gap: 3 attempts of mediator m2 are not in the history",
         ):
             self.assertIn(part, text)
+        self.assertNotIn("m3", text)
         self.assertTrue(all(map(str.isprintable, lines)))
 
     def test_odd(self) -> None:
