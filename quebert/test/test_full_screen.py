@@ -26,10 +26,14 @@ class _Reactor:
 
     def __init__(self) -> None:
         self.readers: list[Any] = []
-        self.removeReader = lambda reader: (
-            self.readers.remove(reader) if reader in self.readers else None
-        )
         self.addReader = self.readers.append
+
+    def removeReader(self, reader: Any) -> None:
+        """
+        It wants to no more.
+        """
+        if reader in self.readers:
+            self.readers.remove(reader)
 
     def callFromThread(self, call: Any) -> None:
         """

@@ -16,6 +16,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from quebert import operations
 from quebert.amqp import TxAMQPClient, Watcher
@@ -171,9 +172,8 @@ class Situation:
 
 
 def _later(seconds: float) -> Deferred[None]:
-    done: Deferred[None] = Deferred()
-    reactor.callLater(seconds, done.callback, None)  # type: ignore[attr-defined]
-    return done
+    clock: Any = reactor
+    return deferLater(clock, seconds)
 
 
 @pytest.fixture
