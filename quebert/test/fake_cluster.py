@@ -20,7 +20,7 @@ from twisted.internet.task import deferLater
 
 from quebert.errors import BrokerError, ConfigError, StoreError
 from quebert.events import AttemptBatch, AttemptRecord, WatchState
-from quebert.operations import DeadLetter, Match
+from quebert.operations import DeadLetter, Match, Progress
 from quebert.web import (
     AttemptGap,
     AttemptView,
@@ -45,7 +45,6 @@ from quebert.web import (
     TaskPage,
     TaskQuery,
     TaskView,
-    Ticking,
     WhyEach,
     WhyView,
     attempt_view,
@@ -520,20 +519,20 @@ class FakeCluster:
         return count
 
     async def redrive(
-        self, queue: str, matches: Sequence[Match], progress: Ticking
+        self, queue: str, matches: Sequence[Match], progress: Progress
     ) -> None:
         found = self._find(queue)
         found.ready += await self._go_through(found, matches, progress)
         self.done.append(f"redrive {queue}")
 
     async def discard(
-        self, queue: str, matches: Sequence[Match], progress: Ticking
+        self, queue: str, matches: Sequence[Match], progress: Progress
     ) -> None:
         await self._go_through(self._find(queue), matches, progress)
         self.done.append(f"discard {queue}")
 
     async def _go_through(
-        self, queue: _Queue, matches: Sequence[Match], progress: Ticking
+        self, queue: _Queue, matches: Sequence[Match], progress: Progress
     ) -> int:
         letters = list(queue.dead)
         progress.total = len(letters)
@@ -560,7 +559,7 @@ class FakeCluster:
         return ChangeView(result="cancelled", text="it will never be attempted")
 
     async def cancel_matching(
-        self, queue: str, matches: Sequence[Match], progress: Ticking, by: str
+        self, queue: str, matches: Sequence[Match], progress: Progress, by: str
     ) -> None:
         found = self._find(queue)
         progress.total = found.delayed

@@ -185,7 +185,8 @@ async def test_page(start: Start) -> None:
         return await answer.json()
 
     async def is_known() -> bool:
-        return (await task()).get("state") == "done"
+        state: str = (await task()).get("state", "")
+        return state == "done"
 
     await until_it_is(is_known)
     statuses = [each["status"] for each in (await task())["attempts"]]
@@ -193,7 +194,7 @@ async def test_page(start: Start) -> None:
     later = [await add(start, program, "/work", "{}", "--delay=600") for _ in range(2)]
     answer = await treq.get(f"{url}v1/tasks/{later[0]}/why", persistent=False)
     assert (await answer.json())["reason"] == "not_due"
-    headers = {"Authorization": f"Bearer {token}"}
+    headers: Any = {"Authorization": f"Bearer {token}"}
     run = f"{url}v1/tasks/{later[0]}:run"
     answer = await treq.post(
         run, json={"queue": "tasks"}, headers=headers, persistent=False

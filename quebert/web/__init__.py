@@ -30,7 +30,6 @@ from quebert.web._boundaries import (
     Health,
     ServerReport,
     TaskQuery,
-    Ticking,
 )
 from quebert.web._sampling import attempt_view
 from quebert.web._server import WebServer
@@ -99,7 +98,6 @@ __all__ = [
     "TaskPage",
     "TaskQuery",
     "TaskView",
-    "Ticking",
     "Tokens",
     "WebServer",
     "WhyEach",

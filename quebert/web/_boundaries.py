@@ -5,14 +5,14 @@ C{quebert.test.fake_cluster}.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
 import attrs
 
 from quebert.errors import ConfigError
 from quebert.events import AttemptBatch
-from quebert.operations import Match
+from quebert.operations import Match, Progress
 from quebert.web._views import (
     ChangeView,
     ClusterView,
@@ -31,7 +31,6 @@ __all__ = [
     "Health",
     "ServerReport",
     "TaskQuery",
-    "Ticking",
 ]
 
 
@@ -75,17 +74,6 @@ class ClusterWatcher(Protocol):
         """
         Attempts of a mediator were lost on the way.
         """
-
-
-class Ticking(Protocol):
-    """
-    How far a long operation is, as C{Progress} of L{quebert.operations}.
-    """
-
-    total: int
-    seen: int
-    done: int
-    watch: Callable[..., object]
 
 
 class Cluster(Protocol):
@@ -168,14 +156,14 @@ class Controls(Protocol):
         """
 
     def redrive(
-        self, queue: str, matches: Sequence[Match], progress: Ticking
+        self, queue: str, matches: Sequence[Match], progress: Progress
     ) -> Awaitable[object]:
         """
         Put dead letters back.
         """
 
     def discard(
-        self, queue: str, matches: Sequence[Match], progress: Ticking
+        self, queue: str, matches: Sequence[Match], progress: Progress
     ) -> Awaitable[object]:
         """
         Drop dead letters.
@@ -187,7 +175,7 @@ class Controls(Protocol):
         """
 
     def cancel_matching(
-        self, queue: str, matches: Sequence[Match], progress: Ticking, by: str
+        self, queue: str, matches: Sequence[Match], progress: Progress, by: str
     ) -> Awaitable[object]:
         """
         Have all tasks that match never be attempted.

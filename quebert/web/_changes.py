@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from quebert.operations import Match, Progress
 from quebert.web._audit import Audit
 from quebert.web._background import Background
-from quebert.web._boundaries import Controls, Ticking
+from quebert.web._boundaries import Controls
 from quebert.web._call import Call
 from quebert.web._exchange import APIAnswer, APIProblem, json_answer
 from quebert.web._request import body_fields, matches_of, text_of
@@ -21,7 +21,7 @@ from quebert.web._views import BackgroundView
 __all__ = ["ChangeHandlers"]
 
 T = TypeVar("T")
-_Bulk = Callable[[str, Sequence[Match], Ticking], Awaitable[object]]
+_Bulk = Callable[[str, Sequence[Match], Progress], Awaitable[object]]
 
 
 class ChangeHandlers:

@@ -232,8 +232,9 @@ class WrongTests(SynchronousTestCase):
             "POST", target, b"{}", token="operator", content_type="text/plain"
         )
         self.assertEqual(answer.status, 415)
-        for body in ({}, {"queue": 1}, {"queue": ""}, {"queue": "x" * 256}):
-            answer = MemoryAPI().ask("POST", "/v1/tasks/u:run", body, token="operator")
+        target = "/v1/tasks/u:run"
+        for wrong in ({}, {"queue": 1}, {"queue": ""}, {"queue": "x" * 256}):
+            answer = MemoryAPI().ask("POST", target, wrong, token="operator")
             self.assertEqual(json.loads(answer.body)["field"], "queue")
         answer = MemoryAPI().ask("DELETE", "/v1/tasks/u", token="operator")
         self.assertEqual(json.loads(answer.body)["field"], "queue")
@@ -291,7 +292,7 @@ class WrongTests(SynchronousTestCase):
         async def fail(uuid: str) -> None:
             raise RuntimeError("with a secret")
 
-        api.cluster.task = fail  # type: ignore[method-assign,assignment]
+        api.cluster.task = fail  # type: ignore[method-assign]
         answer = api.ask("GET", "/v1/tasks/u")
         self.assertEqual(answer.status, 500)
         self.assertNotIn(b"secret", answer.body)
@@ -424,7 +425,8 @@ class ChangingTests(SynchronousTestCase):
         A few go on at a time.
         """
         api = MemoryAPI()
-        target, body = "/v1/queues/mail/dead:redrive", {"match": []}
+        target = "/v1/queues/mail/dead:redrive"
+        body: dict[str, list[str]] = {"match": []}
         statuses = [
             api.ask("POST", target, body, token="operator").status for _ in range(4)
         ]
@@ -447,7 +449,8 @@ class ChangingTests(SynchronousTestCase):
         What goes on when the server is stopped is stopped, and told as such.
         """
         api = MemoryAPI()
-        target, body = "/v1/queues/mail/dead:redrive", {"match": []}
+        target = "/v1/queues/mail/dead:redrive"
+        body: dict[str, list[str]] = {"match": []}
         api.ask("POST", target, body, token="operator")
         Deferred.fromCoroutine(api.background.stop())
         self.assertIn("stopped half-way", api.audit.lines[-1]["result"])

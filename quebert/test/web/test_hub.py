@@ -196,7 +196,12 @@ class ListenerTests(SynchronousTestCase):
         for _ in range(5):
             self.api.hub.lost("m", 1)
         ear.take()
-        listener._write = lambda text: (ear._write(text), listener.hold())
+
+        def write(text: bytes) -> None:
+            ear._write(text)
+            listener.hold()
+
+        listener._write = write
         self.api.hub.go_on(listener)
         self.assertEqual(ear.names(), ["gap"])
         self.api.hub.go_on(listener)

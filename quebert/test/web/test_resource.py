@@ -34,8 +34,9 @@ class Client:
     def __init__(self, site: WebSite) -> None:
         address = IPv4Address("TCP", LOOPBACK, 12_345)
         here = IPv4Address("TCP", LOOPBACK, 8_080)
-        self.transport: Any = StringTransport(here, address)
-        self.transport.abortConnection = self._abort
+        transport: Any = StringTransport(here, address)
+        transport.abortConnection = self._abort
+        self.transport = transport
         self.aborted = False
         self.protocol: Any = site.buildProtocol(address)
         self.protocol.makeConnection(self.transport)

@@ -115,16 +115,17 @@ class AssetsTests(TestCase):
         """
         Links into the page lead to it; nothing else does.
         """
-        for path in (
+        pages: list[tuple[str, ...]] = [
             ("queues",),
             ("queues", "a/b"),
             ("tasks", "u"),
             ("dead", "mail"),
             ("hosts",),
             ("mediators",),
-        ):
+        ]
+        for path in pages:
             self.assertEqual(self._get(*path).body, b"index.html", path)
-        for path in (
+        others: list[tuple[str, ...]] = [
             ("v1",),
             ("", ""),
             ("queues", "a", "b"),
@@ -138,7 +139,8 @@ class AssetsTests(TestCase):
             ("assets", "../setup.cfg"),
             ("assets", "..", "app.js"),
             ("assets", "/etc/passwd"),
-        ):
+        ]
+        for path in others:
             self.assertIsNone(self._get(*path), path)
 
     def test_changes(self) -> None:

@@ -55,12 +55,13 @@ class SingleTasksTests(SynchronousTestCase):
     """
 
     def setUp(self) -> None:
-        self.ledger: Any = ListedLedger()
+        self.ledger = ListedLedger()
+        ledger: Any = self.ledger
         live: Any = Onlooker()
         broker = BrokerAccess(Clock())
-        self.notes = LifeNotes(self.ledger, lambda: 7.0)
+        self.notes = LifeNotes(ledger, lambda: 7.0)
         write = self.notes.write
-        self.tasks = SingleTasks(broker, live, self.ledger, write, lambda: 7.0)
+        self.tasks = SingleTasks(broker, live, ledger, write, lambda: 7.0)
         letters = DeadLetterBook(broker)
         self.controls = RealControls(broker, letters, self.tasks, self.notes)
 
