@@ -250,20 +250,23 @@ def run(options: argparse.Namespace) -> None:
         kills = [
             options.seconds * (n + 1) / (options.kill + 1) for n in range(options.kill)
         ]
-        behind = []
+        behind, since = [], 0
         while publishing.is_alive():
             behind.append(look(web, began, published, node.url))
             if kills and time.monotonic() - began > kills[0]:
                 del kills[0]
                 web.kill()
                 say("        it was killed, and is started again")
+                since = published.value
                 web.start()
         while waiting(node.url) or look(web, began, published, node.url) > 0.5:
             time.sleep(0.2)
+        each = web.used()[0] / max(1, published.value - since) * 1e6
         web.process.terminate()
         web.process.wait()
         web.listener.wait()
-        say(f"at most {max(behind):.1f} s behind")
+        known = [seconds for seconds in behind if seconds < float("inf")]
+        say(f"at most {max(known):.1f} s behind, {each:.0f} µs of CPU for each attempt")
         if options.history is None:
             with sqlite3.connect(history) as connection:
                 (count,) = connection.execute("SELECT count(*) FROM entries").fetchone()
