@@ -9,6 +9,7 @@ from http import HTTPStatus
 
 import attrs
 
+from quebert._bounds import SHORT_STRING
 from quebert.web._exchange import APIProblem, APIRequest
 from quebert.web._tokens import Grant
 
@@ -34,6 +35,9 @@ class Call:
 
         @raise APIProblem: it is not.
         """
+        if not 0 < len(queue.encode()) <= SHORT_STRING:
+            text = f"no queue has such a name: it has 1 to {SHORT_STRING} bytes"
+            raise APIProblem(HTTPStatus.NOT_FOUND, text)
         if not self.grant.allows(self.right, queue):
             text = f"the token does not allow to {self.right} the queue {queue!r}"
             raise APIProblem(HTTPStatus.FORBIDDEN, text)

@@ -262,6 +262,25 @@ class WrongTests(SynchronousTestCase):
             self.assertEqual(answer.status, status, (method, target))
             self.assertEqual(dict(answer.headers).get("Allow"), allow, (method, target))
 
+    def test_long_names(self) -> None:
+        """
+        No queue has a name that AMQP does not let it have.
+        """
+        name = "ä" * 128
+        encoded = quote(name)
+        for method, target, body in (
+            ("GET", f"/v1/queues/{encoded}", None),
+            ("GET", f"/v1/queues/{encoded}/dead", None),
+            ("GET", f"/v1/tasks/u/why?queue={encoded}", None),
+            ("GET", f"/v1/tasks?queue={encoded}", None),
+            ("GET", f"/v1/events?queue={encoded}", None),
+            ("POST", f"/v1/queues/{encoded}:pause", None),
+            ("POST", f"/v1/queues/{encoded}/dead:redrive", {"match": []}),
+        ):
+            answer = MemoryAPI().ask(method, target, body, token="operator")
+            self.assertEqual(answer.status, 404, target)
+            self.assertIn(b"1 to 255 bytes", answer.body)
+
     def test_away(self) -> None:
         """
         Without the broker, or the history, what needs it is 503, and the overview says
