@@ -1,20 +1,27 @@
 """
-Tests for C{quebert token}, and for the options of C{quebert web}.
+Tests for C{quebert token}, for the options of C{quebert web}, and for the page of
+C{quebert dev} where something is missing.
 """
 
 from __future__ import annotations
 
 import json
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner, Result
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.cli import _web, main
+from quebert.cli._dev_page import DevPage
 from quebert.config import TLS, Broker, ClusterWeb, Listen, read
+from quebert.errors import ConfigError, PortTaken
 from quebert.test.checks import folder
 from quebert.web import Tokens
+from quebert.web.cluster import WebService
 
 
 class TokenTests(SynchronousTestCase):
@@ -204,3 +211,53 @@ class WebOptionsTests(SynchronousTestCase):
             self.assertIn(why, result.stderr)
             self.assertIn("web.toml:", result.stderr)
         self.assertEqual(self.asked, [])
+
+
+class DevPageTests(SynchronousTestCase):
+    """
+    The page of C{quebert dev}, where something is missing.
+    """
+
+    def setUp(self) -> None:
+        self.told: list[tuple[str, str]] = []
+        self.started: list[int] = []
+        self.errors: list[Exception] = []
+        self.patch(WebService, "start", lambda service: self._start())
+
+    async def _start(self) -> None:
+        self.started.append(len(self.started))
+        if self.errors:
+            raise self.errors.pop(0)
+
+    def serve(self, port: int | None) -> Deferred[None]:
+        """
+        Serve it.
+        """
+        page = DevPage("amqp://guest:guest@localhost/", port, folder(self))
+        stack = AsyncExitStack()
+        serving = page.serve(
+            Clock(), ("tasks",), lambda *told: self.told.append(told), stack
+        )
+        return Deferred.fromCoroutine(serving)
+
+    def test_extra(self) -> None:
+        """
+        Without a package that it needs there is no page, and all else goes on.
+        """
+        self.errors = [ConfigError("the history needs sqlalchemy: pip install it")]
+        self.successResultOf(self.serve(None))
+        told = ("page", "none: the history needs sqlalchemy: pip install it")
+        self.assertEqual(self.told, [told])
+
+    def test_taken(self) -> None:
+        """
+        If its port is taken it takes another, unless it was told that one.
+        """
+        self.errors = [PortTaken("port 8080 is taken")]
+        self.successResultOf(self.serve(None))
+        self.assertEqual(len(self.started), 2)
+        [(word, text)] = self.told
+        self.assertEqual(word, "page")
+        self.assertIn("#token=qbt_", text)
+        self.errors = [PortTaken("port 8080 is taken")]
+        self.failureResultOf(self.serve(8080), PortTaken)
