@@ -235,10 +235,11 @@ class DevPageTests(SynchronousTestCase):
         """
         page = DevPage("amqp://guest:guest@localhost/", port, folder(self))
         stack = AsyncExitStack()
-        serving = page.serve(
-            Clock(), ("tasks",), lambda *told: self.told.append(told), stack
-        )
+        serving = page.serve(Clock(), ("tasks",), self._tell, stack)
         return Deferred.fromCoroutine(serving)
+
+    def _tell(self, word: str, text: str) -> None:
+        self.told.append((word, text))
 
     def test_extra(self) -> None:
         """
