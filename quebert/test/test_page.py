@@ -425,6 +425,35 @@ def test_tokens(browser: Browser, expect: Any) -> None:
         expect(page.locator(".title .chip")).to_have_text("paused")
 
 
+def test_unknown_token(tab: Tab, server: PageServer, expect: Any) -> None:
+    """
+    A token that the server does not know is forgotten: reading may need none.
+    """
+    page = tab.open("/", token="of-a-server-before")
+    expect(page.locator("#told")).to_contain_text("has forgotten it")
+    tab.live()
+    page.reload()
+    tab.live()
+    expect(page.locator(".queues tbody tr")).to_have_count(6)
+
+
+def test_attempts_by_keys(tab: Tab, server: PageServer, expect: Any) -> None:
+    """
+    With keys one gets to the attempts, and to the task of one.
+    """
+    page = tab.open(IDLE)
+    tab.settled()
+    server.do("attempt", "größe:π", 2)
+    expect(page.locator(".attempts tbody tr:not(.vacant)")).not_to_have_count(0)
+    page.keyboard.press("k")
+    focused = page.locator(".attempts a:focus")
+    expect(focused).to_be_visible()
+    expect(page.locator(".pace")).to_have_text("Held still")
+    uuid = focused.get_attribute("title")
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_contain_text(uuid)
+
+
 def test_server_away(browser: Browser, flooded: PageServer, expect: Any) -> None:
     """
     Without the server the page says how old its data is, and connects again.

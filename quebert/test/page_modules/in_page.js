@@ -31,9 +31,7 @@ globalThis.quebertTest ??= {
     const all = [...document.querySelectorAll("main, main *, #notices *, title, .told *")];
     const odd = all.filter((each) => {
       const names = each.getAttributeNames();
-      // The height of a canvas is set by the script, which the policy allows.
-      const styled = names.includes("style") && each.localName !== "canvas";
-      return each.matches(kinds) || styled || names.some((name) => name.startsWith("on"));
+      return each.matches(kinds) || names.some((name) => /^on|^style$/.test(name));
     });
     const away = [...document.querySelectorAll("[href]")].filter((each) => {
       const href = each.getAttribute("href");

@@ -525,7 +525,7 @@ test("the lamp tells how old the data is", () => {
     { text: "1 m 00 s old", tone: "bad", old: true },
   );
   assert.equal(
-    lamp({ ...initial(), link: { status: "refused", text: "" } }, 0).text,
+    lamp({ ...initial(), link: { status: "refused", text: "", code: 401 } }, 0).text,
     "No token",
   );
 });

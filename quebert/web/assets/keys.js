@@ -97,7 +97,7 @@ export function createKeys(bindings) {
  * @param {1|-1} step
  */
 export function moveRow(step) {
-  const rows = [...document.querySelectorAll("main [data-row]")].filter(
+  const rows = [...document.querySelectorAll("main [data-row]:not(.vacant)")].filter(
     (row) => row instanceof HTMLElement && row.offsetParent !== null,
   );
   if (!rows.length) return;

@@ -66,6 +66,13 @@ const stream = createStream({
   session,
   onEvent: (event) => store.dispatch(understood(event, here())),
   onLink(link) {
+    if (link.status === "refused" && link.code === 401 && session.token()) {
+      // It may be of a server that was started anew; reading may need none.
+      session.keep("");
+      teller.tell("The server does not know the token: the page has forgotten it");
+      stream.again();
+      return;
+    }
     const before = store.state().link.status;
     if (link.status === "live" && before !== "live" && store.state().received)
       teller.tell("Connected again");

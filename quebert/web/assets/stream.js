@@ -17,7 +17,7 @@ const LONGEST = 10;
 const TOO_LONG = 8 * 1024 * 1024;
 
 /** @typedef {{event: string, data: string, id: string}} ServerEvent */
-/** @typedef {{status: "connecting"|"live"} | {status: "lost", text: string, retryAt: number} | {status: "refused", text: string}} Link */
+/** @typedef {{status: "connecting"|"live"} | {status: "lost", text: string, retryAt: number} | {status: "refused", text: string, code: number}} Link */
 
 /** Reads a stream of events, in any pieces. Pure. */
 export class EventReader {
@@ -155,7 +155,7 @@ export function createStream({ session, onEvent, onLink }) {
   function lost(error) {
     current = null;
     if (error instanceof Problem && error.forbidden) {
-      onLink({ status: "refused", text: error.message });
+      onLink({ status: "refused", text: error.message, code: error.status });
       return;
     }
     failures += 1;
