@@ -169,6 +169,8 @@ def test_dead(tab: Tab, server: PageServer, expect: Any) -> None:
     page.get_by_role("link", name="mail").click()
     page.get_by_role("button", name="the body is not JSON").click()
     expect(page.get_by_role("button", name="Redrive these 46")).to_be_enabled()
+    # The other reasons stay, for the next choice.
+    expect(page.locator(".groups li")).to_have_count(5)
     assert "match=kind%3Dpoison&match=reason~the%20body%20is%20not%20JSON" in page.url
     page.reload()
     page.get_by_role("button", name="Redrive these 46").click()
@@ -355,7 +357,7 @@ def test_problems(tab: Tab, server: PageServer, expect: Any) -> None:
     try:
         notices = page.locator("#notices")
         expect(notices).to_contain_text("RabbitMQ at broker.example refuses")
-        expect(notices).to_contain_text("No task is touched by that. the disk is full")
+        expect(notices).to_contain_text("The history is away: the disk is full.")
         page.keyboard.press("g")
         page.keyboard.press("t")
         expect(page.locator("main")).to_contain_text("The history cannot be asked")

@@ -8,7 +8,7 @@ import { test } from "node:test";
 import { createApi, Problem, query, sentence } from "../../web/assets/api.js";
 import { chosen } from "../../web/assets/attempt_list.js";
 import { lamp, notices } from "../../web/assets/bar.js";
-import { groupMatch, inWords } from "../../web/assets/dead_filter.js";
+import { choice, groupMatch, inWords } from "../../web/assets/dead_filter.js";
 import { bars } from "../../web/assets/due_chart.js";
 import { axis, range, shade, summary, totals } from "../../web/assets/heat_map.js";
 import { breaker } from "../../web/assets/hosts_view.js";
@@ -193,6 +193,18 @@ test("the group of a reason is a filter", () => {
     "kind=",
     "reason~5030 of them",
   ]);
+});
+
+test("while a reason is chosen the others can be chosen, too", () => {
+  const [a, b, c] = ["a", "b", "c"].map((reason) => ({ kind: "poison", reason, count: 2 }));
+  assert.deepEqual(choice([], [a, b], []), [a, b]);
+  assert.deepEqual(choice([a, b], [{ ...b, count: 1 }], groupMatch(b)), [
+    { ...b, count: 1 },
+    a,
+  ]);
+  assert.deepEqual(choice([a, b], [], groupMatch(b)), [a]);
+  assert.deepEqual(choice([a, b], [c], ["uuid=1"]), [c]);
+  assert.deepEqual(choice([a, b], [a, b, c], []), [a, b, c]);
 });
 
 test("a filter in words", () => {

@@ -33,6 +33,24 @@ export function groupMatch({ kind, reason }) {
 }
 
 /**
+ * The reasons to choose from: those of all that match, and while one of them is chosen, the
+ * others as they were. Pure.
+ * @param {readonly DeadGroup[]} before
+ * @param {readonly DeadGroup[]} now
+ * @param {readonly string[]} matches
+ * @returns {DeadGroup[]}
+ */
+export function choice(before, now, matches) {
+  const chosen = before.find((group) => groupMatch(group).join() === matches.join());
+  if (!chosen) return [...now];
+  /** @param {DeadGroup} group */
+  const key = ({ kind, reason }) => `${kind}\n${reason}`;
+  const known = new Map(now.map((group) => [key(group), group]));
+  const others = before.filter((group) => group !== chosen && !known.has(key(group)));
+  return [...now, ...others];
+}
+
+/**
  * A match in words. Pure.
  * @param {string} match
  */
@@ -51,6 +69,8 @@ export function inWords(match) {
  */
 export function deadFilter(first, changed) {
   let matches = first;
+  /** @type {DeadGroup[]} */
+  let choices = [];
   const list = h("ul", { class: "matches", "aria-label": "Filter" });
   const groups = h("ul", { class: "groups" });
   const field = h(
@@ -166,7 +186,8 @@ export function deadFilter(first, changed) {
     matches: () => matches,
     /** @param {readonly DeadGroup[]} found */
     update(found) {
-      groupList.update([...found].sort((a, b) => b.count - a.count));
+      choices = choice(choices, found, matches).sort((a, b) => b.count - a.count);
+      groupList.update(choices);
     },
   };
 }

@@ -140,7 +140,7 @@ export function open(context, { name, search }) {
       next = page.next_page_token;
       failure.replaceChildren();
       filter.update(page.groups);
-      setHidden(reasons, !page.groups.length);
+      setHidden(reasons, !filter.groups.firstChild);
       setHidden(body, false);
     } catch (error) {
       if (context.signal.aborted || mine !== asked) return;
