@@ -275,7 +275,8 @@ def test_cancel(tab: Tab, cluster: DevCluster, expect: Any) -> None:
     expect(page.locator(".title .chip")).to_have_text("cancelled")
     found = cluster.asked(f"/v1/tasks/{uuid}")
     assert found["state"] == "cancelled"
-    assert all(each["outcome"] == "postponed" for each in found["attempts"])
+    became = {each["outcome"] for each in found["attempts"]}
+    assert became <= {"postponed", "cancelled"}
 
 
 def test_why(tab: Tab, cluster: DevCluster, expect: Any) -> None:
