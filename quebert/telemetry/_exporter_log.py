@@ -29,7 +29,7 @@ _OF_MESSAGES = ("opentelemetry.trace", "opentelemetry.propagat", "opentelemetry.
 
 
 @attrs.define
-class _Kind:
+class _RepeatedLine:
     """
     @ivar logged_at: when its last line was logged.
     @ivar more: how many lines were not logged since then.
@@ -57,7 +57,7 @@ class ExporterLog(logging.Handler):
         super().__init__(logging.WARNING)
         self._call = call
         self._seconds = seconds
-        self._kinds: dict[str, _Kind] = {}
+        self._kinds: dict[str, _RepeatedLine] = {}
         self._mutex = threading.Lock()
 
     def install(self) -> Callable[[], None]:
@@ -92,7 +92,7 @@ class ExporterLog(logging.Handler):
                 known.more += 1
                 return
             more = 0 if known is None else known.more
-            self._kinds[kind] = _Kind(now)
+            self._kinds[kind] = _RepeatedLine(now)
         try:
             text = record.getMessage()
         except Exception:  # the values do not suit the format

@@ -78,13 +78,17 @@ class Traced:
             "retry = { max_attempts = 3, min_backoff = 0.2, max_backoff = 0.2 }\n"
         )
 
-    async def mediator(self, **more: str) -> Program:
+    async def mediator(self, *options: str, **more: str) -> Program:
         """
         A mediator that consumes.
         """
         environment = {**self._environment, "OTEL_SERVICE_NAME": "", **more}
         program = mediator(
-            self._start, self._broker, f"--config={self._file}", **environment
+            self._start,
+            self._broker,
+            f"--config={self._file}",
+            *options,
+            **environment,
         )
         await program.said("Watching")
         return program
@@ -388,6 +392,26 @@ async def test_forked(
     spans = await collected(collector, 6)
     sent = [each for each in spans if each.kind == "producer"]
     assert len({each.trace for each in sent}) == 2
+
+
+@ensureDeferred
+async def test_workers(
+    traced: Traced, executor: Executor, collector: Collector
+) -> None:
+    """
+    Each process of a mediator exports what it has done, also where it ends at once.
+    """
+    slow = {"OTEL_BSP_SCHEDULE_DELAY": "600000", "OTEL_METRICS_EXPORTER": "none"}
+    running = await traced.mediator("--processes=2", **slow)
+    await until(lambda: running.output.count("Telemetry is on: traces.") == 2)
+    await traced.add(OTEL_SDK_DISABLED="true")
+    await until(lambda: executor.tasks)
+    running.signal(signal.SIGTERM)
+    assert await running.ended() == 0, running.output
+    assert [span.kind for span in await collected(collector, 2)] == [
+        "consumer",
+        "client",
+    ]
 
 
 @pytest.mark.parametrize("collector_is", ["down", "hanging", "failing", "slow"])
