@@ -69,7 +69,9 @@ class WatchEvents:
         """
         What records the tasks of a queue; C{None} if nobody needs them.
         """
-        wanted = settings.events.publish or self.listeners
+        # Metrics begin to listen after the watches have changed.
+        shown = settings.web.listen is not None
+        wanted = settings.events.publish or shown or self.listeners
         return self._recorder.of(queue.name) if wanted else None
 
     def change(

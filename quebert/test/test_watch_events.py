@@ -7,11 +7,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import attrs
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.amqp import WatchOptions
-from quebert.config import Broker, Events, QueueSettings, Settings
+from quebert.config import Broker, Events, Listen, QueueSettings, Settings, Web
 from quebert.events import MediatorState, OriginState, WatchState
 from quebert.limits import BreakerSettings, OriginLimits, Origins, Rate
 from quebert.service._watch_events import MOST_ORIGINS, WatchEvents
@@ -161,6 +162,8 @@ class WatchEventsTests(SynchronousTestCase):
         self.assertIsNotNone(self.events.recorder_of(TASKS, SETTINGS))
         silent = Settings(broker=SETTINGS.broker, events=Events(publish=False))
         self.assertIsNone(self.events.recorder_of(TASKS, silent))
+        shown = attrs.evolve(silent, web=Web(Listen("127.0.0.1", 8080)))
+        self.assertIsNotNone(self.events.recorder_of(TASKS, shown))
         self.events.listeners.append(lambda columns: None)
         self.assertIsNotNone(self.events.recorder_of(TASKS, silent))
 
