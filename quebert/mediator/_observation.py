@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from quebert._repeated import RepeatedWarning
 from quebert._text import shown_url
 from quebert.boundaries import FailedTask, WatchedMessage
+from quebert.clock import stopwatch_of
 from quebert.mediator._adapters import timed
 from quebert.mediator._describe import one_line
 from quebert.mediator._history import NO_ATTEMPTS, history_of
@@ -51,7 +52,7 @@ class Observations:
     @param log: told where the observer fails.
     @param clock: gives what keeps time.
     @ivar is_on: whether anybody is told.
-    @ivar seconds: tells the time, by the clock.
+    @ivar seconds: tells how the time goes on.
     """
 
     def __init__(self, log: Logger, clock: Callable[[], IReactorTime]) -> None:
@@ -71,7 +72,7 @@ class Observations:
         """
         There is a clock as soon as it is needed.
         """
-        self.seconds = self._clock().seconds
+        self.seconds = stopwatch_of(self._clock())
         return self.seconds()
 
     @property

@@ -7,15 +7,23 @@ from __future__ import annotations
 import os
 import sys
 import time
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.selectreactor import SelectReactor
+from twisted.internet.task import Clock
 from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.broker import EmbeddedBroker
-from quebert.clock import JUMP, LOOK, SteadyClock, use_monotonic_clock
+from quebert.clock import (
+    JUMP,
+    LOOK,
+    SteadyClock,
+    stopwatch_of,
+    use_monotonic_clock,
+)
 from quebert.executor import ExecutorOptions, makeService
 
 NOW = 1_800_000_000.0
@@ -114,6 +122,25 @@ class SteadyClockTests(SynchronousTestCase):
         self.clock.look()
         self.assertEqual(self.clock.seconds_set, 0.0)
         self.assertEqual(len(self.told), 2)
+
+    def test_stopwatch(self) -> None:
+        """
+        A stopwatch goes on like the clock, whether that is steady or not.
+        """
+
+        class Steady:
+            seconds = self.clock.seconds
+
+        clocks: list[Any] = [Steady(), Clock()]
+        for clock in clocks:
+            stopwatch = stopwatch_of(clock)
+            began, before = stopwatch(), clock.seconds()
+            self.times.pass_by(10)
+            self.times.of_day += 3_600
+            if isinstance(clock, Clock):
+                clock.advance(10)
+            self.assertEqual(stopwatch() - began, 10)
+            self.assertEqual(clock.seconds() - before, 10)
 
     def test_small_jumps(self) -> None:
         """
