@@ -127,6 +127,8 @@ class HistoryDatabase:
     def _postgresql(self, address: URL, **options: Any) -> Engine:
         settings = {
             "search_path": SCHEMA,
+            # To compile a query would take longer than to do it.
+            "jit": "off",
             "statement_timeout": int(QUERY_LIMIT * 1000),
             "lock_timeout": int(LOCK_LIMIT * 1000),
             "idle_in_transaction_session_timeout": 60_000,

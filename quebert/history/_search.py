@@ -4,6 +4,7 @@ Finds tasks, by the newest entry of each.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -49,8 +50,8 @@ _FEW = 2000
 _STREAMS = 400
 # URLs, the newest ones, in which a text is looked for.
 _URLS = 1_000_000
-# How often a page is read on while it is not full.
-_ROUNDS = 4
+# Seconds for which a page is read on while it is not full.
+_PATIENCE = 0.1
 
 
 def find_tasks(
@@ -67,7 +68,8 @@ def find_tasks(
     segments = segments_of(connection)
     scan = _Planner(connection, query, segments).scan()
     found: list[TaskFold] = []
-    for _ in range(_ROUNDS):
+    end = time.monotonic() + _PATIENCE
+    while True:
         part = scan.read(connection, place, page_size + 1)
         folds = folds_of(connection, segments, {u for u in part.found.values() if u})
         for each, uuid in part.found.items():
@@ -81,7 +83,7 @@ def find_tasks(
             place = part.end
         if part.end == OLDEST and [*part.found][-1:] == [place]:
             place = OLDEST
-        if len(found) == page_size or place == OLDEST or not part.found:
+        if len(found) == page_size or place == OLDEST or time.monotonic() > end:
             break
     following = "" if place == OLDEST else token(place, query)
     tasks = summaries(connection, found)

@@ -23,8 +23,8 @@ __all__ = ["OLDEST", "ReadPart", "Scan", "merged"]
 #: Beyond the oldest entry.
 OLDEST: Place = (-(2**63), 0)
 # Entries that are looked at, in all streams; and in one at least.
-_BUDGET = 20_000
-_LEAST = 200
+_BUDGET = 6_000
+_LEAST = 100
 
 
 @attrs.frozen
