@@ -45,7 +45,7 @@ from quebert.history._values import HistoryPage, HistoryQuery
 __all__ = ["find_tasks"]
 
 # Entries that are taken one by one, rather than looked for in the order of time.
-_FEW = 2000
+_FEW = 5000
 # Streams that are read for a page.
 _STREAMS = 400
 # URLs, the newest ones, in which a text is looked for.
@@ -165,6 +165,8 @@ class _Planner:
         few = list(self._connection.execute(entry_ids).scalars())
         if len(few) <= _FEW:
             return self._some(few, "url")
+        if (numbers := self._numbers()) and DONE not in numbers:
+            return None  # those that failed are fewer
         return _Streams(
             c.url_id == bindparam("url"),
             [{"url": each} for each in ids],

@@ -16,7 +16,7 @@ import attrs
 from sqlalchemy import BindParameter, ColumnElement, Connection, bindparam, or_, select
 
 from quebert.history._schema import entries, urls
-from quebert.history._tokens import Place
+from quebert.history._tokens import FIRST, Place
 
 __all__ = ["OLDEST", "ReadPart", "Scan", "merged"]
 
@@ -72,14 +72,14 @@ class Scan:
     ) -> None:
         c = entries.c
         self._streams = streams
+        # One bound above, not two: SQLite's index heeds the first of them alone.
+        self._newest = FIRST if before is None else (before, FIRST[1])
         ended: BindParameter[int] = bindparam("ended")
         id_: BindParameter[int] = bindparam("id")
         # The first condition alone is one that an index has a range for.
         times = [c.ended <= ended, or_(c.ended < ended, c.id < id_)]
         if after is not None:
             times.append(c.ended >= after)
-        if before is not None:
-            times.append(c.ended <= before)
         order = c.ended.desc(), c.id.desc()
         following = select(c.ended, c.id, c.uuid).where(stream, *times)
         self._following = following.order_by(*order).limit(bindparam("most"))
@@ -100,6 +100,7 @@ class Scan:
 
         @param most: how many are wanted.
         """
+        place = min(place, self._newest)
         budget = max(_LEAST, _BUDGET // max(1, len(self._streams)))
         values = {"ended": place[0], "id": place[1], "most": most, "budget": budget}
         return merged([self._read(connection, {**values, **s}) for s in self._streams])
