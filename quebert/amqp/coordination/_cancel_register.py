@@ -222,7 +222,8 @@ async def _locked(wire: Wire, queue: str) -> AsyncIterator[Channel]:
                     f"another program has queue {lock!r} for itself for more than"
                     f" {_PATIENCE:.0f} s"
                 )
-            await deferLater(wire.clock, random.uniform(0.1, 1) * _AGAIN)
+            jitter = random.uniform(0.1, 1.0)  # nosec B311
+            await deferLater(wire.clock, jitter * _AGAIN)
         channel = await wire.open_channel()
         try:
             yield channel
