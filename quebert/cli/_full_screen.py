@@ -15,11 +15,14 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Any
 
 from quebert.cli._running import OutputLost
 
 __all__ = ["FullScreen", "is_full", "size"]
+
+_Handler = Callable[[int, FrameType | None], Any]
 
 _ENTER = "\x1b[?1049h\x1b[?25l"
 _LEAVE = "\x1b[0m\x1b[?25h\x1b[?1049l"
@@ -74,7 +77,10 @@ class FullScreen:
 
         @raise OutputLost: it takes nothing.
         """
-        heeded = {signal.SIGWINCH: self._size_changed, signal.SIGTSTP: self._stopped}
+        heeded: dict[int, _Handler] = {
+            signal.SIGWINCH: self._size_changed,
+            signal.SIGTSTP: self._stopped,
+        }
         before = {number: signal.getsignal(number) for number in heeded}
         atexit.register(self._leave)
         try:
@@ -137,7 +143,7 @@ class FullScreen:
 
     # -- Signals
 
-    def _size_changed(self, *signal: object) -> None:
+    def _size_changed(self, number: int, frame: object) -> None:
         self._reactor.callFromThread(self._redraw)
 
     def _redraw(self) -> None:

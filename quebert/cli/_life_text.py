@@ -39,7 +39,7 @@ def life_lines(life: Mapping[str, Any]) -> Iterator[str]:
             yield f"last answer: {_text(each['answer'])}"
     lives = _objects(life.get("lives"))
     if lives:
-        rows = [
+        rows: list[tuple[str, ...]] = [
             (moment(e.get("at")), _text(e.get("state")), _text(e.get("reason")))
             for e in lives
         ]

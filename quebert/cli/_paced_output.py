@@ -42,9 +42,12 @@ class PacedOutput:
             raise OutputLost(OSError(errno.EBADF, os.strerror(errno.EBADF)))
         encoding = sys.stdout.encoding or "utf-8"
         self._rest = memoryview(text.encode(encoding, "replace"))
-        self._written = Deferred(lambda _: self._over())
+        self._written = Deferred(self._cancelled)
         self._reactor.addWriter(self)
         await self._written
+
+    def _cancelled(self, written: Deferred[None]) -> None:
+        self._over()
 
     def _over(self) -> Deferred[None] | None:
         self._reactor.removeWriter(self)
