@@ -43,9 +43,9 @@ _Told = tuple[int, str, bytes, str | None]
 
 
 @attrs.frozen
-class _Kind:
+class _Audience:
     """
-    What listeners have in common.
+    What listeners have in common: what they want, and may have.
     """
 
     queue: str
@@ -70,7 +70,7 @@ class Listener:
     """
 
     def __init__(
-        self, kind: _Kind, sample: Sample, write: Callable[[bytes], object]
+        self, kind: _Audience, sample: Sample, write: Callable[[bytes], object]
     ) -> None:
         self.kind = kind
         self.sample = sample
@@ -150,7 +150,7 @@ class EventHub:
 
         @param queue: whose attempts alone are told; empty for those of each queue.
         """
-        kind = _Kind(queue, grant)
+        kind = _Audience(queue, grant)
         listener = Listener(kind, self._samples.open(kind.sees), write)
         self._listeners[listener] = None
         write(b": quebert\nretry: 2000\n\n")

@@ -38,7 +38,7 @@ class WebServer:
     """
     Serves the API, the page and the events of a cluster.
 
-    @param tokens: those that are known, until L{use} gives others.
+    @param tokens: those that are known, until L{WebServer.use} gives others.
     @param hosts: names by which this machine may read without a token.
     @param open_reading: whether it may do so at all.
     @param now: gives the time of day.

@@ -3,7 +3,7 @@ What happens in the cluster now: looks at the queues of the broker, and the even
 all mediators, read from a queue that lasts as long as the connection.
 
 Theory of operation.  Somebody looks each second while somebody asks, and else each
-L{IDLE} seconds, so that metrics are never older.  Whatever fails is told as a problem,
+C{IDLE} seconds, so that metrics are never older.  Whatever fails is told as a problem,
 and tried again: nothing here ends before it is stopped.
 """
 
@@ -29,7 +29,7 @@ from quebert.web import ClusterWatcher
 
 __all__ = ["LiveCluster"]
 
-#: Seconds between looks while somebody asks, and while nobody does.
+# Seconds between looks while somebody asks, and while nobody does.
 BUSY, IDLE = 1.0, 15.0
 # Seconds for which somebody counts as asking.
 _ASKING = 10.0
