@@ -19,6 +19,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -32,6 +33,7 @@ from twisted.internet.task import react
 from twisted.protocols.basic import LineReceiver
 
 import quebert.web
+from quebert.operations import Match
 from quebert.test import fake_cluster
 from quebert.test.fake_cluster import FakeCluster
 from quebert.web import (
@@ -108,8 +110,10 @@ class HostileCluster(FakeCluster):
     async def queue(self, name: str) -> QueueDetail:
         return self._attacked(await super().queue(name))
 
-    async def dead(self, *args: Any) -> DeadPage:
-        return self._attacked(await super().dead(*args))
+    async def dead(
+        self, queue: str, matches: Sequence[Match], token: str, size: int
+    ) -> DeadPage:
+        return self._attacked(await super().dead(queue, matches, token, size))
 
     async def tasks(self, query: TaskQuery) -> TaskPage:
         return self._attacked(await super().tasks(query))

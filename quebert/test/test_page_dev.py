@@ -107,7 +107,7 @@ class DevCluster:
         What the history says of a task; empty if it knows none.
         """
         found = self.asked(f"/v1/tasks?q={uuid}")["tasks"]
-        return found[0]["state"] if found else ""
+        return str(found[0]["state"]) if found else ""
 
 
 @pytest.fixture(scope="module")
