@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import NAMESPACE_URL, uuid5
 
 import attrs
@@ -138,14 +138,14 @@ class HostileCluster(FakeCluster):
                 for field in attrs.fields(type(found))
                 if field.name not in _KEPT
             }
-            return attrs.evolve(found, **changes)
+            return cast("T", attrs.evolve(found, **changes))
         if isinstance(value, str):
             found = next(self._attacks)
         elif isinstance(value, tuple):
             found = tuple(map(self._attacked, value))
         elif isinstance(value, dict):
             found = {name: self._attacked(each) for name, each in value.items()}
-        return found
+        return cast("T", found)
 
 
 class LifelikeCluster(FakeCluster):

@@ -14,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,12 @@ class DevCluster:
         """
         with urllib.request.urlopen(f"{self.url}{path}") as answer:
             return json.load(answer)
+
+    def says(self, address: str, reason: str) -> bool:
+        """
+        Whether that is the reason why a task waits.
+        """
+        return bool(self.asked(address)["reason"] == reason)
 
     def state(self, uuid: str) -> str:
         """
@@ -294,12 +301,7 @@ def test_why(tab: Tab, cluster: DevCluster, expect: Any) -> None:
     limited = [add("/limited", kind="limited") for _ in range(3)][-1]
     for reason, uuid in tasks.items():
         address = f"/v1/tasks/{uuid}/why?queue=tasks"
-        until(
-            lambda address=address, reason=reason: (
-                cluster.asked(address)["reason"] == reason
-            ),
-            lambda address=address: str(cluster.asked(address)),
-        )
+        until(partial(cluster.says, address, reason))
         page = tab.open(f"/tasks/{uuid}?queue=tasks", cluster.token)
         panel = page.locator(".why")
         expect(panel).to_have_attribute("data-reason", reason)
