@@ -50,10 +50,6 @@ __all__ = [
     "Retry",
 ]
 
-#: Why a message is discarded: its time to live is over, ...
-EXPIRED = "expired"
-#: ... or somebody has cancelled its task.
-CANCELLED = "cancelled"
 #: Why a message is buried: the endpoint kept failing, ...
 EXHAUSTED = "exhausted"
 #: ... or it is no task at all, or it ended its mediators again and again, or its

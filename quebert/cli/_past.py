@@ -29,7 +29,7 @@ Past = Callable[[Any, str], Awaitable[Mapping[str, Any] | None]]
 #: Where C{quebert dev} and C{quebert web} keep it unless told otherwise.
 DEFAULT = ".quebert/history.sqlite"
 #: The environment variable with the token for C{quebert web}.
-TOKEN = "QUEBERT_WEB_TOKEN"
+VARIABLE = "QUEBERT_WEB_TOKEN"
 # Seconds that an answer may take, and bytes that it may have.
 _PATIENCE = 30.0
 _MOST_BYTES = 64 * 2**20
@@ -46,7 +46,7 @@ def past_options(command: Any) -> Any:
             "--web",
             metavar="URL",
             help="A quebert web that has the history. Where it wants a token, the"
-            f" environment variable {TOKEN} has it.",
+            f" environment variable {VARIABLE} has it.",
         ),
         click.option(
             "--history",
@@ -112,7 +112,7 @@ def _over_http(web: str) -> Past:
         limits = Limits(connections=1, per_origin=1, body=_MOST_BYTES, idle=0)
         agent = Agent(reactor, policy=HostTLS(), limits=limits)
         fields = []
-        if token := os.environ.get(TOKEN):
+        if token := os.environ.get(VARIABLE):
             fields.append(("Authorization", f"Bearer {token}"))
         path = f"/v1/tasks/{quote(uuid, safe='')}"
         asking = Deferred.fromCoroutine(_ask(agent, f"{base}{path}", fields))
@@ -144,7 +144,7 @@ def _read(base: str, code: int, body: bytes) -> Mapping[str, Any] | None:
         return None
     if code in (401, 403):
         raise ConfigError(
-            f"{base} refuses it with {code}: set {TOKEN} to a token that may read"
+            f"{base} refuses it with {code}: set {VARIABLE} to a token that may read"
         )
     raise ConfigError(f"{base} answers {code}: {detail[:_LONGEST]}".rstrip(": "))
 

@@ -117,7 +117,7 @@ def wants_colour() -> bool:
     """
     Whether standard output is a terminal, and the user wants colours.
     """
-    return _colour() is None and not click.utils.should_strip_ansi(sys.stdout)
+    return _colour() is None and not sys.stdout.isatty()
 
 
 def _colour() -> bool | None:

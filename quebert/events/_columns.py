@@ -18,6 +18,20 @@ class Columns:
     """
     Some records of one mediator, in the order in which they ended in each queue.  The
     columns have the same length; each has one field of L{AttemptRecord}, in its form.
+
+    @ivar uuid: C{uuid} of each.
+    @ivar queue: C{queue} of each.
+    @ivar url: C{url} of each.
+    @ivar number: C{number} of each.
+    @ivar added: C{added} of each.
+    @ivar due: C{due} of each.
+    @ivar started: C{started} of each.
+    @ivar ended: C{ended} of each.
+    @ivar status: C{status} of each.
+    @ivar outcome: C{outcome} of each.
+    @ivar reason: C{reason} of each.
+    @ivar answer: C{answer} of each.
+    @ivar retry_at: C{retry_at} of each.
     """
 
     uuid: Sequence[str]

@@ -101,6 +101,7 @@ class Gap:
     """
     Records of one mediator that a reader did not get, and will not.
 
+    @ivar mediator: its name.
     @ivar count: how many.
     @ivar since: when the batch before them was made; C{None} where there was none.
     @ivar until: when the batch behind them was made.

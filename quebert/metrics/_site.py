@@ -50,6 +50,7 @@ class ViewAnswer:
     """
     An answer.
 
+    @ivar body: of the answer.
     @ivar content_type: of the body.
     """
 

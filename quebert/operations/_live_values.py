@@ -22,12 +22,15 @@ class LiveQueue:
     """
     A queue at a moment.
 
+    @ivar name: its name.
     @ivar exists: whether there is such a queue.
     @ivar ready: tasks that wait for a mediator.
     @ivar delayed: tasks that wait for their time, and have not been attempted yet.
     @ivar running: tasks that mediators have.
     @ivar retrying: tasks that wait to be tried again.
     @ivar dead: tasks that were given up.
+    @ivar consumers: how many consumers it has.
+    @ivar paused: whether it is paused.
     @ivar paused_by: who paused it; empty also where nobody tells.
     @ivar paused_since: since when.
     @ivar rate_in: tasks a second that come in, those that come back included; a mean
@@ -79,6 +82,7 @@ class LiveHost:
     """
     What mediators tell of an origin, all together.
 
+    @ivar origin: such as C{"https://example.com:443"}.
     @ivar breaker: the worst of the states of their circuit breakers.
     @ivar open_until: when the last one lets a request through again.
     @ivar limit: how many requests there may be at once.
@@ -108,8 +112,20 @@ class LiveMediator:
     """
     A mediator, as it told last.
 
+    @ivar name: its name.
+    @ivar host: the name of its machine.
+    @ivar pid: of its process.
+    @ivar version: of quebert.
+    @ivar started: when it was started.
+    @ivar at: when it told this.
+    @ivar lag: seconds by which its reactor was late at most.
     @ivar cpu: the share of a core that it used since it told before; C{None} at the
         first time.
+    @ivar memory: bytes that it takes.
+    @ivar reconnects: how often it has connected again.
+    @ivar unconfirmed: how many publications wait for a confirm.
+    @ivar queues: how it watches each, by their names.
+    @ivar settings: those in force; no secrets.
     @ivar lost: whether it has told nothing for a while, and has not ended: it may have
         been killed, or have no connection.
     """
@@ -143,6 +159,9 @@ class Live:
     All of it.
 
     @ivar at: when.
+    @ivar queues: all queues that are known.
+    @ivar hosts: all origins.
+    @ivar mediators: all mediators.
     @ivar elsewhere: delayed and retried tasks of all queues that wait in RabbitMQ.
     @ivar dropped: how many attempts were not told, since L{live
         <quebert.operations.live>} began: mediators had no room for them, or they were

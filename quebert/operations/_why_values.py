@@ -61,6 +61,7 @@ class Why:
     """
     Why a task waits.
 
+    @ivar uuid: of the task.
     @ivar queue: that it is of; empty if nobody knows.
     @ivar reasons: all that apply; the first one decides.
     @ivar unseen: what could not be seen, and why; sentences.

@@ -10,6 +10,7 @@ import pkgutil
 import re
 from types import ModuleType
 
+import click
 from twisted.trial.unittest import SynchronousTestCase
 
 import quebert
@@ -130,7 +131,9 @@ class ExportTests(SynchronousTestCase):
         for module in filter(lambda each: is_public(each.__name__), self.listing):
             for name in {*module.__all__} - {"__version__"}:
                 value = getattr(module, name)
-                value = inspect.unwrap(getattr(value, "callback", value))
+                if isinstance(value, click.Command):
+                    value = value.callback
+                value = inspect.unwrap(value)
                 if isinstance(value, type) or inspect.isfunction(value):
                     self.assertTrue((value.__doc__ or "").strip(), (module, name))
                 else:

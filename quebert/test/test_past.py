@@ -24,7 +24,7 @@ from twisted.web.server import Request, Site
 from quebert import cli
 from quebert.cli import _past
 from quebert.cli._life_text import life_lines
-from quebert.cli._past import TOKEN, attempts_in, past_of
+from quebert.cli._past import VARIABLE, attempts_in, past_of
 from quebert.config import read
 from quebert.errors import ConfigError, QuebertError
 from quebert.events import AttemptBatch
@@ -204,10 +204,10 @@ async def test_web(web: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     past = past_of(None, web)
     assert past is not None
-    monkeypatch.delenv(TOKEN, raising=False)
-    with pytest.raises(ConfigError, match=f"401: set {TOKEN}"):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    with pytest.raises(ConfigError, match=f"401: set {VARIABLE}"):
         await past(reactor, UUID)
-    monkeypatch.setenv(TOKEN, "secret")
+    monkeypatch.setenv(VARIABLE, "secret")
     assert await past(reactor, UUID) == LIFE
     assert await past(reactor, "other") is None
     with pytest.raises(ConfigError, match="answers 500: broken"):

@@ -46,6 +46,15 @@ class TaskQuery:
     Which tasks are searched for.  What is C{None} or empty does not matter.
 
     @ivar q: how the uuid begins.
+    @ivar queue: that they came from.
+    @ivar url: what their URL has in it.
+    @ivar status: of their last answer.
+    @ivar outcome: of their last attempt.
+    @ivar reason: what their reason has in it.
+    @ivar after: since when, in seconds since the epoch.
+    @ivar before: until when, likewise.
+    @ivar page_token: where the page begins.
+    @ivar page_size: how many tasks it has at most.
     """
 
     q: str = ""
@@ -192,6 +201,7 @@ class Health:
     """
     Whether something is as it should be.
 
+    @ivar ok: whether it is.
     @ivar body: the same with the reasons, as JSON.
     """
 

@@ -58,10 +58,23 @@ class QueueView:
     """
     A queue now.
 
+    @ivar name: its name.
+    @ivar exists: whether there is such a queue.
+    @ivar ready: how many tasks wait for a mediator.
+    @ivar delayed: how many wait for their time.
+    @ivar running: how many mediators have.
+    @ivar retrying: how many wait to be tried again.
+    @ivar dead: how many were given up.
+    @ivar consumers: how many consumers it has.
+    @ivar paused: whether it is paused.
+    @ivar rate_in: tasks per second that come.
+    @ivar rate_out: attempts per second that end.
     @ivar oldest: how many seconds the oldest task has waited.
     @ivar p50: seconds that the half of the requests of the last minute took at most.
     @ivar p99: the same of 99 of 100.
+    @ivar series: the same for each second.
     @ivar breakers: origins whose circuit breaker is open.
+    @ivar problems: what could not be seen, and why; sentences.
     """
 
     name: str
@@ -87,6 +100,21 @@ class QueueView:
 class AttemptView:
     """
     An attempt (L{AttemptRecord<quebert.events.AttemptRecord>}), and whose it was.
+
+    @ivar uuid: of the task.
+    @ivar queue: that the task came from.
+    @ivar url: without user, password and query.
+    @ivar number: from 1.
+    @ivar started: when it began.
+    @ivar ended: when its outcome was clear.
+    @ivar outcome: one of L{OUTCOMES<quebert.events.OUTCOMES>}.
+    @ivar added: when the task was published first.
+    @ivar due: when it was due.
+    @ivar status: of the answer.
+    @ivar reason: why the task is not done.
+    @ivar answer: the beginning of the answer.
+    @ivar retry_at: when the task is tried again.
+    @ivar mediator: its name.
     """
 
     uuid: str
@@ -110,7 +138,15 @@ class TaskView:
     """
     A task, as far as the history knows it.
 
+    @ivar uuid: of the task.
+    @ivar queue: that it came from.
+    @ivar url: without user, password and query.
+    @ivar state: such as C{"retrying"}.
+    @ivar added: when it was published first.
+    @ivar due: when its next attempt is due.
     @ivar attempts: how many there were.
+    @ivar last: its last attempt.
+    @ivar retry_at: when it is tried again.
     """
 
     uuid: str
@@ -129,6 +165,7 @@ class AttemptGap:
     """
     Attempts of a mediator that nobody knows of.
 
+    @ivar mediator: its name.
     @ivar begin: from when on; C{from} in JSON.
     @ivar end: until when; C{to} in JSON.
     @ivar count: how many; C{None} if nobody knows.
@@ -144,6 +181,10 @@ class AttemptGap:
 class TaskDetail:
     """
     A task and its attempts, the oldest first.
+
+    @ivar task: the task.
+    @ivar attempts: the oldest first.
+    @ivar gaps: where some of them may be missing.
     """
 
     task: TaskView
@@ -155,6 +196,9 @@ class TaskDetail:
 class TaskPage:
     """
     Some tasks, and where the next ones begin; C{None} after the last one.
+
+    @ivar tasks: the newest first.
+    @ivar next_page_token: where the next page begins.
     """
 
     tasks: tuple[TaskView, ...]
@@ -165,6 +209,9 @@ class TaskPage:
 class AttemptPage:
     """
     How many attempts there were since the last page, and some of them.
+
+    @ivar count: how many there were.
+    @ivar shown: some of them.
     """
 
     count: int
@@ -176,8 +223,14 @@ class DeadView:
     """
     A dead letter.
 
+    @ivar uuid: of the task.
+    @ivar url: without user, password and query.
+    @ivar kind: such as C{"exhausted"}.
+    @ivar reason: why it was given up.
+    @ivar attempts: how many there were.
     @ivar first: when its first attempt began.
     @ivar last: when it was given up.
+    @ivar status: of the last answer.
     @ivar answer: the beginning of the last answer.
     """
 
@@ -196,6 +249,10 @@ class DeadView:
 class DeadGroup:
     """
     Dead letters that were given up for the same reason.
+
+    @ivar kind: such as C{"exhausted"}.
+    @ivar reason: why they were given up.
+    @ivar count: how many there are.
     """
 
     kind: str
@@ -208,7 +265,10 @@ class DeadPage:
     """
     Some dead letters of a queue.
 
+    @ivar dead: those of the page.
+    @ivar groups: all that match, by their reasons.
     @ivar count: how many match, on all pages.
+    @ivar next_page_token: where the next page begins.
     """
 
     dead: tuple[DeadView, ...]
@@ -222,6 +282,12 @@ class HostView:
     """
     An origin, over all mediators.
 
+    @ivar origin: such as C{"https://example.com:443"}.
+    @ivar breaker: the worst state of its circuit breakers; empty where there is none.
+    @ivar open_until: when a request is let through again.
+    @ivar limit: how many requests there may be at once.
+    @ivar in_flight: how many there are.
+    @ivar rate: requests per second that there may be.
     @ivar mediators: how many request something of it.
     """
 
@@ -239,7 +305,19 @@ class MediatorView:
     """
     A mediator (L{MediatorState<quebert.events.MediatorState>}).
 
+    @ivar name: its name.
+    @ivar host: the name of its machine.
+    @ivar pid: of its process.
+    @ivar version: of quebert.
+    @ivar started: when it was started.
+    @ivar at: when it told this.
+    @ivar lag: seconds by which its reactor was late at most.
     @ivar cpu: its share of a core since the state before.
+    @ivar memory: bytes that it takes.
+    @ivar reconnects: how often it has connected again.
+    @ivar unconfirmed: how many publications wait for a confirm.
+    @ivar queues: how it watches each, by their names.
+    @ivar settings: those in force; no secrets.
     @ivar lost: whether it has told nothing for 15 s.
     """
 
@@ -264,6 +342,8 @@ class HistoryView:
     """
     How the history is.
 
+    @ivar ok: whether it takes attempts.
+    @ivar problem: why it does not; a sentence.
     @ivar behind: seconds since the newest attempt in it ended, while there are newer.
     @ivar gaps: how often attempts were lost.
     @ivar dropped: how many were.
@@ -280,6 +360,13 @@ class HistoryView:
 class ClusterView:
     """
     All of it at a moment.
+
+    @ivar at: when.
+    @ivar queues: all queues that are known.
+    @ivar hosts: all origins that are known.
+    @ivar mediators: all mediators that are known.
+    @ivar problems: what could not be seen, and why; sentences.
+    @ivar history: how the history is.
     """
 
     at: float
@@ -295,6 +382,9 @@ class LatencyColumn:
     """
     How many requests that ended in the time after C{at} took how long: a number for
     each bucket, and one for what is longer.
+
+    @ivar at: when the time of the column begins.
+    @ivar counts: of requests, for each bucket.
     """
 
     at: float
@@ -307,6 +397,7 @@ class LatencyView:
     How long requests take.
 
     @ivar buckets: their upper bounds in seconds.
+    @ivar columns: the oldest first.
     """
 
     buckets: tuple[float, ...] = ()
@@ -317,6 +408,9 @@ class LatencyView:
 class DueView:
     """
     How many tasks are due until C{at}, and after the one before.
+
+    @ivar at: the end of a time.
+    @ivar count: of tasks that are due in it.
     """
 
     at: float
@@ -327,6 +421,11 @@ class DueView:
 class QueueDetail:
     """
     A queue, with its newest attempts first.
+
+    @ivar queue: the queue.
+    @ivar latency: how long its requests take.
+    @ivar due: when its delayed tasks are due.
+    @ivar attempts: the newest first.
     """
 
     queue: QueueView
@@ -340,6 +439,8 @@ class WhyEach:
     """
     A reason why a task waits.
 
+    @ivar reason: its name.
+    @ivar text: the same as a sentence.
     @ivar until: when it is over, if somebody knows.
     @ivar position: how many tasks are before it.
     @ivar rate: how many of these go per second.
@@ -359,6 +460,8 @@ class WhyView:
     """
     Why a task waits: the reason that counts, and each that applies.
 
+    @ivar first: the reason that counts.
+    @ivar every: each that applies.
     @ivar queue: that the task is of; empty if nobody knows.
     @ivar unseen: what could not be seen, and why; sentences.
     """
@@ -387,6 +490,10 @@ class BackgroundView:
     """
     How far an operation is that goes on in the background.
 
+    @ivar operation: its identifier.
+    @ivar kind: such as C{"redrive"}.
+    @ivar queue: of which the messages are.
+    @ivar done: whether it has ended.
     @ivar count: how many messages were done.
     @ivar total: how many there were to look at; C{None} if nobody knows yet.
     @ivar problem: why it has failed; empty if it has not.
