@@ -117,7 +117,7 @@ def wants_colour() -> bool:
     """
     Whether standard output is a terminal, and the user wants colours.
     """
-    return _colour() is None and not sys.stdout.isatty()
+    return _colour() is None and sys.stdout.isatty()
 
 
 def _colour() -> bool | None:

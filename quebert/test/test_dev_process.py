@@ -582,7 +582,10 @@ async def test_disk_full(start: Start, tmp_path: Path, command: str) -> None:
     A broker that cannot write any more says so and ends; what it has confirmed
     is there.
     """
-    ports = {"broker": ["--port=0"], "dev": ["--amqp-port=0", "--http-port=0"]}
+    ports = {
+        "broker": ["--port=0"],
+        "dev": ["--amqp-port=0", "--http-port=0", "--no-page"],
+    }
     options = (command, *ports[command], f"--data={tmp_path}")
     program = start("-c", _SMALL_FILES, *options)
     lines = {"broker": 1, "dev": 5}[command]

@@ -5,12 +5,14 @@ The page of C{quebert web} when all texts that it shows are attacks on whoever l
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from urllib.parse import quote
 
 import pytest
 
+from quebert.test.contract.patience import until
 from quebert.test.fake_cluster import waiting_uuid
-from quebert.test.page import Browser, PageServer, chromium, page_server
+from quebert.test.page import Browser, PageServer, Tab, chromium, page_server
 from quebert.test.page_server import HOSTILE_QUEUE
 
 _NAME = quote(HOSTILE_QUEUE, safe="")
@@ -46,6 +48,10 @@ def server() -> Iterator[PageServer]:
         yield found
 
 
+def _fits(tab: Tab) -> bool:
+    return bool(tab.ask("wider") == 0)
+
+
 def test_texts(browser: Browser, server: PageServer) -> None:
     """
     Nothing of it is run, loaded, or taken for markup; no view is wider for it.
@@ -59,7 +65,7 @@ def test_texts(browser: Browser, server: PageServer) -> None:
             tab.ask("unfold")
             assert page.evaluate("typeof hacked") == "undefined", view
             assert tab.ask("foreign") == [], view
-            assert tab.ask("wider") == 0, view
+            until(partial(_fits, tab), f"{view} is wider".__str__)
         assert all(each.startswith(f"{server.url}/") for each in asked)
 
 

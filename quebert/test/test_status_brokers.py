@@ -20,7 +20,7 @@ from quebert.amqp import TxAMQPClient
 from quebert.operations import BrokerAccess, Due, Overview, Status
 from quebert.outcome import Outcome, Retry
 from quebert.test.conftest import AnyBroker, Names
-from quebert.test.operating import add_user
+from quebert.test.operating import add_user, add_vhost
 from quebert.test.support import Program, options_of, until
 from quebert.testing import RabbitMQNode, free_port
 
@@ -165,8 +165,12 @@ async def test_without_management(
     Without it, what runs is unknown.  Tasks that wait elsewhere are looked at, which
     does them no harm: they come in time, once.
     """
-    client = make_client(either.url)
-    access = BrokerAccess(reactor, either.url)
+    # The ladder of others may hold more tasks than are looked at.
+    url = either.url
+    if isinstance(either, RabbitMQNode):
+        url = add_vhost(either, names.queue)
+    client = make_client(url)
+    access = BrokerAccess(reactor, url)
     worker = await watch(client, names, b"600", b"700", b"7000")
     queue = names.queue
     found = await found_when(client, access, queue, lambda now: now.retrying == 3)

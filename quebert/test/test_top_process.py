@@ -26,6 +26,14 @@ from quebert.test.contract.patience import until
 QUEBERT = [sys.executable, "-m", "quebert"]
 
 
+def _environment() -> dict[str, str]:
+    """
+    Ours, but for what tells the size of another terminal.
+    """
+    sizes = ("COLUMNS", "LINES")
+    return {name: value for name, value in os.environ.items() if name not in sizes}
+
+
 class Terminal:
     """
     A terminal with one program.
@@ -41,7 +49,7 @@ class Terminal:
             stdin=self.slave,
             stdout=self.slave,
             stderr=self.slave,
-            env={**os.environ, "TERM": "xterm", "PYTHONIOENCODING": "utf-8"},
+            env={**_environment(), "TERM": "xterm", "PYTHONIOENCODING": "utf-8"},
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
