@@ -160,7 +160,8 @@ class HistoryDatabase:
         if self.is_sqlite:
             _make_file(Path(self.where))
             return
-        with self._writer.begin() as connection:
+        # PostgreSQL fails where two make one at the same time, IF NOT EXISTS or not.
+        with self.writing() as connection:
             # Whoever may not make one may use one that is there.
             found = connection.execute(select(func.to_regnamespace(SCHEMA)))
             if found.scalar_one() is None:

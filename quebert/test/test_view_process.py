@@ -190,7 +190,7 @@ async def test_one(
     program = mediator(start, broker, f"--config={config}")
     await first.ready()
     await add(client, names, 60)
-    await add(client, names, 5, ttl=0.001)
+    await add(client, names, 5, ttl=1e-6)
     await until(lambda: statuses[200] == 60)
 
     def over(samples: Samples) -> bool:
