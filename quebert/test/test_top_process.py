@@ -26,6 +26,14 @@ from quebert.test.contract.patience import until
 QUEBERT = [sys.executable, "-m", "quebert"]
 
 
+def _begin() -> None:
+    """
+    Have a terminal, and heed Ctrl-C, which programs in the background do not.
+    """
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def _environment() -> dict[str, str]:
     """
     Ours, but for what tells the size of another terminal.
@@ -51,7 +59,7 @@ class Terminal:
             stderr=self.slave,
             env={**_environment(), "TERM": "xterm", "PYTHONIOENCODING": "utf-8"},
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=_begin,
         )
 
     def resize(self, rows: int, columns: int) -> None:
