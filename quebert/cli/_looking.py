@@ -17,6 +17,7 @@ from quebert.errors import ConfigError
 
 __all__ = [
     "LookedAt",
+    "chosen_management_url",
     "config_option",
     "looked_at",
     "looking_options",
@@ -85,21 +86,31 @@ def looked_at(
     as_json: bool,
 ) -> LookedAt:
     """
-    What options ask for.  The management API of the file must not get a password that
-    is meant for another broker.
+    What options ask for.
 
     @raise click.ClickException: the file is wrong.
     """
     settings = settings_of(config, as_json)
     if settings is None:
         return LookedAt(queues, None, management_url)
-    configured = None if amqp_url else settings.management_url
     return LookedAt(
         queues or tuple(settings.queues),
         settings.broker,
-        management_url or configured,
+        chosen_management_url(settings, amqp_url, management_url),
         settings,
     )
+
+
+def chosen_management_url(
+    settings: Settings | None, amqp_url: str | None, management_url: str | None
+) -> str | None:
+    """
+    Where the management API is: as the option says, or the file.  That of the file must
+    not get a password that is meant for another broker, which C{amqp_url} names.
+    """
+    if management_url is not None or settings is None or amqp_url:
+        return management_url
+    return settings.management_url
 
 
 def settings_of(config: str | None, as_json: bool) -> Settings | None:

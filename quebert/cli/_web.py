@@ -17,6 +17,7 @@ from quebert._log import print_safely
 from quebert._log_output import LevelFilter, stream_observer
 from quebert._twistd import allow_many_connections, calm_garbage_collector, on_sighup
 from quebert.cli._config_file import read_or_exit
+from quebert.cli._looking import chosen_management_url, management_option
 from quebert.cli._operating import amqp_url_option
 from quebert.cli._running import one_line, run, told_to_end
 from quebert.cli._terminal import echo, echo_object, echo_word, json_option
@@ -28,7 +29,6 @@ from quebert.config import (
     Listen,
     Settings,
     chosen_amqp_url,
-    management_url,
     read,
     seconds,
 )
@@ -49,12 +49,7 @@ _RIGHTS = ("read", "operate", "add")
     " [web.cluster], of which the other options change something.",
 )
 @amqp_url_option
-@click.option(
-    "--management-url",
-    metavar="URL",
-    help="Where RabbitMQ's management API is; by default as FILE says, or on the usual"
-    " port beside AMQP.",
-)
+@management_option
 @click.option(
     "--listen",
     metavar="[ADDRESS:]PORT",
@@ -190,15 +185,10 @@ def _access(
 ) -> BrokerAccess:
     if amqp_url == "":
         raise click.UsageError(EMPTY_AMQP_URL)
-    if management is not None:
-        try:
-            management = management_url(management)
-        except ConfigError as e:
-            raise click.UsageError(f"--management-url {e}") from None
+    management = chosen_management_url(settings, amqp_url, management)
     configured = None
-    if settings is not None:
-        management = management or settings.management_url
-        configured = None if amqp_url else settings.broker
+    if settings is not None and not amqp_url:
+        configured = settings.broker
     return BrokerAccess(None, chosen_amqp_url(amqp_url), management, configured)
 
 

@@ -134,6 +134,7 @@ class WebOptionsTests(SynchronousTestCase):
         path = folder(self) / "web.toml"
         path.write_text(
             '[broker]\nurl = "amqp://rabbit.example/"\n'
+            'management_url = "https://manager.example"\n'
             '[queues.a]\nkey = "a"\n[queues.b]\nkey = "b"\n'
             '[web.cluster]\nlisten = 9000\nhistory = "h"\naudit = "log"\n'
             'hosts = ["box"]\nqueues = ["c"]\nopen_reading = false\n'
@@ -148,6 +149,7 @@ class WebOptionsTests(SynchronousTestCase):
         self.assertEqual(asked.tls, TLS(certfile=str(path.parent / "pem")))
         self.assertFalse(asked.open_reading)
         self.assertEqual(access.broker.addresses[0].host, "rabbit.example")
+        self.assertEqual(access.management_url, "https://manager.example")
         access, asked, _ = self.web(
             f"--config={path}",
             "--listen=0.0.0.0:1",
@@ -163,6 +165,8 @@ class WebOptionsTests(SynchronousTestCase):
         self.assertEqual((asked.history_age, asked.queues), (86_400, ("d",)))
         self.assertEqual(asked.tls, TLS(certfile="c", keyfile="k"))
         self.assertEqual(access.broker.addresses[0].host, "other")
+        # The one of the file must not get the password for another broker.
+        self.assertIsNone(access.management_url)
 
     def test_place(self) -> None:
         """
