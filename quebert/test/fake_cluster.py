@@ -20,7 +20,14 @@ from twisted.internet.task import deferLater
 
 from quebert.errors import BrokerError, ConfigError, StoreError
 from quebert.events import AttemptBatch, AttemptRecord, WatchState
-from quebert.operations import DeadLetter, Match, Progress
+from quebert.operations import (
+    DeadLetter,
+    LiveHost,
+    LiveMediator,
+    Match,
+    Progress,
+    WhyReason,
+)
 from quebert.web import (
     AttemptGap,
     AttemptView,
@@ -34,10 +41,8 @@ from quebert.web import (
     DueView,
     Health,
     HistoryView,
-    HostView,
     LatencyColumn,
     LatencyView,
-    MediatorView,
     QueueDetail,
     QueueView,
     SeriesView,
@@ -45,7 +50,6 @@ from quebert.web import (
     TaskPage,
     TaskQuery,
     TaskView,
-    WhyEach,
     WhyView,
     attempt_view,
 )
@@ -362,11 +366,11 @@ class FakeCluster:
             problems=("a rung cannot be seen",) if queue.name == "slow" else (),
         )
 
-    def _hosts(self) -> tuple[HostView, ...]:
+    def _hosts(self) -> tuple[LiveHost, ...]:
         now = self._now()
         states = ("closed", "open", "half-open")
         return tuple(
-            HostView(
+            LiveHost(
                 origin=origin,
                 breaker=state,
                 open_until=now + 20 if state == "open" else None,
@@ -378,7 +382,7 @@ class FakeCluster:
             for number, (origin, state) in enumerate(zip(_HOSTS, states, strict=True))
         )
 
-    def _mediator(self, number: int) -> MediatorView:
+    def _mediator(self, number: int) -> LiveMediator:
         queues = {
             name: WatchState(
                 consuming=not queue.paused,
@@ -394,7 +398,7 @@ class FakeCluster:
             for name, queue in self._queues.items()
         }
         is_lost = number == _MEDIATORS - 1
-        return MediatorView(
+        return LiveMediator(
             name=f"mediator-{number}",
             host=f"worker{number}.example",
             pid=1000 + number,
@@ -490,14 +494,14 @@ class FakeCluster:
                     "rate_limit": {"rate": 50.0},
                     "retrying": {"until": now + 30},
                 }
-                first = WhyEach(reason=reason, text=text, **details.get(reason, {}))
-                other = WhyEach(reason="no_consumer", text=WAITING["no_consumer"])
+                first = WhyReason(reason=reason, text=text, **details.get(reason, {}))
+                other = WhyReason(reason="no_consumer", text=WAITING["no_consumer"])
                 every = (first, other) if reason == "paused" else (first,)
                 return WhyView(first=first, every=every, queue="slow")
         known = self._tasks.get(uuid)
         reason = "not_found" if known is None else known.task.state
         text = "nobody knows the task" if known is None else WAITING[reason]
-        first = WhyEach(reason=reason, text=text)
+        first = WhyReason(reason=reason, text=text)
         return WhyView(first=first, every=(first,))
 
     # -- To change

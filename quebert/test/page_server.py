@@ -33,7 +33,7 @@ from twisted.internet.task import react
 from twisted.protocols.basic import LineReceiver
 
 import quebert.web
-from quebert.operations import Match
+from quebert.operations import Match, WhyReason
 from quebert.test import fake_cluster
 from quebert.test.fake_cluster import FakeCluster
 from quebert.web import (
@@ -51,7 +51,6 @@ from quebert.web import (
     TaskView,
     Tokens,
     WebServer,
-    WhyEach,
     WhyView,
 )
 
@@ -228,7 +227,7 @@ class LifelikeCluster(FakeCluster):
     async def why(self, uuid: str, queue: str) -> WhyView:
         if uuid != PICTURED:
             return await super().why(uuid, queue)
-        first = WhyEach(
+        first = WhyReason(
             reason="retrying",
             text="the last attempt was answered 503; it is tried again",
             until=self._started + _ATTEMPTS[-1][-1],

@@ -1,17 +1,16 @@
 """
-What the API shows, as frozen values.  Pure.
+What the API shows, as frozen values.
 
 Their names are those of the JSON, and C{None} is what nobody knows.  Times are seconds
-since the epoch.
+since the epoch.  Hosts, mediators and reasons why tasks wait are shown as
+L{quebert.operations} tells them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import attrs
 
-from quebert.events import WatchState
+from quebert.operations import LiveHost, LiveMediator, WhyReason
 
 __all__ = [
     "AttemptGap",
@@ -25,17 +24,14 @@ __all__ = [
     "DeadView",
     "DueView",
     "HistoryView",
-    "HostView",
     "LatencyColumn",
     "LatencyView",
-    "MediatorView",
     "QueueDetail",
     "QueueView",
     "SeriesView",
     "TaskDetail",
     "TaskPage",
     "TaskView",
-    "WhyEach",
     "WhyView",
 ]
 
@@ -278,66 +274,6 @@ class DeadPage:
 
 
 @attrs.frozen(kw_only=True)
-class HostView:
-    """
-    An origin, over all mediators.
-
-    @ivar origin: such as C{"https://example.com:443"}.
-    @ivar breaker: the worst state of its circuit breakers; empty where there is none.
-    @ivar open_until: when a request is let through again.
-    @ivar limit: how many requests there may be at once.
-    @ivar in_flight: how many there are.
-    @ivar rate: requests per second that there may be.
-    @ivar mediators: how many request something of it.
-    """
-
-    origin: str
-    breaker: str = ""
-    open_until: float | None = None
-    limit: float | None = None
-    in_flight: int = 0
-    rate: float | None = None
-    mediators: int = 0
-
-
-@attrs.frozen(kw_only=True)
-class MediatorView:
-    """
-    A mediator (L{MediatorState<quebert.events.MediatorState>}).
-
-    @ivar name: its name.
-    @ivar host: the name of its machine.
-    @ivar pid: of its process.
-    @ivar version: of quebert.
-    @ivar started: when it was started.
-    @ivar at: when it told this.
-    @ivar lag: seconds by which its reactor was late at most.
-    @ivar cpu: its share of a core since the state before.
-    @ivar memory: bytes that it takes.
-    @ivar reconnects: how often it has connected again.
-    @ivar unconfirmed: how many publications wait for a confirm.
-    @ivar queues: how it watches each, by their names.
-    @ivar settings: those in force; no secrets.
-    @ivar lost: whether it has told nothing for 15 s.
-    """
-
-    name: str
-    host: str
-    pid: int
-    version: str
-    started: float
-    at: float
-    lag: float = 0.0
-    cpu: float | None = None
-    memory: int = 0
-    reconnects: int = 0
-    unconfirmed: int = 0
-    queues: Mapping[str, WatchState] = attrs.field(factory=dict)
-    settings: Mapping[str, str] = attrs.field(factory=dict)
-    lost: bool = False
-
-
-@attrs.frozen(kw_only=True)
 class HistoryView:
     """
     How the history is.
@@ -371,8 +307,8 @@ class ClusterView:
 
     at: float
     queues: tuple[QueueView, ...] = ()
-    hosts: tuple[HostView, ...] = ()
-    mediators: tuple[MediatorView, ...] = ()
+    hosts: tuple[LiveHost, ...] = ()
+    mediators: tuple[LiveMediator, ...] = ()
     problems: tuple[str, ...] = ()
     history: HistoryView = attrs.field(factory=HistoryView)
 
@@ -435,27 +371,6 @@ class QueueDetail:
 
 
 @attrs.frozen(kw_only=True)
-class WhyEach:
-    """
-    A reason why a task waits.
-
-    @ivar reason: its name.
-    @ivar text: the same as a sentence.
-    @ivar until: when it is over, if somebody knows.
-    @ivar position: how many tasks are before it.
-    @ivar rate: how many of these go per second.
-    @ivar by: who has paused the queue.
-    """
-
-    reason: str
-    text: str
-    until: float | None = None
-    position: int | None = None
-    rate: float | None = None
-    by: str | None = None
-
-
-@attrs.frozen(kw_only=True)
 class WhyView:
     """
     Why a task waits: the reason that counts, and each that applies.
@@ -466,8 +381,8 @@ class WhyView:
     @ivar unseen: what could not be seen, and why; sentences.
     """
 
-    first: WhyEach
-    every: tuple[WhyEach, ...] = ()
+    first: WhyReason
+    every: tuple[WhyReason, ...] = ()
     queue: str = ""
     unseen: tuple[str, ...] = ()
 

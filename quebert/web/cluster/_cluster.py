@@ -18,7 +18,7 @@ from quebert.history import (
     TaskHistory,
     TaskSummary,
 )
-from quebert.operations import Live, LiveHost, LiveMediator, LiveQueue, Match
+from quebert.operations import Live, LiveQueue, Match
 from quebert.web import (
     AttemptGap,
     AttemptView,
@@ -27,10 +27,8 @@ from quebert.web import (
     ClusterWatcher,
     DeadPage,
     DueView,
-    HostView,
     LatencyColumn,
     LatencyView,
-    MediatorView,
     QueueDetail,
     QueueView,
     SeriesView,
@@ -52,8 +50,6 @@ T = TypeVar("T")
 _LATENCY = 3_600.0
 # Attempts of a queue.
 _SHOWN = 50
-_HOST = tuple(field.name for field in attrs.fields(HostView))
-_MEDIATOR = tuple(field.name for field in attrs.fields(MediatorView))
 _ATTEMPT = tuple(field.name for field in attrs.fields(AttemptView))
 _OF_QUEUE = tuple(f.name for f in attrs.fields(QueueView) if f.name != "series")
 _TASK = tuple(f.name for f in attrs.fields(TaskView) if f.name != "last")
@@ -207,8 +203,8 @@ def _overview(live: Live, feeder: HistoryFeeder) -> ClusterView:
     return ClusterView(
         at=live.at,
         queues=tuple(map(_queue, live.queues)),
-        hosts=tuple(map(_host, live.hosts)),
-        mediators=tuple(map(_mediator, live.mediators)),
+        hosts=live.hosts,
+        mediators=live.mediators,
         problems=tuple(dict.fromkeys(live.problems)),
         history=feeder.view,
     )
@@ -218,14 +214,6 @@ def _queue(live: LiveQueue) -> QueueView:
     series = SeriesView(tasks_in=live.series_in, out=live.series_out)
     fields = {name: getattr(live, name) for name in _OF_QUEUE}
     return QueueView(series=series, **fields)
-
-
-def _host(live: LiveHost) -> HostView:
-    return HostView(**{name: getattr(live, name) for name in _HOST})
-
-
-def _mediator(live: LiveMediator) -> MediatorView:
-    return MediatorView(**{name: getattr(live, name) for name in _MEDIATOR})
 
 
 def _past(past: PastAttempt) -> AttemptView:

@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-import attrs
-
 from quebert import operations
 from quebert._lanes import Lanes
 from quebert.errors import BrokerError, HistoryError
 from quebert.events import AttemptRecord
 from quebert.history import HistoryLedger, LifeRecord
 from quebert.operations import BrokerAccess, Match, Progress
-from quebert.web import ChangeView, WhyEach, WhyView
+from quebert.web import ChangeView, WhyView
 from quebert.web.cluster._live_cluster import LiveCluster
 
 __all__ = ["SingleTasks"]
@@ -25,7 +23,6 @@ T = TypeVar("T")
 
 #: Of these operations at a time; each looks at up to 2,000 messages.
 AT_ONCE = 4
-_REASON = tuple(field.name for field in attrs.fields(WhyEach))
 
 
 class SingleTasks:
@@ -72,10 +69,9 @@ class SingleTasks:
                 self._broker, uuid, queue or None, seen=seen, attempts=attempts
             )
         )
-        every = tuple(map(_reason, found.reasons))
         return WhyView(
-            first=every[0],
-            every=every,
+            first=found.first,
+            every=found.reasons,
             queue=found.queue,
             unseen=tuple(found.unseen),
         )
@@ -137,10 +133,6 @@ class SingleTasks:
             lambda: operations.run_now(self._broker, queue, uuid)
         )
         return _change(found)
-
-
-def _reason(found: Any) -> WhyEach:
-    return WhyEach(**{name: getattr(found, name) for name in _REASON})
 
 
 def _change(found: Any) -> ChangeView:
