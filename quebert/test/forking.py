@@ -32,9 +32,11 @@ _context.set_forkserver_preload(
         "quebert.cli._operating",
         "quebert.cli._running",
         "quebert.executor",
+        "quebert.history._store",
         "quebert.operations",
         "quebert.service",
         "quebert.test.forking",
+        "quebert.web.cluster",
         "twisted.internet.epollreactor",
         "twisted.scripts.twistd",
     ]

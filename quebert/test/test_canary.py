@@ -19,6 +19,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from ssl import PROTOCOL_TLS_SERVER, SSLContext
 from types import MappingProxyType
@@ -164,9 +165,14 @@ class Processes:
     @ivar seen: what each has said, and the words it was started with, by its name.
     """
 
+    #: How many commands run side by side: some wait for seconds.
+    AT_ONCE = 16
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.seen: dict[str, str] = {}
+        self._begun = 0
+        self._commands: dict[str, tuple[ForkServerProcess, Path]] = {}
         self._environment = {
             "PATH": os.environ.get("PATH", ""),
             "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}",
@@ -224,17 +230,39 @@ class Processes:
         """
         Have a command of C{quebert} say what it has to say.
         """
+        self.begin(*words, amqp=amqp, **environment)
+        self.finish()
+
+    def begin(self, *words: object, amqp: str = "", **environment: str) -> None:
+        """
+        Have a command of C{quebert} run beside others, until L{finish}.
+        """
+        if len(self._commands) == self.AT_ONCE:
+            self._finish_first()
         if amqp:
             environment["QUEBERT_AMQP_URL"] = amqp
-        name = f"{len(self.seen)}: quebert {' '.join(map(str, words))}"
-        folder = self.folder / f"run {len(self.seen)}"
+        name = f"{self._begun}: quebert {' '.join(map(str, words))}"
+        folder = self.folder / f"run {self._begun}"
         folder.mkdir()
+        self._begun += 1
         arguments = ["-m", "quebert", *map(str, words)]
         process = fork(folder, arguments, {**self._environment, **environment})
+        self._commands[name] = process, folder / "output"
+
+    def finish(self) -> None:
+        """
+        Wait until all commands have ended.
+        """
+        while self._commands:
+            self._finish_first()
+
+    def _finish_first(self) -> None:
+        name = next(iter(self._commands))
+        process, output = self._commands.pop(name)
         process.join(PATIENCE)
         process.kill()
         assert process.exitcode is not None, name
-        self.seen[name] = (folder / "output").read_text(errors="replace")
+        self.seen[name] = output.read_text(errors="replace")
 
 
 def write_secrets(folder: Path) -> SSLContext:
@@ -462,31 +490,35 @@ def seen(folder: Path) -> Mapping[str, str]:
             processes.run("dead", "list", queue, "--first=1000", amqp=own)
             processes.run("dead", "show", queue, amqp=own)
             processes.seen[f"dead letters of {queue}"] = "\n".join(shown(own, queue))
-        processes.run("check", folder / "quebert.toml", **header)
-        processes.run("check", "--connect", folder / "quebert.toml", **header)
-        processes.run("doctor", folder / "quebert.toml", **header)
-        processes.run("doctor", "--json", folder / "quebert.toml", **header)
-        for command in ("status", "dead", "check", "doctor", "broker", "add", "dev"):
-            processes.run(command, "--help", amqp=own)
-        develop(processes, bodies)
+        processes.begin("check", folder / "quebert.toml", **header)
+        processes.begin("check", "--connect", folder / "quebert.toml", **header)
+        processes.begin("doctor", folder / "quebert.toml", **header)
+        processes.begin("doctor", "--json", folder / "quebert.toml", **header)
         for url in (wrong, nobody):
-            processes.run("status", "delay", amqp=url)
-            processes.run("doctor", amqp=url)
-            processes.run("add", "/", amqp=url)
-            (folder / "wrong-url").write_text(url)
+            place = url[-6:-1]
+            (folder / f"url-{place}").write_text(url)
             text = (folder / "quebert.toml").read_text()
-            (folder / "wrong.toml").write_text(text.replace("broker-url", "wrong-url"))
-            processes.run("check", "--connect", folder / "wrong.toml", **header)
-            name = f"refused by {url[-6:-1]}"
-            refused = (*twistd[:-1], "--config=wrong.toml")
-            told = "the broker at"
-            with processes.running(name, refused, told, header, ends=True):
-                pass
+            text = text.replace("broker-url", f"url-{place}")
+            (folder / f"{place}.toml").write_text(text)
+            processes.begin("status", "delay", amqp=url)
+            processes.begin("doctor", amqp=url)
+            processes.begin("add", "/", amqp=url)
+            processes.begin("check", "--connect", folder / f"{place}.toml", **header)
+        develop(processes, bodies)
+        for command in ("status", "dead", "check", "doctor", "broker", "add", "dev"):
+            processes.begin(command, "--help", amqp=own)
         for url in malformed():
-            processes.run("status", "delay", amqp=url)
+            processes.begin("status", "delay", amqp=url)
         for name, text in wrong_configurations(folder).items():
             (folder / name).write_text(text)
-            processes.run("check", folder / name, **header)
+            processes.begin("check", folder / name, **header)
+        for url in (wrong, nobody):
+            place = url[-6:-1]
+            refused = (*twistd[:-1], f"--config={place}.toml")
+            name, told = f"refused by {place}", "the broker at"
+            with processes.running(name, refused, told, header, ends=True):
+                pass
+        processes.finish()
         processes.run("dead", "redrive", "policy", "--yes", amqp=own)
         processes.run("dead", "discard", "policy", "--yes", amqp=own)
     return processes.seen

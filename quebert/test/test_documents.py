@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from importlib.util import cache_from_source
 from pathlib import Path
 
 import attrs
@@ -78,6 +79,9 @@ _OURS = re.compile(
     r"VIRTUAL_ENV|PYTHON|QUEBERT|PYTEST|MAKE|MFLAGS|COV_|(ARGS|JOBS|VENV|VERSIONS)$"
 )
 
+#: Half of all files, which no reader needs.
+_NOT_READ = ("docs/changes/", "quebert/test/")
+
 #: How the docstring of a module begins its list of what changes together.
 _LISTS = re.compile(r"(?m)^(?:What changes together|To add )")
 
@@ -110,8 +114,10 @@ def checkout(tmp_path: Path, places: Places) -> Path:
     """
     folder = tmp_path / "checkout"
     for name in tracked():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, folder / name)
+        if not name.startswith(_NOT_READ):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            # With its time: what was compiled of it is still true.
+            shutil.copy2(ROOT / name, folder / name)
     for path in folder.glob("examples/*.*"):
         path.write_text(places.translate(path.read_text("utf-8")), "utf-8")
     return folder
@@ -128,6 +134,18 @@ def environment(places: Places, *programs: Path) -> Mapping[str, str]:
     # As to a terminal, where output is seen at once.
     unbuffered = {"PYTHONUNBUFFERED": "1", "COLUMNS": "80"}
     return {**kept, **unbuffered, "PATH": path, "QUEBERT_AMQP_URL": places.amqp_url}
+
+
+def copy_compiled(checkout: Path) -> None:
+    """
+    Spare the programs of a guide from compiling all modules of quebert once more.
+    """
+    for path in checkout.glob("quebert/**/*.py"):
+        compiled = Path(cache_from_source(str(path)))
+        made = ROOT / compiled.relative_to(checkout)
+        if made.exists():
+            compiled.parent.mkdir(exist_ok=True)
+            shutil.copy(made, compiled)
 
 
 @pytest.fixture
@@ -151,11 +169,16 @@ def test_followed(
     Its commands, run in order, show what the text says.  The README's begin with the
     making of an environment; others find one in which all is installed.
     """
-    installed = only_python if guide == "README" else Path(sys.executable).parent
+    if guide == "README":
+        installed = only_python
+    else:
+        installed = Path(sys.executable).parent
+        copy_compiled(checkout)
     notes = tmp_path / "notes"
     notes.mkdir()
-    reading = Reader.at(checkout, notes, environment(places, installed), places)
-    with reading as reader:
+    # What pip installs is compiled where it is imported: most of it never is.
+    variables = {**environment(places, installed), "PIP_NO_COMPILE": "1"}
+    with Reader.at(checkout, notes, variables, places) as reader:
         for name in GUIDES[guide]:
             reader.follow(DOCUMENTS[name])
 
