@@ -97,10 +97,7 @@ class HeldTasks:
         """
         some = islice(self._messages(uuids), _MOST_TOLD)
         found = [self._held(*each) for each in some]
-        if uuids is not None:
-            gone = (self._dropped.get(each) for each in uuids)
-            found += [each for each in gone if each is not None]
-        return found
+        return found if uuids is None else [*found, *self._gone(uuids)]
 
     def retry_now(self, uuids: Collection[str]) -> list[HeldTask]:
         """
@@ -111,7 +108,14 @@ class HeldTasks:
         for *_, message in found:
             if message in self._settlement.waits.of_messages:
                 self._settlement.waits.hasten(message)
-        return held
+        return [*held, *self._gone(uuids)]
+
+    def _gone(self, uuids: Collection[str]) -> list[HeldTask]:
+        """
+        Those of the tasks that were dropped.
+        """
+        gone = (self._dropped.get(each) for each in uuids)
+        return [each for each in gone if each is not None]
 
     def dropped(self, message: DeliveredMessage) -> None:
         """

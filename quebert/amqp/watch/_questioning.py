@@ -70,7 +70,8 @@ class Holder(Protocol):
 
     def find(self, uuids: Collection[str] | None) -> Sequence[HeldTask]:
         """
-        The tasks with these uuids that it has; all of its tasks with C{None}.
+        The tasks with these uuids that it has, or has dropped; all that it has with
+        C{None}.
         """
 
     def retry_now(self, uuids: Collection[str]) -> Sequence[HeldTask]:
@@ -78,7 +79,7 @@ class Holder(Protocol):
         Have the tasks with these uuids wait no longer that wait here for another
         attempt.
 
-        @return: those that it has, as they were.
+        @return: those that it has, as they were, or has dropped.
         """
 
 

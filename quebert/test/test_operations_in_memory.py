@@ -1,0 +1,391 @@
+"""
+Operations on tasks, with mediators and the embedded broker in memory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from quebert import operations
+from quebert.amqp.coordination import set_paused
+from quebert.amqp.queues import KIND, REASON
+from quebert.errors import ConfigError
+from quebert.operations import (
+    CANCELLED,
+    MARKED,
+    NOT_DELAYED,
+    NOT_FOUND,
+    RUNS_NOW,
+    TOO_LATE,
+    BrokerAccess,
+    Cancelled,
+    DeadLetter,
+    Match,
+    Progress,
+    RunNow,
+    _access,
+)
+from quebert.operations._task_search import TaskSearch
+from quebert.task import format_time
+from quebert.test.memory_network import MemoryClient
+from quebert.test.test_questions_in_memory import QuestionsTestCase
+
+
+class OperationsTestCase(QuestionsTestCase):
+    """
+    A queue with mediators, and operations on its tasks.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(_access, "TxAMQPClient", MemoryClient)
+        url = "amqp://guest:guest@rabbit.example/?heartbeat=0"
+        self.access = BrokerAccess(self.network, url)
+
+    def delay(self, *uuids: str, seconds: float = 1000.0) -> None:
+        """
+        Add tasks whose time comes later.
+        """
+        moment = self.network.seconds() + 1_700_000_000 + seconds
+        self.add(*uuids, run_at=format_time(moment))
+
+    def run_now(self, uuid: str, **options: Any) -> RunNow:
+        """
+        Have a task run now.
+        """
+        return self.result(operations.run_now(self.access, "tasks", uuid, **options))
+
+    def cancel_one(self, uuid: str, **options: Any) -> Cancelled:
+        """
+        Cancel a task.
+        """
+        return self.result(operations.cancel(self.access, "tasks", uuid, **options))
+
+
+class RunNowTests(OperationsTestCase):
+    """
+    Tests for L{operations.run_now}.
+    """
+
+    def test_delayed(self) -> None:
+        """
+        A delayed task comes to a mediator at once, another one does not.
+        """
+        self.watch()
+        self.delay("a", "b", "c")
+        ran = self.run_now("b")
+        self.assertEqual((ran.uuid, ran.result), ("b", RUNS_NOW))
+        self.assertEqual(ran.text, "it waited for its time, and is in tasks now")
+        self.assertEqual(ran.problems, ())
+        self.network.settle()
+        self.assertEqual(self.requested(), ["b"])
+        ran = self.run_now("b")
+        self.assertEqual(ran.result, NOT_DELAYED)
+        self.assertIn("is attempting it", ran.text)
+        self.http.requests.pop().answer(200)
+        self.network.settle()
+        self.assertEqual(self.run_now("b").result, NOT_FOUND)
+
+    def test_no_mediator(self) -> None:
+        """
+        If no mediator consumes the queue, that is said; then the task waits there for
+        nothing else.
+        """
+        watcher = self.watch()
+        self.delay("a")
+        self.result(watcher.stop())
+        ran = self.run_now("a")
+        self.assertEqual(ran.result, RUNS_NOW)
+        self.assertIn("tasks now, which no mediator consumes", ran.text)
+        ran = self.run_now("a")
+        self.assertEqual(ran.result, NOT_DELAYED)
+        self.assertIn("it waits in tasks for a mediator", ran.text)
+        self.assertEqual(self.run_now("b").result, NOT_FOUND)
+
+    def test_held(self) -> None:
+        """
+        A task that waits in a mediator for its retry begins; one that is dropped does
+        not.
+        """
+        self.watch()
+        self.add("a")
+        self.http.requests.pop().answer(500)
+        self.network.settle()
+        ran = self.run_now("a")
+        self.assertEqual(ran.result, RUNS_NOW)
+        self.assertIn("it waited in mediator", ran.text)
+        self.assertEqual(self.requested(), ["a"])
+        self.cancel_one("a")
+        self.http.requests.pop().answer(500)
+        self.network.settle()
+        ran = self.run_now("a")
+        self.assertEqual(ran.result, NOT_DELAYED)
+        self.assertIn("has dropped it", ran.text)
+
+    def test_wrong(self) -> None:
+        """
+        What can be no uuid is refused, and so is a queue that is not there.
+        """
+        self.failure(operations.run_now(self.access, "tasks", "a"), ConfigError)
+        self.watch()
+        for uuid in "", "a" * 256:
+            self.failure(operations.run_now(self.access, "tasks", uuid), ConfigError)
+        self.assertEqual(self.run_now("a" * 255).result, NOT_FOUND)
+
+
+class CancelTests(OperationsTestCase):
+    """
+    Tests for L{operations.cancel}.
+    """
+
+    def test_delayed(self) -> None:
+        """
+        A delayed task is taken out; another one stays.
+        """
+        self.watch()
+        self.delay("a", "b")
+        told = self.cancel_one("a")
+        self.assertEqual((told.result, told.attempted), (CANCELLED, False))
+        self.assertEqual(told.problems, ())
+        self.assertEqual(self.run_now("a").result, NOT_FOUND)
+        self.assertEqual(self.run_now("b").result, RUNS_NOW)
+
+    def test_held(self) -> None:
+        """
+        Mediators are asked: one attempts a task, another waits for its retry.
+        """
+        self.watch()
+        self.add("a", "b")
+        self.http.requests.pop().answer(500)
+        self.network.settle()
+        told = self.cancel_one("a")
+        self.assertEqual((told.result, told.attempted), (TOO_LATE, True))
+        self.assertIn("is attempting it", told.text)
+        told = self.cancel_one("b")
+        self.assertEqual((told.result, told.attempted), (CANCELLED, True))
+
+    def test_waiting(self) -> None:
+        """
+        A task that nobody consumes is taken out of its queue, and the others stay.
+        """
+        self.result(self.watch().stop())
+        self.add("a", "b")
+        told = self.cancel_one("a")
+        self.assertEqual((told.result, told.attempted), (CANCELLED, False))
+        self.assertEqual(self.depths()["tasks"], 1)
+        self.watch()
+        self.network.settle()
+        self.assertEqual(self.requested(), ["b"])
+
+    def test_came_back(self) -> None:
+        """
+        Of a task that a mediator had, and lost, nobody knows whether it was attempted.
+        """
+        watcher = self.watch()
+        self.add("a")
+        self.result(watcher.stop(0))
+        told = self.cancel_one("a")
+        self.assertEqual((told.result, told.attempted), (MARKED, None))
+
+    def test_behind_others(self) -> None:
+        """
+        A task that waits behind others is not seen, and marked; it is told how many
+        wait.
+        """
+        self.watch(prefetch=1)
+        self.add("a", "b", "c")
+        told = self.cancel_one("c")
+        self.assertEqual((told.result, told.attempted), (MARKED, None))
+        self.assertIn("2 messages wait in tasks", told.problems)
+        told = self.cancel_one("x")
+        self.assertEqual(told.result, MARKED)
+
+    def test_nowhere(self) -> None:
+        """
+        A task that is nowhere is not attempted if it comes.
+        """
+        self.watch()
+        told = self.cancel_one("a")
+        self.assertEqual((told.result, told.problems), (NOT_FOUND, ()))
+        self.add("a")
+        self.assertEqual(self.requested(), [])
+
+    def test_all(self) -> None:
+        """
+        All tasks that match are cancelled, wherever they wait.
+        """
+        watcher = self.watch(prefetch=1)
+        self.delay("d1", "d2", "e1")
+        self.add("d3", "d4", "e2")
+        some = [Match.parse("uuid~d")]
+        told = self.result(operations.cancel_all(self.access, "tasks", some))
+        self.assertEqual((told.cancelled, told.too_late), (3, 1))
+        self.assertEqual(told.problems, ())
+        self.http.requests.pop().answer(500)
+        self.network.settle()
+        self.assertEqual(self.requested(), ["e2"])
+        self.assertEqual(self.run_now("e1").result, RUNS_NOW)
+        self.assertEqual(watcher.counts.discarded, 1)
+
+
+class TaskSearchTests(OperationsTestCase):
+    """
+    Tests for L{TaskSearch}.
+    """
+
+    def search(
+        self, uuid: str, *queues: str, only: str | None = None, most: int = 100
+    ) -> TaskSearch:
+        """
+        Look for a task.
+        """
+        names: Sequence[str] = queues or ("tasks",)
+        search = TaskSearch(self.client(), self.wire, uuid, tuple(names), only=only)
+        self.result(search.run(most, is_over=False))
+        return search
+
+    def test_everywhere(self) -> None:
+        """
+        A task is found on the ladder, in a mediator, and in its queue, with its place.
+        """
+        self.watch(prefetch=1)
+        self.delay("a", "b")
+        self.add("c", "d", "e")
+        found = self.search("b")
+        assert found.ladder is not None
+        self.assertTrue(found.found)
+        self.assertFalse(found.ladder.tried)
+        self.assertEqual((found.queue, found.url), ("tasks", "/x"))
+        found = self.search("c")
+        self.assertEqual([task.uuid for _, task in found.held], ["c"])
+        found = self.search("e")
+        self.assertEqual((found.queue, found.position), ("tasks", 1))
+        found = self.search("x")
+        self.assertFalse(found.found)
+        self.assertEqual(found.unseen, [])
+        self.assertEqual(self.search("b", only="other").found, False)
+
+    def test_many(self) -> None:
+        """
+        A queue that somebody consumes is looked at only if few wait there.
+        """
+        watcher = self.watch(prefetch=1)
+        self.add(*(f"t{n}" for n in range(102)))
+        found = self.search("t50")
+        self.assertFalse(found.found)
+        self.assertEqual(found.unseen_ready, {"tasks": 101})
+        self.assertEqual(found.unseen, ["the 101 messages in tasks were not looked at"])
+        self.result(set_paused(self.wire, "tasks", True))
+        self.network.pass_time(1)
+        found = self.search("t50")
+        self.assertEqual((found.queue, found.position), ("tasks", 49))
+        self.assertEqual(watcher.in_flight, 1)
+
+
+class DeadLettersInMemoryTests(OperationsTestCase):
+    """
+    What is done to dead letters.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        for queue in "tasks", "tasks.dead":
+            self.call("queue_declare", queue=queue, durable=True)
+
+    def bury(self, *uuids: str, why: str = "broken") -> None:
+        """
+        Have dead letters.
+        """
+        client = self.client()
+        headers = {KIND: "poison", REASON: why, "shop": "7"}
+        for each in uuids:
+            body = json.dumps({"url": "/x", "uuid": each}).encode()
+            properties = {"delivery-mode": 2, "headers": headers}
+            self.result(client.publish("", "tasks.dead", body, properties))
+
+    def dead(self, *matches: str) -> list[str]:
+        """
+        The uuids of those that match.
+        """
+        found: list[DeadLetter] = []
+        wanted = [Match.parse(each) for each in matches]
+        self.result(operations.browse(self.access, "tasks", wanted, found.append))
+        return [each.uuid for each in found]
+
+    def test_looking(self) -> None:
+        """
+        Those that match are seen, in their order, and stay.
+        """
+        self.bury("a", "b")
+        self.bury("c", why="worn")
+        for _ in range(2):
+            self.assertEqual(self.dead(), ["a", "b", "c"])
+            self.assertEqual(self.dead("reason=worn"), ["c"])
+        wanted = [Match.parse("uuid=b")]
+        found = self.result(operations.find(self.access, "tasks", wanted))
+        assert found is not None
+        self.assertEqual((found.uuid, found.reason), ("b", "broken"))
+        wanted = [Match.parse("uuid=x")]
+        self.assertIsNone(self.result(operations.find(self.access, "tasks", wanted)))
+
+    def test_redriven(self) -> None:
+        """
+        Those that match are put back, as they were added.
+        """
+        self.bury("a", "b", "c")
+        progress = Progress()
+        wanted = [Match.parse("uuid=b")]
+        driving = operations.redrive(self.access, "tasks", wanted, progress)
+        self.result(driving)
+        self.assertEqual((progress.seen, progress.done), (3, 1))
+        self.assertEqual(self.dead(), ["a", "c"])
+        self.watch()
+        self.network.settle()
+        self.assertEqual(self.requested(), ["b"])
+
+    def test_discarded(self) -> None:
+        """
+        Those that match are counted, and dropped if that is wanted.
+        """
+        self.bury("a", "b", "c")
+        counted: list[int] = []
+
+        def discard(answer: bool, *matches: str) -> bool:
+            def sure(count: int) -> bool:
+                counted.append(count)
+                return answer
+
+            wanted = [Match.parse(each) for each in matches]
+            discarding = operations.discard(self.access, "tasks", wanted, sure=sure)
+            return self.result(discarding)
+
+        self.assertFalse(discard(False, "uuid=b"))
+        self.assertFalse(discard(True, "uuid=x"))
+        self.assertEqual((counted, self.dead()), ([1], ["a", "b", "c"]))
+        self.assertTrue(discard(True, "uuid=b"))
+        self.assertEqual((counted, self.dead()), ([1, 1], ["a", "c"]))
+
+
+class PausingInMemoryTests(OperationsTestCase):
+    """
+    Pausing a queue, and having it go on.
+    """
+
+    def test_paused(self) -> None:
+        """
+        A paused queue is told as such, with who has paused it, and goes on.
+        """
+        self.watch()
+        now = self.result(operations.pause(self.access, "tasks", by="ada"))
+        self.assertEqual((now.paused, now.consumers, now.problems), (True, 0, ()))
+        self.add("a")
+        self.network.pass_time(1)
+        self.assertEqual(self.requested(), [])
+        before = self.result(operations.resume(self.access, "tasks"))
+        self.assertEqual((before.paused, before.problems), (True, ()))
+        self.network.pass_time(1)
+        self.assertEqual(self.requested(), ["a"])
+        before = self.result(operations.resume(self.access, "tasks"))
+        self.assertFalse(before.paused)
