@@ -28,7 +28,8 @@ import quebert
 from quebert.amqp.queues import KIND, REASON
 from quebert.events import ATTEMPTS, EXCHANGE, AttemptBatch, AttemptRecord, encode_batch
 from quebert.test.contract.patience import until
-from quebert.testing import free_port
+from quebert.test.operating import add_vhost
+from quebert.testing import RabbitMQNode, free_port
 from quebert.web import hash_of
 
 ROOT = Path(quebert.__file__).parents[1]
@@ -66,9 +67,11 @@ def attempts(
 class Stage:
     """
     A broker and C{quebert web}, in a folder.
+
+    @ivar amqp_url: where the broker is.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, amqp_url: str = "") -> None:
         self.folder = folder
         authority = CA()
         pem = folder / "web.pem"
@@ -80,22 +83,16 @@ class Stage:
         self.tokens = folder / "tokens"
         self.tokens.touch(0o600)
         self.tokens.write_text(f"anna read,operate * {hash_of('secret')}\n")
-        self.amqp_port, self.port = free_port(), free_port()
+        self._amqp_port, self.port = free_port(), free_port()
+        self.amqp_url = amqp_url or f"amqp://guest:guest@127.0.0.1:{self._amqp_port}/"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-
-    @property
-    def amqp_url(self) -> str:
-        """
-        Where the broker is.
-        """
-        return f"amqp://guest:guest@127.0.0.1:{self.amqp_port}/"
 
     def start(self, name: str) -> None:
         """
         Start a process, and wait until it answers.
         """
         words = {
-            "broker": ["broker", "--memory", "--port", str(self.amqp_port)],
+            "broker": ["broker", "--memory", "--port", str(self._amqp_port)],
             "web": [
                 "web",
                 *("--amqp-url", self.amqp_url, "--listen", str(self.port)),
@@ -129,7 +126,8 @@ class Stage:
         """
         What the processes have written.
         """
-        return "".join((self.folder / n).read_text() for n in ("broker", "web"))
+        files = (self.folder / name for name in ("broker", "web"))
+        return "".join(each.read_text() for each in files if each.exists())
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """
@@ -288,6 +286,22 @@ def test_killed(stage: Stage) -> None:
     until(lambda: stage.get("/v1/overview")["history"]["ok"], stage.output, PATIENCE)
     history = stage.get("/v1/overview")["history"]
     assert (history["gaps"], history["dropped"]) == (1, 100)
+
+
+def test_rabbitmq(
+    rabbitmq: RabbitMQNode, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """
+    Attempts are in the history on RabbitMQ, too, whatever is killed.
+    """
+    folder = tmp_path_factory.mktemp("rabbitmq")
+    stage = Stage(folder, add_vhost(rabbitmq, "quebert-web"))
+    try:
+        stage.start("web")
+        test_attempts(stage)
+        test_killed(stage)
+    finally:
+        stage.end()
 
 
 def test_dead_letters(stage: Stage) -> None:
