@@ -414,7 +414,11 @@ async def test_policies_by_probes(
     queue = QueueSettings(name=names.queue, queue_type=queue_type)
     assert await findings(client, queue) == []
     pattern = rf"^{names.queue}.*\.dead$"
-    await declare(client, f"{names.queue}.witness.dead")
+    witness = f"{names.queue}.witness.dead"
+    await declare(client, witness)
+    channel = await (await client.connected()).open_channel(confirms=False)
+    # One that nobody consumes might be gone before anybody sees that it has the policy.
+    await channel.call("basic_consume", queue=witness, consumer_tag="witness")
     clear = set_policy(rabbitmq, pattern, rule)
     try:
         (found,) = await findings(client, queue)
