@@ -40,7 +40,10 @@ from rich.table import Table
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / ".faults"
-FOLDERS = "amqp", "mediator", "policy", "limits", "broker", "http"
+FOLDERS = (
+    *("amqp", "mediator", "policy", "limits", "broker", "http"),
+    *("events", "history", "metrics", "telemetry", "operations", "web"),
+)
 ENOUGH = 0.95
 #: Bytes of memory of a process that runs tests: a fault can make an endless loop.
 MEMORY = 4 << 30
@@ -186,13 +189,14 @@ def run(tree: Path, arguments: list[str], limit: float) -> str | None:
     return names[-1] if names else (said.strip().splitlines() or ["dies"])[-1]
 
 
-def record(trees: Trees) -> Executed:
+def record(trees: Trees, folders: tuple[str, ...]) -> Executed:
     """
-    Find out which tests execute which lines, as far as that is not known.
+    Find out which tests execute which lines of these folders, as far as that is not
+    known.
     """
     KEPT.mkdir(exist_ok=True)
-    common = hashlib.sha256()
-    for folder in FOLDERS:
+    common = hashlib.sha256(repr(folders).encode())
+    for folder in folders:
         for path in sorted((ROOT / "quebert" / folder).rglob("*.py")):
             common.update(path.read_bytes())
 
@@ -206,7 +210,7 @@ def record(trees: Trees) -> Executed:
                 old.unlink()
             with trees.one() as tree:
                 script = str(ROOT / "bench" / "executed.py")
-                sources = [str(tree / "quebert" / each) for each in FOLDERS]
+                sources = [str(tree / "quebert" / each) for each in folders]
                 said = run(tree, [script, module, str(known), *sources], 600)
             if said is not None:  # else its tests would count as noticing nothing
                 known.unlink(missing_ok=True)
@@ -330,7 +334,13 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=1, help="decides which faults")
     parser.add_argument("--number", type=int, default=200, help="of faults")
-    parser.add_argument("--only", default="", metavar="ROOM", help="such as http")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=FOLDERS,
+        metavar="ROOM",
+        help="take the faults from these folders, such as amqp/watch, alone",
+    )
     parser.add_argument("--now", type=int, help="try no more than so many now")
     parser.add_argument(
         "--jobs", type=int, default=2, help="processes that run tests, side by side"
@@ -345,11 +355,8 @@ def main() -> int:
     )
     said = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    mutants = [
-        mutant
-        for mutant in chosen(ROOT, FOLDERS, said.seed)[: said.number]
-        if f"{mutant.room}/".startswith(said.only)
-    ]
+    folders = tuple(said.only)
+    mutants = chosen(ROOT, folders, said.seed)[: said.number]
     results, why = Results(KEPT / f"seed-{said.seed}.jsonl"), equivalent()
 
     def due(mutant: Mutant) -> bool:
@@ -361,7 +368,7 @@ def main() -> int:
     if waiting:
         with tempfile.TemporaryDirectory() as folder:
             trees = Trees(Path(folder), said.jobs)
-            executed = record(trees)
+            executed = record(trees, folders)
             with ThreadPoolExecutor(said.jobs) as pool:
                 tasks = {
                     pool.submit(tried, mutant, executed, trees, said.whole): mutant
