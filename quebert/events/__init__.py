@@ -35,6 +35,7 @@ from quebert.events._records import (
     MediatorState,
     OriginState,
     WatchState,
+    was_requested,
 )
 from quebert.events._state_codec import decode_state, encode_state
 
@@ -62,4 +63,5 @@ __all__ = [
     "encode_batch",
     "encode_state",
     "reading",
+    "was_requested",
 ]

@@ -19,6 +19,7 @@ __all__ = [
     "MediatorState",
     "OriginState",
     "WatchState",
+    "was_requested",
 ]
 
 #: Characters of an answer that are kept.
@@ -33,6 +34,8 @@ OUTCOMES = (
     "postponed",
     "cancelled",
 )
+# Outcomes that may come without a request, and of a request without an answer.
+_UNCLEAR = frozenset(("retry", "discarded", "buried"))
 
 
 @attrs.frozen(kw_only=True)
@@ -71,6 +74,15 @@ class AttemptRecord:
     reason: str = ""
     answer: str = ""
     retry_at: float | None = None
+
+
+def was_requested(status: int | None, outcome: str, seconds: float) -> bool:
+    """
+    Whether a record is of a request.  Where there was none, no time has passed.
+
+    @param seconds: from C{started} to C{ended}.
+    """
+    return status is not None or (outcome in _UNCLEAR and seconds > 0.0)
 
 
 @attrs.frozen(kw_only=True)

@@ -12,7 +12,7 @@ import re
 from bisect import bisect_left
 from typing import Any
 
-from quebert.events import ANSWER, OUTCOMES, AttemptRecord
+from quebert.events import ANSWER, OUTCOMES, AttemptRecord, was_requested
 from quebert.history._values import BUCKETS, LIVES, LifeRecord, PastAttempt
 
 __all__ = [
@@ -20,11 +20,13 @@ __all__ = [
     "DONE",
     "LARGEST",
     "MINUTE",
+    "NO_REQUEST",
     "NUMBERS",
     "OUTCOME_OF",
     "attempt",
     "attempt_row",
     "bucket_of",
+    "bucket_of_attempt",
     "life",
     "life_row",
     "micros",
@@ -35,6 +37,8 @@ __all__ = [
     "unpacked",
 ]
 
+#: In place of a bucket, of what was decided without a request.
+NO_REQUEST = -1
 #: The greatest number that a column takes.
 LARGEST = 2**63 - 1
 #: Microseconds of a minute.
@@ -133,6 +137,20 @@ def bucket_of(duration: float) -> int:
     Which of L{BUCKETS} counts a duration; their number, if none does.
     """
     return bisect_left(BUCKETS, duration)
+
+
+def bucket_of_attempt(
+    outcome: int, started: int, ended: int, status: int | None
+) -> int:
+    """
+    Which of L{BUCKETS} counts the request of an attempt; L{NO_REQUEST} for none.
+
+    @param outcome: with the times and the status as a row has them.
+    """
+    duration = (ended - started) / 1e6
+    if status is None and not was_requested(None, OUTCOME_OF[outcome], duration):
+        return NO_REQUEST
+    return bucket_of(duration)
 
 
 def attempt_row(

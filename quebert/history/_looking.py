@@ -12,6 +12,7 @@ from sqlalchemy import Connection, ScalarSelect, func, or_, select
 from quebert.history._encoding import (
     ATTEMPTS,
     MINUTE,
+    NO_REQUEST,
     OUTCOME_OF,
     attempt,
     life,
@@ -104,7 +105,8 @@ def latency(connection: Connection, queue: str, since: float) -> LatencyMap:
     c = counts.c
     query = select(c.minute, c.bucket, func.sum(c["count"]))
     query = query.where(c.minute >= (micros(since) or 0) // MINUTE)
-    query = query.where(c.queue_id == _number(queue)).group_by(c.minute, c.bucket)
+    query = query.where(c.queue_id == _number(queue), c.bucket != NO_REQUEST)
+    query = query.group_by(c.minute, c.bucket)
     columns: dict[int, list[int]] = {}
     for minute, bucket, count in connection.execute(query):
         column = columns.setdefault(minute, [0] * (len(BUCKETS) + 1))
@@ -181,6 +183,8 @@ def gaps_between(
     c = gaps.c
     query = select(gaps, mediators.c.name.label("mediator"))
     query = query.outerjoin(mediators, mediators.c.id == c.mediator_id)
+    # Batches without a record may be missing, too: nobody misses anything.
+    query = query.where(or_(c.records.is_(None), c.records > 0))
     if after is not None:
         query = query.where(c.ended >= micros(after))
     if before is not None:

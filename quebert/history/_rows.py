@@ -11,8 +11,8 @@ from typing import Any
 import attrs
 from sqlalchemy import Connection, Select, bindparam, select
 
+from quebert.events import was_requested
 from quebert.history._encoding import (
-    NUMBERS,
     OUTCOME_OF,
     attempt,
     seconds,
@@ -27,8 +27,6 @@ __all__ = ["TaskFold", "folds_of", "named", "named_rows", "summary"]
 # Entries that are looked at for some tasks, at most, or else for each of them.
 _ENTRIES = 20_000
 _NEWEST = 5_000
-# Outcomes without a request.
-_WITHOUT = {NUMBERS[name][0] for name in ("expired", "postponed", "cancelled")}
 _STATES = {"retry": "retrying", "postponed": "delayed"}
 
 
@@ -85,7 +83,8 @@ class TaskFold:
             self.added = min(row.added, row.added if self.added is None else self.added)
         if row.number:
             self.last = max(self.last or place, place)
-            self.attempts += row.outcome not in _WITHOUT
+            took = row.ended - row.started
+            self.attempts += was_requested(row.status, OUTCOME_OF[row.outcome], took)
 
 
 def folds_of(
@@ -96,7 +95,8 @@ def folds_of(
     """
     c = entries.c
     folds: dict[bytes, TaskFold] = {}
-    query = select(c.uuid, c.ended, c.id, c.number, c.outcome, c.added)
+    names = c.uuid, c.ended, c.id, c.number, c.outcome, c.added, c.started, c.status
+    query = select(*names)
     query = query.where(c.segment.in_(segments))
     query = query.where(c.uuid.in_(bindparam("uuids", expanding=True)))
 

@@ -143,7 +143,8 @@ gaps = Table(
 )
 Index("gaps_mediator", gaps.c.mediator_id, gaps.c.first)
 Index("gaps_ended", gaps.c.ended)
-#: Attempts that ended in a minute, by how long they took (C{bucket}).
+#: Attempts that ended in a minute, by how long they took (C{bucket}); C{NO_REQUEST} for
+#: those that came to no request.
 counts = Table(
     "counts",
     metadata,

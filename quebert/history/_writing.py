@@ -17,7 +17,7 @@ from quebert.history._database import HistoryDatabase
 from quebert.history._encoding import (
     MINUTE,
     attempt_row,
-    bucket_of,
+    bucket_of_attempt,
     life_row,
     shortened,
 )
@@ -165,7 +165,7 @@ class _Transaction:
         Count attempts, by minute and by how long they took; and all that there is.
         """
         tally = Counter(
-            (row[8] // MINUTE, row[1], row[3], bucket_of((row[8] - row[7]) / 1e6))
+            (row[8] // MINUTE, row[1], row[3], bucket_of_attempt(row[3], *row[7:10]))
             for row in rows
             if row[4]
         )

@@ -16,7 +16,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, Union
 
-from quebert.events import OUTCOMES, AttemptRecord, Columns
+from quebert.events import OUTCOMES, AttemptRecord, Columns, was_requested
 
 __all__ = [
     "LIFE",
@@ -62,8 +62,6 @@ LIFE = (0.1, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 21600.0, 86400.0, 60480
 
 # Seconds: a longer time is a wrong clock.
 _LONGEST = 1e10
-# Outcomes that may come without a request, and with it.
-_UNCLEAR = frozenset(("retry", "discarded", "buried"))
 _FINAL = frozenset(("done", "expired", "discarded", "buried", "cancelled"))
 _KNOWN = frozenset(OUTCOMES)
 
@@ -163,7 +161,7 @@ class QueueTotals:
                 for status, outcome, begin, end in zip(
                     statuses, outcomes, started, ended, strict=True
                 )
-                if status is not None or (outcome in _UNCLEAR and end > begin)
+                if status is not None or was_requested(None, outcome, end - begin)
             ]
         )
         self.wait.add(

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import deque
 
 from quebert._url import origin_of
-from quebert.events import AttemptRecord, MediatorState
+from quebert.events import AttemptRecord, MediatorState, was_requested
 from quebert.operations._live_values import LiveMediator
 from quebert.operations._series import Durations, SecondCounts
 from quebert.operations._status import Status
@@ -56,8 +56,10 @@ class SeenQueue:
         """
         self._ended += len(records)
         self.went.add(now, len(records))
-        attempted = [each for each in records if each.status is not None]
-        self.durations.add(now, (each.ended - each.started for each in attempted))
+        took = [(each, each.ended - each.started) for each in records]
+        self.durations.add(
+            now, [s for each, s in took if was_requested(each.status, each.outcome, s)]
+        )
         first = (each for each in records if each.number <= 1 and each.added)
         came = max((each.due or each.added or 0.0 for each in first), default=None)
         if came is not None:

@@ -39,8 +39,9 @@ def record_of(task: int, **fields: Any) -> AttemptRecord:
         "outcome": "done",
         **fields,
     }
-    if given["outcome"] == "retry" and "status" not in fields:
-        given["status"] = 503
+    if "status" not in fields:
+        without = dict.fromkeys(("expired", "postponed", "cancelled"))
+        given["status"] = {"retry": 503, **without}.get(given["outcome"], 200)
     return AttemptRecord(**given)
 
 

@@ -156,6 +156,16 @@ def test_gaps(store: HistoryStore) -> None:
     assert store.positions() == {"m1": 9}
 
 
+def test_empty_gap(store: HistoryStore) -> None:
+    """
+    Batches without a record that never came are no gap.
+    """
+    store.write([batch_of(2, [record_of(1)], total=1)])
+    assert _gaps(store) == []
+    store.write([batch_of(1, [record_of(2)])])  # it is late, and not a second time
+    assert store.totals(None) == {"mail": {"done": 2}}
+
+
 def test_dropped(store: HistoryStore) -> None:
     """
     Records that the mediator has dropped are a gap, too.
@@ -342,6 +352,27 @@ def test_latency_and_totals(store: HistoryStore) -> None:
     mail = {"done": 2, "retry": 1, "buried": 1}
     assert store.totals(None) == {"mail": mail, "other": {"done": 1}}
     assert store.totals(NOW + 60) == {"mail": {"retry": 1, "buried": 1}}
+
+
+def test_without_request(store: HistoryStore) -> None:
+    """
+    What was decided without a request counts as an outcome, and as nothing that takes
+    time; a request without an answer does.
+    """
+    outcomes = ("expired", "postponed", "cancelled", "buried", "discarded")
+    records = [
+        record_of(1, ended=NOW + 1, status=None, outcome=each) for each in outcomes
+    ]
+    records.append(record_of(2, status=None, outcome="retry", ended=NOW + 32))
+    store.write([batch_of(1, records)])
+    [column] = store.latency("mail", NOW).columns
+    assert sum(column.counts) == 1
+    every = {**dict.fromkeys(outcomes, 1), "retry": 1}
+    assert store.totals(None) == store.totals(NOW) == {"mail": every}
+    first, second = (store.life_of(uuid_of(n)) for n in (1, 2))
+    assert first is not None
+    assert second is not None
+    assert (first.summary.attempts, second.summary.attempts) == (0, 1)
 
 
 def test_due(store: HistoryStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -173,6 +173,11 @@ class LiveFoldTests(SynchronousTestCase):
         latency = self.fold.latency("mail")
         assert latency is not None
         self.assertEqual(sum(map(len, (c for _, c in latency.columns(BEGAN)))), 1)
+        # A request without an answer took its time, too.
+        self.attempts(record(started=1.0, ended=31.0, status=None, outcome="retry"))
+        (mail,) = self.view().queues
+        assert mail.p99 is not None
+        self.assertTrue(29.0 < mail.p99 < 33.0, mail.p99)
         self.assertIs(self.fold.latency("other"), None)
 
     def test_oldest(self) -> None:
