@@ -8,7 +8,6 @@ task would wait no longer, or for less.  What is not known is no reason.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 
 import attrs
@@ -17,6 +16,7 @@ from quebert._text import one_line
 from quebert.amqp.watch import DROPPED, RETRYING, RUNNING, HeldTask
 from quebert.events import AttemptRecord
 from quebert.operations._why_values import Facts, OnLadder, WhyReason
+from quebert.operations._why_words import before, counted, moment, pace, span
 
 __all__ = ["reasons_of"]
 
@@ -30,6 +30,8 @@ _ENDS: Mapping[str, str] = {
 # The part of a rate that is used where the rate is what holds tasks up.
 _USED = 0.8
 _LONGEST = 300
+# Mediators that a sentence names.
+_NAMED = 3
 # Seconds: what is put off until a breaker lets a request through is due just then.
 _SOON = 5.0
 
@@ -78,7 +80,7 @@ def _running(held: tuple[str, HeldTask]) -> WhyReason:
     mediator, task = held
     return WhyReason(
         reason="running",
-        text=f"mediator {mediator} attempts it; it came there at {_at(task.since)}",
+        text=f"mediator {mediator} attempts it; it came there at {moment(task.since)}",
         by=mediator,
     )
 
@@ -114,7 +116,7 @@ def _on_ladder(facts: Facts, ladder: OnLadder) -> Iterator[WhyReason]:
     if ladder.tried:
         waits = _retrying(facts, due)
     else:
-        when = "later" if due is None else f"at {_at(due)}"
+        when = "later" if due is None else f"at {moment(due)}"
         waits = WhyReason(
             reason="not_due", text=f"its time has not come: it is due {when}", until=due
         )
@@ -159,14 +161,14 @@ def _ended(last: AttemptRecord) -> WhyReason:
     why = f": {one_line(last.reason, _LONGEST)}" if last.reason else ""
     if last.outcome == "buried":
         return WhyReason(
-            reason="dead", text=f"it was given up at {_at(last.ended)}{why}"
+            reason="dead", text=f"it was given up at {moment(last.ended)}{why}"
         )
     what = _ENDS[last.outcome]
-    return WhyReason(reason="done", text=f"{what}, at {_at(last.ended)}{why}")
+    return WhyReason(reason="done", text=f"{what}, at {moment(last.ended)}{why}")
 
 
 def _retrying(facts: Facts, until: float | None, mediator: str = "") -> WhyReason:
-    when = "soon" if until is None or until <= facts.now else f"at {_at(until)}"
+    when = "soon" if until is None or until <= facts.now else f"at {moment(until)}"
     why = ""
     if facts.last is not None and facts.last.reason:
         why = f" ({one_line(facts.last.reason, _LONGEST)})"
@@ -190,16 +192,34 @@ def _closed(facts: Facts) -> Iterator[WhyReason]:
     if status is None:
         return
     if status.paused:
+        since = status.paused_since
         by = f" by {status.paused_by}" if status.paused_by else ""
-        since = "" if status.paused_since is None else f" at {_at(status.paused_since)}"
+        when = "" if since is None else f" since {moment(since)}"
         yield WhyReason(
             reason="paused",
-            text=f"queue {facts.queue} was paused{by}{since}",
+            text=f"queue {facts.queue} is paused{by}{when}",
             by=status.paused_by or None,
         )
-    if status.consumers == 0 and not (status.paused and facts.watches):
-        what = "no mediator consumes" if status.exists else "there is no"
-        yield WhyReason(reason="no_consumer", text=f"{what} queue {facts.queue}")
+    watched = facts.watches or facts.present
+    if status.consumers == 0 and not (status.paused and watched):
+        yield from _without_consumer(facts, exists=bool(status.exists))
+
+
+def _without_consumer(facts: Facts, *, exists: bool) -> Iterator[WhyReason]:
+    """
+    No mediator consumes the queue.  One that answers, and whose rate is used up, has no
+    consumer for a while: the rate is the reason.
+    """
+    if not exists:
+        text = f"there is no queue {facts.queue}"
+    elif not facts.present:
+        text = f"no mediator consumes queue {facts.queue}"
+    elif _rates(facts):
+        return
+    else:
+        who = ", ".join(facts.present[:_NAMED])
+        text = f"mediators watch queue {facts.queue}, and take no task now: {who}"
+    yield WhyReason(reason="no_consumer", text=text)
 
 
 def _host(facts: Facts) -> Iterator[WhyReason]:
@@ -211,17 +231,19 @@ def _host(facts: Facts) -> Iterator[WhyReason]:
         return
     if host.breaker == "open":
         until = host.open_until
-        when = "" if until is None else f" until {_at(until)}"
+        when = "" if until is None else f" until {moment(until)}"
         yield WhyReason(
             reason="breaker_open",
-            text=f"the circuit breaker of {host.origin} is open{when}",
+            text=f"requests to {host.origin} have failed: its circuit breaker is open,"
+            f" and lets none through{when}",
             until=until,
         )
     elif host.limit is not None and host.in_flight >= host.limit:
+        requests = counted(host.in_flight, "request")
         yield WhyReason(
             reason="host_concurrency",
-            text=f"{host.origin} has {host.in_flight} requests, of at most"
-            f" {host.limit:g} at the same time",
+            text=f"{host.origin} has {requests} now, of at most {host.limit:g} at the"
+            " same time",
         )
 
 
@@ -229,26 +251,30 @@ def _limits(facts: Facts, position: int) -> Iterator[WhyReason]:
     """
     The rate of its queue is used up, or others go first.
     """
-    rates = [w.rate for w in facts.watches.values() if w.rate is not None]
+    rates = _rates(facts)
     has_room = not _is_full(facts)
     if rates and (has_room or (facts.rate_out or 0.0) >= _USED * rates[0]):
         rate = rates[0]
         yield WhyReason(
             reason="rate_limit",
-            text=f"queue {facts.queue} begins at most {rate:g} tasks a second, and"
-            f" {position} are before it",
+            text=f"queue {facts.queue} begins {pace(rate)} at most, and"
+            f" {before(position)}",
             until=facts.now + (position + 1) / rate if rate > 0 else None,
             position=position,
             rate=rate,
         )
     priorities = {w.priority for w in facts.watches.values() if w.priority}
     if priorities and facts.others and has_room:
+        its = ", ".join(sorted(priorities))
         yield WhyReason(
             reason="lower_priority",
-            text=f"queue {facts.queue} shares its places by priority"
-            f" ({', '.join(sorted(priorities))}), and others have {facts.others} of"
-            " them",
+            text=f"queue {facts.queue}, of priority {its}, shares places with other"
+            f" queues: their tasks have {facts.others} of them now",
         )
+
+
+def _rates(facts: Facts) -> list[float]:
+    return [w.rate for w in facts.watches.values() if w.rate is not None]
 
 
 def _is_full(facts: Facts) -> bool:
@@ -262,19 +288,19 @@ def _full(facts: Facts) -> Iterator[WhyReason]:
     """
     if _is_full(facts):
         count = sum(each.in_flight for each in facts.watches.values())
+        held = counted(count, "task")
         yield WhyReason(
             reason="prefetch_full",
-            text=f"mediators have {count} tasks of queue {facts.queue}, and take no"
-            " more at the same time",
+            text=f"the mediators of queue {facts.queue} have {held} of it, and"
+            " take no more at the same time",
         )
 
 
 def _behind(facts: Facts, position: int, text: str = "") -> WhyReason:
     seconds = _seconds(facts, position)
-    tasks = "task is" if position == 1 else "tasks are"
     return WhyReason(
         reason="behind",
-        text=text or f"{position} {tasks} before it; {_how_long(facts, position)}",
+        text=text or f"{before(position)}; {_how_long(facts, position)}",
         until=None if seconds is None else facts.now + seconds,
         position=position,
         rate=facts.rate_out,
@@ -288,22 +314,6 @@ def _seconds(facts: Facts, position: int) -> float | None:
 def _how_long(facts: Facts, position: int) -> str:
     seconds = _seconds(facts, position)
     if seconds is None:
-        return "nobody knows how many end in a second"
-    return f"at {facts.rate_out:.3g} a second, that takes about {_long(seconds)}"
-
-
-def _long(seconds: float) -> str:
-    for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{seconds:.0f} seconds"
-
-
-def _at(when: float) -> str:
-    """
-    A moment, for readers anywhere.
-    """
-    try:
-        return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(when))
-    except (ValueError, OverflowError, OSError):
-        return "a time beyond all calendars"
+        known = facts.rate_out is not None
+        return "none has ended just now" if known else "how long that takes is unknown"
+    return f"at {facts.rate_out:.3g} a second, that takes about {span(seconds)}"

@@ -56,6 +56,7 @@ class TaskSearch:
     @ivar queue: where it was found.
     @ivar url: that it has, if anybody told.
     @ivar held: by which mediators, and what they tell.
+    @ivar present: the mediators of each queue that have answered.
     @ivar unseen_ready: how many messages of queues were not looked at.
     @ivar unseen: what could not be seen; sentences.
     """
@@ -68,6 +69,7 @@ class TaskSearch:
     queue: str = ""
     url: str = ""
     held: list[tuple[str, HeldTask]] = attrs.field(factory=list)
+    present: dict[str, tuple[str, ...]] = attrs.field(factory=dict)
     ladder: OnLadder | None = None
     position: int | None = None
     dead: tuple[str, str] | None = None
@@ -120,6 +122,7 @@ class TaskSearch:
         except BrokerRefused as e:
             self.unseen.append(f"mediators cannot be asked: {e}")
             return
+        self.present[queue] = tuple(each.mediator for each in answers.answers)
         for mediator, task in answers.of(self.uuid):
             self.queue = queue
             self.url = task.url or self.url

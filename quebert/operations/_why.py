@@ -116,6 +116,7 @@ def _facts(
         dead=search.dead,
         last=last,
         watches=watches,
+        present=search.present.get(queue, ()),
         others=sum(each.in_flight for each in shared),
         host=next((each for each in seen.hosts if each.origin == origin), None),
         rate_out=next((e.rate_out for e in seen.queues if e.name == queue), None),

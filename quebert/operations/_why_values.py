@@ -123,6 +123,7 @@ class Facts:
     @ivar dead: the kind and the reason of its dead letter.
     @ivar last: its last attempt, as far as the history tells.
     @ivar watches: how the mediators watch its queue, by their names.
+    @ivar present: the mediators that have answered a question about the queue.
     @ivar others: tasks of other priorities that the same mediators have.
     @ivar host: the origin that it goes to.
     @ivar rate_out: tasks of its queue that end in a second.
@@ -139,6 +140,7 @@ class Facts:
     dead: tuple[str, str] | None = None
     last: AttemptRecord | None = None
     watches: Mapping[str, WatchState] = attrs.field(factory=dict)
+    present: tuple[str, ...] = ()
     others: int = 0
     host: LiveHost | None = None
     rate_out: float | None = None

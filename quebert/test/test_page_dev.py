@@ -18,23 +18,21 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import attrs
 import pytest
 
+from quebert.operations._why_values import REASONS
 from quebert.producer import BlockingProducer
 from quebert.test.contract.patience import until
 from quebert.test.page import Browser, Tab, chromium
+from quebert.test.why_situations import CONFIG, situations
+from quebert.testing import free_port
 
 _CONFIG = """
 [queues.tasks]
 key = "tasks.#"
 retry = { max_attempts = 5, min_backoff = 1000, max_backoff = 1000 }
-
-[queues.limited]
-key = "limited.#"
-rate = 0.001
 """
 
 
@@ -90,11 +88,26 @@ class DevCluster:
 
     @ivar url: of its page.
     @ivar token: that may do everything.
+    @ivar amqp_url: of its broker.
+    @ivar one_at_once: a host that has one request at once, and the executor's answers.
+    @ivar closed: a host to which nobody listens.
     """
 
     url: str
     token: str
+    amqp_url: str
+    one_at_once: str
+    closed: str
     producer: BlockingProducer
+
+    def pause(self, queue: str) -> None:
+        """
+        Pause a queue.
+        """
+        address = f"{self.url}/v1/queues/{queue}:pause"
+        headers = {"Authorization": f"Bearer {self.token}"}
+        asked = urllib.request.Request(address, method="POST", headers=headers)
+        urllib.request.urlopen(asked).close()
 
     def asked(self, path: str) -> Any:
         """
@@ -123,30 +136,35 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevCluster]:
     One for all tests here.
     """
     folder = tmp_path_factory.mktemp("dev")
-    (folder / "q.toml").write_text(_CONFIG)
-    server = _Server(("127.0.0.1", 0), _Answers)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    servers = [_Server(("127.0.0.1", 0), _Answers) for _ in range(2)]
+    for server in servers:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    executor, one_at_once = (f"127.0.0.1:{each.server_port}" for each in servers)
+    hosts = {"one_at_once": one_at_once, "closed": f"127.0.0.1:{free_port()}"}
+    (folder / "q.toml").write_text(_CONFIG + CONFIG.format(**hosts))
     ports = ("--amqp-port", "0", "--http-port", "0", "--web-port", "0")
-    executor = f"http://127.0.0.1:{server.server_port}"
     command = [sys.executable, "-m", "quebert", "dev", "--memory", *ports]
     with (folder / "output").open("wb") as output:
         process = subprocess.Popen(
-            [*command, "--config", "q.toml", "--default-url", executor],
+            [*command, "--config", "q.toml", "--default-url", f"http://{executor}"],
             cwd=folder,
             stdout=output,
             stderr=output,
         )
     try:
-        yield _started(folder / "output", process)
+        yield _started(folder / "output", process, **hosts)
     finally:
         _Answers.ended.set()
         process.kill()
         process.wait()
-        server.shutdown()
-        server.server_close()
+        for server in servers:
+            server.shutdown()
+            server.server_close()
 
 
-def _started(output: Path, process: subprocess.Popen[bytes]) -> DevCluster:
+def _started(
+    output: Path, process: subprocess.Popen[bytes], **hosts: str
+) -> DevCluster:
     """
     Wait until it is ready.
     """
@@ -159,7 +177,10 @@ def _started(output: Path, process: subprocess.Popen[bytes]) -> DevCluster:
     broker = re.search(r"broker +(amqp\S+)", said)
     assert page, said
     assert broker, said
-    return DevCluster(page[1], page[2], BlockingProducer(broker[1]))
+    producer = BlockingProducer(broker[1])
+    return DevCluster(
+        url=page[1], token=page[2], amqp_url=broker[1], producer=producer, **hosts
+    )
 
 
 @pytest.fixture(scope="module")
@@ -288,33 +309,25 @@ def test_cancel(tab: Tab, cluster: DevCluster, expect: Any) -> None:
 
 def test_why(tab: Tab, cluster: DevCluster, expect: Any) -> None:
     """
-    Whatever the API answers to why a task waits, the page shows.
+    Why a task waits is told rightly, and in whole sentences, for each reason.
     """
-    add = cluster.producer.add_task
-    tasks = {
-        "not_due": add("/later", run_at=time.time() + 3_600),
-        "running": add("/runs"),
-        "retrying": add("/fails"),
-        "dead": add("/fails", retry={"max_attempts": 1}),
-        "not_found": str(uuid4()),
-    }
-    limited = [add("/limited", kind="limited") for _ in range(3)][-1]
-    for reason, uuid in tasks.items():
-        address = f"/v1/tasks/{uuid}/why?queue=tasks"
-        until(partial(cluster.says, address, reason))
-        page = tab.open(f"/tasks/{uuid}?queue=tasks", cluster.token)
+    prepared = list(situations(cluster))
+    # Of a task that is done, the page does not ask it.
+    assert {each.reason for each in prepared} == {*REASONS} - {"done"}
+    for each in prepared:
+        address = f"/v1/tasks/{each.uuid}/why?queue={each.queue}"
+        until(
+            partial(cluster.says, address, each.reason),
+            lambda address=address: str(cluster.asked(address)),
+        )
+        page = tab.open(f"/tasks/{each.uuid}?queue={each.queue}", cluster.token)
         panel = page.locator(".why")
-        expect(panel).to_have_attribute("data-reason", reason)
-        expect(panel).to_contain_text(cluster.asked(address)["text"][:40])
-    address = f"/v1/tasks/{limited}/why?queue=limited"
-    page = tab.open(f"/tasks/{limited}?queue=limited", cluster.token)
-
-    def all_shown() -> bool:
-        told = cluster.asked(address)["all"]
-        shown = page.locator(".why").inner_text()
-        return len(told) > 1 and all(each["text"] in shown for each in told)
-
-    until(all_shown, lambda: str(cluster.asked(address)))
+        expect(panel).to_have_attribute("data-reason", each.reason)
+        expect(panel.locator(".why-text")).to_have_text(re.compile(f"^{each.text}$"))
+        for reason in each.besides:
+            told = cluster.asked(address)["all"]
+            [text] = [other["text"] for other in told if other["reason"] == reason]
+            expect(panel.locator(".others")).to_contain_text(text)
 
 
 def test_mediators(tab: Tab, cluster: DevCluster, expect: Any) -> None:

@@ -123,7 +123,7 @@ class ReasonsTests(SynchronousTestCase):
         one, other, _ = self.reasons(ladder=ladder, status=PAUSED)
         self.assertEqual((one.reason, one.until), ("not_due", NOW + 3600))
         self.assertEqual((other.reason, other.by), ("paused", "ada"))
-        self.assertIn("was paused by ada at 2023-11-14", other.text)
+        self.assertIn("is paused by ada since 2023-11-14", other.text)
 
     def test_retrying(self) -> None:
         """
@@ -171,7 +171,11 @@ class ReasonsTests(SynchronousTestCase):
             "30 tasks are before it; at 10 a second, that takes about 3 seconds",
         )
         (one,) = self.reasons(position=1)
-        self.assertIn("1 task is before it; nobody knows", one.text)
+        self.assertEqual(
+            one.text, "1 task is before it; how long that takes is unknown"
+        )
+        (one,) = self.reasons(position=2, rate_out=0.0)
+        self.assertEqual(one.text, "2 tasks are before it; none has ended just now")
         (one,) = self.reasons(position=0)
         self.assertIn("the first", one.text)
 
@@ -186,6 +190,35 @@ class ReasonsTests(SynchronousTestCase):
         self.assertEqual(found, ["paused", "no_consumer", "behind"])
         found = self.names(position=3, status=Status(4, 0, False))
         self.assertEqual(found, ["no_consumer", "behind"])
+        found = self.names(position=3, status=PAUSED, present=("m1",))
+        self.assertEqual(found, ["paused", "behind"])
+
+    def test_resting(self) -> None:
+        """
+        A mediator that answers, and whose rate is used up, has no consumer meanwhile;
+        one that was killed does not answer.
+        """
+        none = Status(4, 0, False)
+        slow = {"m1": attrs.evolve(FREE, consuming=False, rate=0.001)}
+        known = {"position": 0, "status": none, "watches": slow}
+        (one,) = self.reasons(**known, present=("m1",))
+        self.assertEqual(
+            (one.reason, one.text),
+            (
+                "rate_limit",
+                "queue mail begins one task in 17 minutes at most, and this task is the"
+                " next",
+            ),
+        )
+        self.assertEqual(self.names(**known), ["no_consumer", "rate_limit"])
+        (one,) = self.reasons(position=0, status=none, present=("m1", "m2"))
+        self.assertEqual(
+            (one.reason, one.text),
+            (
+                "no_consumer",
+                "mediators watch queue mail, and take no task now: m1, m2",
+            ),
+        )
 
     def test_limits(self) -> None:
         """
