@@ -132,11 +132,11 @@ class HistoryFeeder:
 
         @raise HistoryError: they are not written, and must come again.
         """
-        if gap is not None:
-            self.gaps += 1
-            self.dropped += gap.count
         await self._ledger.record(batch)
         self._lag.written(batch.mediator, batch.sequence)
+        if gap is not None:  # now: what is not written comes again, with its gap
+            self.gaps += 1
+            self.dropped += gap.count
 
     def state(self, state: MediatorState) -> None:
         """
