@@ -20,6 +20,10 @@ __all__ = ["FATES", "MOST_ORIGINS", "SILENT", "States"]
 
 #: Seconds without a word after which a mediator is taken for lost.
 SILENT = 15.0
+#: Seconds by which a word may be late; an older one is by a clock that was set back.
+LATE = 60.0
+#: Seconds by which a clock of a mediator may differ from ours, or seem to.
+CLOCKS = 30.0
 #: Seconds after which it is told of no more.  Its counts are known for longer: it may
 #: have been cut off.
 FORGOTTEN = 600.0
@@ -67,10 +71,11 @@ class States:
         A mediator has told how it is.
         """
         known = self._known.pop(state.mediator, None)
-        if known is not None and state.at < known.state.at:
+        if known is not None and 0.0 < known.state.at - state.at < LATE:
             state = known.state  # an earlier one that was late
         before = known.state.queues if known else {}
-        is_new = known is None and state.started < self._since
+        ahead = state.at - now if abs(state.at - now) > CLOCKS else 0.0
+        is_new = known is None and state.started - ahead < self._since
         for queue, watch in state.queues.items():
             self._count(queue, watch, watch if is_new else before.get(queue))
         ended = known is not None and known.ended
@@ -102,7 +107,7 @@ class States:
         Each mediator that is known, and whether it is there.
         """
         for each in self._known.values():
-            silent = now - each.heard
+            silent = abs(now - each.heard)  # our clock may have been set back
             if not each.ended and silent <= FORGOTTEN:
                 yield each.state, silent <= SILENT
 

@@ -11,9 +11,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from quebert.events import AttemptBatch, AttemptRecord, Gap, MediatorState, WatchState
 from quebert.operations._live_values import Live, LiveHost, LiveQueue
 from quebert.operations._overview import Overview
-from quebert.operations._seen import LOST, SeenMediator, SeenQueue
+from quebert.operations._seen import LOST, SeenMediator, SeenQueue, ahead
 from quebert.operations._series import Durations
 from quebert.operations._status import Status
+from quebert.operations._why_words import span
 
 __all__ = ["LiveFold"]
 
@@ -32,19 +33,25 @@ class LiveFold:
 
     @param now: tells the time, in seconds since the epoch.
     @param only: the queues to see; C{None} for all.
+    @param kept: queues that are told even if there is no such queue; any other one is
+        forgotten after L{FORGOTTEN} seconds.
     """
 
     def __init__(
-        self, now: Callable[[], float], only: Collection[str] | None = None
+        self,
+        now: Callable[[], float],
+        only: Collection[str] | None = None,
+        kept: Collection[str] = (),
     ) -> None:
         self._now = now
         self._only = only
+        self._kept = frozenset((*kept, *(only or ())))
         self._began = now()
         self._queues: dict[str, SeenQueue] = {}
         self._mediators: dict[str, SeenMediator] = {}
         self._overview = Overview({})
         self._dropped = 0
-        self._left_out = 0
+        self._left_out_at = float("-inf")
 
     @property
     def queues(self) -> tuple[str, ...]:
@@ -65,17 +72,16 @@ class LiveFold:
             by_queue.setdefault(each.queue, []).append(each)
         for name, records in by_queue.items():
             if (queue := self._queue(name)) is not None:
-                queue.ended(now, records)
+                queue.ended(now, records, ahead(batch.at, now))
 
     def state(self, state: MediatorState) -> None:
         """
         A mediator told of itself.
         """
-        known = self._mediators.get(state.mediator)
+        known, now = self._mediators.get(state.mediator), self._now()
         if known is None and len(self._mediators) >= _MOST:
-            self._left_out += 1
+            self._left_out_at = now
             return
-        now = self._now()
         self._mediators[state.mediator] = SeenMediator(now, state, known)
         for name in state.queues:
             self._queue(name)
@@ -95,6 +101,8 @@ class LiveFold:
         for name, status in overview.queues.items():
             if (queue := self._queue(name)) is not None:
                 queue.looked(now, status, self._in_flight(name))
+                if self._is_gone(now, name, queue):
+                    del self._queues[name]
 
     def view(self) -> Live:
         """
@@ -102,7 +110,7 @@ class LiveFold:
         """
         now = self._now()
         for name, each in list(self._mediators.items()):
-            if now - each.heard > FORGOTTEN:
+            if abs(now - each.heard) > FORGOTTEN:
                 del self._mediators[name]
         hosts = {each.origin: each for each in self._hosts()}
         is_open = {origin for origin, each in hosts.items() if each.breaker == "open"}
@@ -133,10 +141,19 @@ class LiveFold:
             return None
         if name not in self._queues:
             if len(self._queues) >= _MOST:
-                self._left_out += 1
+                self._left_out_at = self._now()
                 return None
             self._queues[name] = SeenQueue()
         return self._queues[name]
+
+    def _is_gone(self, now: float, name: str, queue: SeenQueue) -> bool:
+        """
+        Whether a queue was deleted some time ago, and nobody wants it.
+        """
+        since = queue.missing_since
+        if since is None or name in self._kept:
+            return False
+        return abs(now - since) > FORGOTTEN and not any(self._watches(name))
 
     def _watches(self, queue: str) -> Iterator[WatchState]:
         now = self._now()
@@ -198,7 +215,7 @@ class LiveFold:
                 one = LiveHost(
                     origin=origin,
                     breaker=state.breaker,
-                    open_until=state.open_until,
+                    open_until=_here(state.open_until, each.ahead),
                     limit=state.limit,
                     in_flight=state.in_flight,
                     rate=state.rate,
@@ -217,8 +234,33 @@ class LiveFold:
                 yield f"mediator {each.state.mediator} has told nothing for {ago}"
         if self._dropped:
             yield f"{self._dropped} attempts were not told, and are not counted"
-        if self._left_out:
+        yield from self._clocks()
+        if abs(now - self._left_out_at) <= LOST:
             yield f"there are more than {_MOST} queues or mediators: not all are shown"
+
+    def _clocks(self) -> Iterator[str]:
+        """
+        Clocks that differ: what is told of single attempts is by these.
+        """
+        ahead = {name: m.ahead for name, m in self._mediators.items() if m.ahead}
+        if not ahead:
+            return
+        name, most = max(ahead.items(), key=lambda each: abs(each[1]))
+        whose = f"the clock of mediator {name} is"
+        if len(ahead) > 1:
+            whose = f"the clocks of {len(ahead)} mediators differ; that of {name} is"
+        where = "ahead of" if most > 0 else "behind"
+        yield (
+            f"{whose} {span(abs(most))} {where} the one here, and attempts are shown"
+            " with the times of their mediators"
+        )
+
+
+def _here(told: float | None, ahead: float) -> float | None:
+    """
+    A time that was told, by the clock here.
+    """
+    return None if told is None else told - ahead
 
 
 def _together(one: LiveHost, other: LiveHost) -> LiveHost:

@@ -2,10 +2,12 @@
 What is known of one queue, and of one mediator, to who looks on.  Pure.
 
 Theory of operation.  The clocks of machines differ, so that an attempt counts in the
-second in which it was heard of.  What comes into a queue is told by nobody: the
-messages that are there now and were not, those that mediators have now and had not, and
-those that left.  The numbers come at different moments, so a mean over some seconds is
-told.
+second in which it was heard of.  Where a clock differs by more than the way of an event
+may take (L{CLOCKS}), times that it told are moved by the difference.
+
+What comes into a queue is told by nobody: the messages that are there now and were not,
+those that mediators have now and had not, and those that left.  The numbers come at
+different moments, so a mean over some seconds is told.
 
 Who waits longest is not told, either.  Tasks begin in their order, about: the first one
 that waits came after the one that began last.
@@ -21,10 +23,12 @@ from quebert.operations._live_values import LiveMediator
 from quebert.operations._series import Durations, SecondCounts
 from quebert.operations._status import Status
 
-__all__ = ["LOST", "SeenMediator", "SeenQueue"]
+__all__ = ["CLOCKS", "LOST", "SeenMediator", "SeenQueue", "ahead"]
 
 #: Seconds without a state after which a mediator is lost.
 LOST = 15.0
+#: Seconds by which another clock may differ from the one here, or seem to.
+CLOCKS = 30.0
 # Seconds over which it is seen what comes into a queue.
 _IN = 3
 # Seconds for which a queue is known to send tasks to an origin.
@@ -33,9 +37,19 @@ _SENT = 300.0
 _ORIGINS = 100
 
 
+def ahead(told: float, now: float) -> float:
+    """
+    By how many seconds the clock by which something was told just now is ahead of the
+    one here; 0 if they are about the same.
+    """
+    return told - now if abs(told - now) > CLOCKS else 0.0
+
+
 class SeenQueue:
     """
     What is known of a queue.
+
+    @ivar missing_since: since when there is no such queue; C{None} if there is.
     """
 
     def __init__(self) -> None:
@@ -43,6 +57,7 @@ class SeenQueue:
         self.went = SecondCounts()
         self.durations = Durations()
         self.is_counted = False
+        self.missing_since: float | None = None
         self._ended = 0
         self._looks: deque[tuple[float, int]] = deque(maxlen=_IN + 1)
         self._origins: dict[str, float] = {}
@@ -50,9 +65,13 @@ class SeenQueue:
         self._last_came: float | None = None  # the task that began last
         self._waiting_since: float | None = None
 
-    def ended(self, now: float, records: list[AttemptRecord]) -> None:
+    def ended(
+        self, now: float, records: list[AttemptRecord], ahead: float = 0.0
+    ) -> None:
         """
         Attempts have ended.
+
+        @param ahead: by how many seconds the clock of their mediator is ahead.
         """
         self._ended += len(records)
         self.went.add(now, len(records))
@@ -63,6 +82,7 @@ class SeenQueue:
         first = (each for each in records if each.number <= 1 and each.added)
         came = max((each.due or each.added or 0.0 for each in first), default=None)
         if came is not None:
+            came -= ahead
             self._last_came = max(came, self._last_came or came)
         for origin in {origin_of(each.url) for each in records}:
             self._origins.pop(origin, None)
@@ -74,6 +94,8 @@ class SeenQueue:
         """
         The broker has told of it.
         """
+        is_missing = status.exists is False and not status.paused
+        self.missing_since = (self.missing_since or now) if is_missing else None
         ready = status.ready or 0
         total = ready + in_flight + self._ended
         self._looks.append((now, total))
@@ -112,6 +134,7 @@ class SeenMediator:
     What is known of a mediator.
 
     @ivar heard: when it told last.
+    @ivar ahead: by how many seconds its clock is ahead of the one here.
     """
 
     def __init__(
@@ -119,6 +142,7 @@ class SeenMediator:
     ) -> None:
         self.heard = now
         self.state = state
+        self.ahead = ahead(state.at, now)
         self._cpu: float | None = None
         if before is not None and state.at > before.state.at:
             used = state.cpu - before.state.cpu
@@ -128,7 +152,8 @@ class SeenMediator:
         """
         Whether it has told nothing for too long.
         """
-        return now - self.heard > LOST
+        # The clock here may have been set back.
+        return abs(now - self.heard) > LOST
 
     def live(self, now: float) -> LiveMediator:
         """
@@ -140,8 +165,8 @@ class SeenMediator:
             host=state.host,
             pid=state.pid,
             version=state.version,
-            started=state.started,
-            at=state.at,
+            started=state.started - self.ahead,
+            at=state.at - self.ahead,
             lag=state.lag,
             cpu=self._cpu,
             memory=state.memory,

@@ -26,7 +26,8 @@ BOUNDS = tuple(_SHORTEST * 2 ** (n / _BY_DOUBLING) for n in range(84))
 
 class _Ring(Generic[T]):
     """
-    Something for each second; the clock may go back, which counts as standing still.
+    Something for each second; the clock may go back, which counts as standing still,
+    or as a new beginning where it goes far.
     """
 
     def __init__(self, make: Callable[[], T]) -> None:
@@ -38,7 +39,11 @@ class _Ring(Generic[T]):
         """
         The present second, with all that is too old forgotten.
         """
-        size, second = len(self._slots), max(int(now), self._last)
+        size, second = len(self._slots), int(now)
+        if second < self._last - size:
+            self._slots = [self._make() for _ in self._slots]
+            self._last = second
+        second = max(second, self._last)
         for passed in range(max(self._last, second - size) + 1, second + 1):
             self._slots[passed % size] = self._make()
         self._last = second

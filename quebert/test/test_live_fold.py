@@ -65,14 +65,19 @@ class LiveFoldTests(SynchronousTestCase):
         self.fold = LiveFold(self.clock.seconds)
 
     def attempts(
-        self, *records: AttemptRecord, dropped: int = 0, missing: int = 0
+        self,
+        *records: AttemptRecord,
+        dropped: int = 0,
+        missing: int = 0,
+        ahead: float = 0.0,
     ) -> None:
         """
-        A mediator tells.
+        A mediator tells, whose clock is ahead.
         """
+        at = self.clock.seconds() + ahead
         gap = Gap(mediator="m1", count=missing, since=None, until=0.0)
         batch = AttemptBatch(
-            mediator="m1", sequence=1, at=0.0, records=records, dropped=dropped
+            mediator="m1", sequence=1, at=at, records=records, dropped=dropped
         )
         self.fold.attempts(batch, gap if missing else None)
 
@@ -192,6 +197,65 @@ class LiveFoldTests(SynchronousTestCase):
         self.clock.advance(12)
         self.assertEqual(self.view().queues[0].oldest, 42)
 
+    def test_clock_of_a_mediator(self) -> None:
+        """
+        Times of a mediator whose clock differs by an hour are told by the clock here,
+        and that it differs is told.
+        """
+        for hour, where in ((3600.0, "ahead of"), (-3600.0, "behind")):
+            self.setUp()
+            self.look(mail=Status(5, 1, False))
+            shut = OriginState(breaker="open", open_until=BEGAN + hour + 9)
+            there = {"started": BEGAN + hour - 50, "origins": {"http://a": shut}}
+            self.fold.state(state(at=BEGAN + hour, **there))
+            self.attempts(record(added=BEGAN + hour - 30), ahead=hour)
+            view = self.view()
+            (one,) = view.mediators
+            self.assertEqual((one.started, one.at), (BEGAN - 50, BEGAN))
+            self.assertEqual(view.hosts[0].open_until, BEGAN + 9)
+            self.assertEqual(view.queues[0].oldest, 30)
+            self.assertEqual(
+                view.problems,
+                (
+                    f"the clock of mediator m1 is 60 minutes {where} the one here, and"
+                    " attempts are shown with the times of their mediators",
+                ),
+            )
+            self.fold.state(state("m2", at=BEGAN + 2 * hour))
+            self.assertIn("of 2 mediators differ; that of m2", self.view().problems[0])
+
+    def test_clock_set_back(self) -> None:
+        """
+        While the clock here is set back, mediators that end are lost all the same.
+        """
+        self.fold.state(state())
+        self.clock.rightNow = BEGAN - 100
+        self.assertTrue(self.view().mediators[0].lost)
+        self.fold.state(state(at=BEGAN - 100))
+        self.assertFalse(self.view().mediators[0].lost)
+        self.clock.rightNow = BEGAN - 3600
+        self.assertEqual(self.view().mediators, ())
+
+    def test_deleted(self) -> None:
+        """
+        A queue that was deleted, and that nobody watches, is forgotten after a while;
+        one that was asked for is not, and neither is one that comes back.
+        """
+        self.fold = LiveFold(self.clock.seconds, kept=["kept"])
+        there, gone = Status(0, 0, False), Status(None, 0, False)
+        self.look(mail=there, kept=there, back=there)
+        self.fold.state(state(queues={"watched": WatchState(consuming=True)}))
+        self.look(mail=gone, kept=gone, back=gone, watched=gone)
+        self.clock.advance(1)
+        self.look(mail=gone, kept=gone, back=there, watched=gone)
+        self.assertEqual(len(self.view().queues), 4)
+        self.clock.advance(FORGOTTEN)
+        self.fold.state(state(queues={"watched": WatchState(consuming=True)}))
+        self.look(mail=gone, kept=gone, back=gone, watched=gone)
+        self.assertEqual(
+            [each.name for each in self.view().queues], ["back", "kept", "watched"]
+        )
+
     def test_running(self) -> None:
         """
         What mediators have is newer than what RabbitMQ counts; what they hold for
@@ -292,4 +356,6 @@ class LiveFoldTests(SynchronousTestCase):
         view = self.view()
         self.assertEqual((len(view.queues), len(view.mediators)), (1000, 1000))
         self.assertIn("not all are shown", view.problems[-1])
+        self.clock.advance(LOST + 1)  # and no others come
+        self.assertNotIn("not all are shown", str(self.view().problems))
         self.assertEqual(len(self.fold._queues["q1"].sent_to(BEGAN)), 100)

@@ -81,6 +81,30 @@ class StatesTests(SynchronousTestCase):
         states.add(state(received=9, at=14.0), 2)
         self.assertEqual(self.received(states), 9)
 
+    def test_clock_set_back(self) -> None:
+        """
+        A mediator whose clock is set back goes on counting; while ours is, mediators
+        are lost all the same.
+        """
+        states = States()
+        states.add(state(received=8, at=7200.0), 7200)
+        states.add(state(received=9, at=3600.0), 7202)
+        self.assertEqual(self.received(states), 9)
+        [(_, is_there)] = states.mediators(7100)
+        self.assertFalse(is_there)
+
+    def test_other_clock(self) -> None:
+        """
+        Whether a mediator was there before is seen by its own clock.
+        """
+        for ahead in (3600.0, -3600.0):
+            states = States(since=10_000.0)
+            then = {"at": 10_001.0 + ahead, "started": 9_000.0 + ahead}
+            states.add(state(received=1_000_000, **then), 10_001.0)
+            then = {"at": 10_003.0 + ahead, "started": 10_001.0 + ahead}
+            states.add(state("m2", received=7, **then), 10_003.0)
+            self.assertEqual(self.received(states), 7)
+
     def test_there_before(self) -> None:
         """
         What a mediator counted before we came is not known; what it counts in a queue

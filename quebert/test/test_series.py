@@ -49,6 +49,15 @@ class CountsTests(SynchronousTestCase):
         counts.add(40, 4)
         self.assertEqual(counts.series(101)[-1], 7)
 
+    def test_clock_far_back(self) -> None:
+        """
+        One that was set back by an hour does not stand still for an hour.
+        """
+        counts = SecondCounts()
+        counts.add(10_000, 3)
+        counts.add(6_400, 4)
+        self.assertEqual(counts.series(6_401)[-2:], (0.0, 4.0))
+
     @settings(deadline=None)
     @given(st.lists(st.tuples(st.floats(0, 200), st.integers(0, 9))))
     def test_none_is_lost(self, events: list[tuple[float, int]]) -> None:

@@ -513,10 +513,11 @@ test("breakers and mediators in words", () => {
   const mediator = { lost: false, lag: 0, at: 0, queues: {} };
   assert.deepEqual(condition(mediator, 0), ["fine", "quiet"]);
   assert.deepEqual(condition({ ...mediator, lost: true }, 40), ["lost 40 s ago", "bad"]);
-  assert.deepEqual(
-    condition({ ...mediator, queues: { q: { consuming: false, paused: false } } }, 0),
-    ["not consuming", "warn"],
-  );
+  const q = { consuming: false, paused: false, rate: null };
+  const watching = (watch) => condition({ ...mediator, queues: { q: watch } }, 0);
+  assert.deepEqual(watching(q), ["not consuming", "warn"]);
+  assert.deepEqual(watching({ ...q, rate: 0.1 }), ["fine", "quiet"]);
+  assert.deepEqual(watching({ ...q, paused: true }), ["fine", "quiet"]);
 });
 
 test("the lamp tells how old the data is", () => {

@@ -22,8 +22,9 @@ export function condition(mediator, now) {
   if (mediator.lost) return [`lost ${format.age(now - mediator.at)} ago`, "bad"];
   if (mediator.lag > LATE) return [`late ${format.duration(mediator.lag)}`, "warn"];
   const watches = Object.values(mediator.queues);
-  if (watches.some((watch) => !watch.consuming && !watch.paused))
-    return ["not consuming", "warn"];
+  // One whose rate is used up takes nothing for a while.
+  const silent = watches.filter((watch) => !watch.consuming && !watch.paused);
+  if (silent.some((watch) => watch.rate === null)) return ["not consuming", "warn"];
   return ["fine", "quiet"];
 }
 

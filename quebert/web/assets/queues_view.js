@@ -125,13 +125,13 @@ function columns(said) {
       sort: (queue) => said(queue)[0]?.text ?? "~",
     },
     counted("ready", "Ready", "Tasks that wait to be taken"),
-    counted("running", "Running", "Tasks whose request is being made"),
+    counted("running", "Running", "Tasks that mediators have"),
     counted("delayed", "Delayed", "Tasks whose time has not come"),
     counted("retrying", "Retrying", "Tasks that wait for another attempt"),
     counted("dead", "Dead", "Tasks that were given up"),
     {
       title: "In/s",
-      hint: "Tasks that were added, per second",
+      hint: "Tasks that came, per second, also those that came again",
       class: "number rate",
       text: (queue) => format.rate(queue.rate_in),
       sort: (queue) => queue.rate_in,
@@ -151,7 +151,7 @@ function columns(said) {
     },
     {
       title: "Out/s",
-      hint: "Tasks that were finished, per second",
+      hint: "Attempts that ended, per second",
       class: "number rate",
       text: (queue) => format.rate(queue.rate_out),
       sort: (queue) => queue.rate_out,
@@ -187,10 +187,10 @@ function columns(said) {
  */
 export function open(context) {
   const strip = figures([
-    { key: "in", label: "In/s", title: "Tasks that were added, per second" },
-    { key: "out", label: "Out/s", title: "Tasks that were finished, per second" },
+    { key: "in", label: "In/s", title: "Tasks that came, per second, also those that came again" },
+    { key: "out", label: "Out/s", title: "Attempts that ended, per second" },
     { key: "ready", label: "Ready", title: "Tasks that wait to be taken" },
-    { key: "running", label: "Running", title: "Tasks whose request is being made" },
+    { key: "running", label: "Running", title: "Tasks that mediators have" },
     { key: "delayed", label: "Delayed", title: "Tasks whose time has not come" },
     { key: "retrying", label: "Retrying", title: "Tasks that wait for another attempt" },
     { key: "dead", label: "Dead", title: "Tasks that were given up", tone: "bad" },

@@ -66,7 +66,7 @@ class LiveCluster:
         self._broker = broker
         self._queues = tuple(queues)
         self._metrics = metrics
-        self._fold = LiveFold(now)
+        self._fold = LiveFold(now, kept=self._queues)
         self._watchers: list[ClusterWatcher] = []
         self._recent: dict[str, deque[tuple[AttemptRecord, str]]] = {}
         self._deaf = ""  # why no events are heard
