@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
@@ -312,7 +313,25 @@ class EventPublisher:
                 except TimeoutError:
                     break
                 self._send(reactor.seconds())
+            await self._tell_end(until - reactor.seconds())
         for each in [*self._under_way]:
             each.cancel()
         self._failing.end()
         self._publisher.shut()
+
+    async def _tell_end(self, patience: float) -> None:
+        """
+        Tell that nothing more will come.
+
+        @param patience: seconds that this may take.
+        """
+        if self._is_refused:
+            return
+        state = self._state(self._client.now(), self.lag)
+        body = encode_state(attrs.evolve(state, ended=True))
+        telling = Deferred.fromCoroutine(
+            self._publisher.publish(EXCHANGE, MEDIATORS, body, _TRANSIENT)
+        )
+        telling.addTimeout(max(0.0, patience), self._client.reactor)
+        telling.addErrback(lambda _: None)  # who has not heard it, sees it lost
+        await telling

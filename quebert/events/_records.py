@@ -199,6 +199,7 @@ class MediatorState:
     @ivar memory: bytes of memory that it takes.
     @ivar reconnects: how often it has connected again.
     @ivar unconfirmed: how many publications wait for the confirm of the broker.
+    @ivar ended: whether this is its last word: it has ended in good order.
     """
 
     mediator: str
@@ -215,3 +216,4 @@ class MediatorState:
     memory: int = 0
     reconnects: int = 0
     unconfirmed: int = 0
+    ended: bool = False

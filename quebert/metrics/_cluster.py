@@ -113,6 +113,8 @@ class ClusterMetrics:
         A mediator has told how it is.
         """
         self._states.add(state, self._now())
+        if state.ended:
+            self.ended(state.mediator)
 
     def ended(self, mediator: str) -> None:
         """

@@ -78,6 +78,9 @@ class LiveFold:
         """
         A mediator told of itself.
         """
+        if state.ended:
+            self._mediators.pop(state.mediator, None)
+            return
         known, now = self._mediators.get(state.mediator), self._now()
         if known is None and len(self._mediators) >= _MOST:
             self._left_out_at = now
@@ -85,12 +88,6 @@ class LiveFold:
         self._mediators[state.mediator] = SeenMediator(now, state, known)
         for name in state.queues:
             self._queue(name)
-
-    def ended(self, mediator: str) -> None:
-        """
-        A mediator has ended in good order.
-        """
-        self._mediators.pop(mediator, None)
 
     def looked(self, overview: Overview) -> None:
         """
@@ -100,6 +97,7 @@ class LiveFold:
         now = self._now()
         for name, status in overview.queues.items():
             if (queue := self._queue(name)) is not None:
+                self._note_gone(now, name, status.consumers)
                 queue.looked(now, status, self._in_flight(name))
                 if self._is_gone(now, name, queue):
                     del self._queues[name]
@@ -155,11 +153,35 @@ class LiveFold:
             return False
         return abs(now - since) > FORGOTTEN and not any(self._watches(name))
 
-    def _watches(self, queue: str) -> Iterator[WatchState]:
+    def _watching(self, queue: str) -> list[SeenMediator]:
+        """
+        The mediators that watch a queue, as far as is known.
+        """
         now = self._now()
-        for each in self._mediators.values():
-            if queue in each.state.queues and not each.is_lost(now):
-                yield each.state.queues[queue]
+        return [
+            each
+            for each in self._mediators.values()
+            if queue in each.state.queues
+            and not each.is_lost(now)
+            and queue not in each.gone
+        ]
+
+    def _watches(self, queue: str) -> Iterator[WatchState]:
+        for each in self._watching(queue):
+            yield each.state.queues[queue]
+
+    def _note_gone(self, now: float, queue: str, consumers: int | None) -> None:
+        """
+        Where RabbitMQ counts fewer consumers than mediators have told of, those that
+        are silent may have been killed, the one that is silent for longest first.
+        """
+        consuming = [
+            e for e in self._watching(queue) if e.state.queues[queue].consuming
+        ]
+        missing = 0 if consumers is None else max(0, len(consuming) - consumers)
+        for each in sorted(consuming, key=lambda each: each.heard)[:missing]:
+            if each.is_silent(now):
+                each.gone.add(queue)
 
     def _in_flight(self, queue: str) -> int:
         return sum(each.in_flight for each in self._watches(queue))

@@ -27,6 +27,8 @@ __all__ = ["CLOCKS", "LOST", "SeenMediator", "SeenQueue", "ahead"]
 
 #: Seconds without a state after which a mediator is lost.
 LOST = 15.0
+#: Seconds in which a mediator tells of itself again, if it is there.
+SILENT = 3.0
 #: Seconds by which another clock may differ from the one here, or seem to.
 CLOCKS = 30.0
 # Seconds over which it is seen what comes into a queue.
@@ -135,6 +137,7 @@ class SeenMediator:
 
     @ivar heard: when it told last.
     @ivar ahead: by how many seconds its clock is ahead of the one here.
+    @ivar gone: queues of which RabbitMQ counts no consumer of it any more.
     """
 
     def __init__(
@@ -143,6 +146,7 @@ class SeenMediator:
         self.heard = now
         self.state = state
         self.ahead = ahead(state.at, now)
+        self.gone: set[str] = set()
         self._cpu: float | None = None
         if before is not None and state.at > before.state.at:
             used = state.cpu - before.state.cpu
@@ -154,6 +158,12 @@ class SeenMediator:
         """
         # The clock here may have been set back.
         return abs(now - self.heard) > LOST
+
+    def is_silent(self, now: float) -> bool:
+        """
+        Whether it should have told of itself again.
+        """
+        return abs(now - self.heard) > SILENT
 
     def live(self, now: float) -> LiveMediator:
         """

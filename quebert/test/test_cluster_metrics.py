@@ -12,6 +12,7 @@ import subprocess
 from typing import Any
 from unittest import SkipTest, mock
 
+import attrs
 from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as open_metrics,
 )
@@ -206,6 +207,16 @@ class ClusterMetricsTests(SynchronousTestCase):
         self.assertEqual(self.value("tasks_received_total", queue="a"), 9)
         self.metrics.ended("m1")
         self.assertIsNone(self.value("mediator_up", mediator="m1"))
+
+    def test_last_word(self) -> None:
+        """
+        A mediator that says that it ends is not down: it is told of no more, and what
+        it has counted stays.
+        """
+        self.metrics.state(state())
+        self.metrics.state(attrs.evolve(state(), ended=True))
+        self.assertIsNone(self.value("mediator_up", mediator="m1"))
+        self.assertEqual(self.value("tasks_received_total", queue="a"), 9)
 
     def test_depths(self) -> None:
         """

@@ -330,9 +330,29 @@ class LiveFoldTests(SynchronousTestCase):
         A mediator that has said that it ends is not lost.
         """
         self.fold.state(state())
-        self.fold.ended("m1")
-        self.fold.ended("m1")
+        for _ in range(2):
+            self.fold.state(state(ended=True))
         self.assertEqual(self.view().mediators, ())
+
+    def test_killed(self) -> None:
+        """
+        What a mediator had that was killed is no longer running as soon as RabbitMQ has
+        fewer consumers than mediators told of, and one of these is silent.
+        """
+        watch = {"mail": WatchState(consuming=True, in_flight=7)}
+        self.look(mail=Status(0, 2, False))
+        self.fold.state(state(queues=watch))
+        self.clock.advance(1)
+        self.fold.state(state("m2", queues=watch))
+        self.look(mail=Status(7, 1, False))
+        self.assertEqual(self.view().queues[0].running, 14)
+        self.clock.advance(2.5)
+        self.look(mail=Status(7, 1, False))
+        self.assertEqual(self.view().queues[0].running, 7)
+        self.look(mail=Status(7, 2, False))  # another one has come
+        self.assertEqual(self.view().queues[0].running, 7)
+        self.fold.state(state(at=BEGAN + 4, queues=watch))  # it was only slow
+        self.assertEqual(self.view().queues[0].running, 14)
 
     def test_dropped(self) -> None:
         """

@@ -127,8 +127,11 @@ async def test_state(make_client: MakeClient, monkeypatch: pytest.MonkeyPatch) -
     """
     monkeypatch.setattr(_publisher, "STATE_INTERVAL", OFTEN)
     kept = Kept()
-    async with reading(make_client(), kept), telling(make_client()):
-        await until(lambda: len(kept.states) > 3)
+    async with reading(make_client(), kept):
+        async with telling(make_client()):
+            await until(lambda: len(kept.states) > 3)
+        await until(lambda: kept.states[-1].ended)
+    assert not any(state.ended for state in kept.states[:-1])
     assert [state.mediator for state in kept.states[:2]] == ["m", "m"]
     assert max(state.lag for state in kept.states) > 0
 
