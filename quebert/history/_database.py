@@ -42,8 +42,8 @@ __all__ = ["HistoryDatabase"]
 APPLICATION_ID = 0x71627268
 #: The advisory lock of whoever writes.
 WRITER_LOCK = 0x71627268
-#: Seconds that a query may take.
-QUERY_LIMIT = 20.0
+#: Seconds that a query may take, and a statement of whoever writes.
+QUERY_LIMIT, WRITE_LIMIT = 8.0, 20.0
 #: Seconds for which one waits for another process that writes.
 LOCK_LIMIT = 5.0
 #: Readers that are connected at most.
@@ -86,9 +86,12 @@ class HistoryDatabase:
             self._writer = self._sqlite(address, "BEGIN IMMEDIATE")
             self._reader = self._sqlite(address, "BEGIN", "PRAGMA query_only = 1")
         else:
-            self._writer = self._postgresql(address, pool_size=1, max_overflow=0)
+            self._writer = self._postgresql(
+                address, WRITE_LIMIT, pool_size=1, max_overflow=0
+            )
             self._reader = self._postgresql(
                 address,
+                QUERY_LIMIT,
                 pool_size=READERS,
                 max_overflow=0,
                 isolation_level="REPEATABLE READ",
@@ -124,12 +127,12 @@ class HistoryDatabase:
         event.listen(engine, "close", lambda raw, _: self._connections.discard(raw))
         return engine
 
-    def _postgresql(self, address: URL, **options: Any) -> Engine:
+    def _postgresql(self, address: URL, limit: float, **options: Any) -> Engine:
         settings = {
             "search_path": SCHEMA,
             # To compile a query would take longer than to do it.
             "jit": "off",
-            "statement_timeout": int(QUERY_LIMIT * 1000),
+            "statement_timeout": int(limit * 1000),
             "lock_timeout": int(LOCK_LIMIT * 1000),
             "idle_in_transaction_session_timeout": 60_000,
         }

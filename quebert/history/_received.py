@@ -68,16 +68,7 @@ class ReceivedBatches:
             self._drop(known, batch, None)
             return True
         if number > known.next:
-            missing = batch.total - size - known.total if batch.total else -1
-            self._add(
-                known,
-                first=known.next,
-                last=number - 1,
-                missing=1,
-                records=missing if missing >= 0 else None,
-                started=known.last_at,
-                ended=at,
-            )
+            self._skip(known, batch, size)
         self._drop(known, batch, known.last_at)
         known.next, known.last_at = number + 1, at
         known.total = max(known.total, min(batch.total, LARGEST))
@@ -112,6 +103,23 @@ class ReceivedBatches:
                 self.made += 1
             self._mediators[name] = known
         return self._mediators[name]
+
+    def _skip(self, known: _MediatorRow, batch: AttemptBatch, size: int) -> None:
+        """
+        Note what is missing before a batch, unless those that did not come were empty:
+        whoever reads them from the broker does not pass these on.
+        """
+        missing = batch.total - size - known.total if batch.total else -1
+        if missing:
+            self._add(
+                known,
+                first=known.next,
+                last=batch.sequence - 1,
+                missing=1,
+                records=missing if missing > 0 else None,
+                started=known.last_at,
+                ended=micros(batch.at),
+            )
 
     def _drop(
         self, known: _MediatorRow, batch: AttemptBatch, started: int | None

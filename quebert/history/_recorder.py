@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import attrs
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet import defer
+from twisted.internet.defer import Deferred
 
 from quebert._log import Logger
 from quebert._repeated import RepeatedWarning
@@ -25,6 +26,9 @@ from quebert.history._values import Retention, Write
 
 __all__ = ["HistoryRecorder", "RecorderStore"]
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 #: Records that wait at most; those of one batch more may.
 BUFFER = 200_000
 # Records that one transaction writes, about.
@@ -33,6 +37,8 @@ _TRANSACTION = 50_000
 _SOON, _LATE = 0.5, 10.0
 # Seconds that what is being written gets to finish at the end.
 _LAST = 10.0
+# Seconds after which a database that does not come back is said to be silent.
+_SILENT = 10.0
 # Seconds between two looks for what is not to be kept.
 _RETAIN = 5.0
 # Entries that are removed in one go, about.
@@ -145,7 +151,7 @@ class HistoryRecorder:
         if self._running is not None:
             aborting = self._reactor.callLater(_LAST, self._store.abort)
             ending = another_waiter(self._running)
-            with suppress(TimeoutError):
+            with suppress(defer.TimeoutError):
                 await ending.addTimeout(2 * _LAST, self._reactor)
             if aborting.active():
                 aborting.cancel()
@@ -215,7 +221,7 @@ class HistoryRecorder:
 
     async def _write(self, some: Sequence[_Waiting]) -> None:
         try:
-            await self._threads.write(self._store.write, [e.write for e in some])
+            await self._do(self._store.write, [e.write for e in some])
         except Exception as e:
             if not self._store.is_of_the_records(e):
                 raise
@@ -239,7 +245,7 @@ class HistoryRecorder:
         self.refused += 1
         self._refusing.met(self._store.problem_of(error), len(write.records))
         try:
-            await self._threads.write(self._store.refuse, write)
+            await self._do(self._store.refuse, write)
         except Exception as e:
             if not self._store.is_of_the_records(e):
                 raise
@@ -247,16 +253,27 @@ class HistoryRecorder:
     async def _retain(self, slices: int) -> None:
         for _ in range(slices):
             now = self._clock()
-            retaining = self._threads.write(self._store.retain, self._retention, now)
-            self._retaining = await retaining
+            self._retaining = await self._do(self._store.retain, self._retention, now)
             if not self._retaining or self.closed:
                 break
         self._retained_at = self._reactor.seconds()
         self._succeeds()
 
+    async def _do(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """
+        Do work in the thread that writes, and tell where that does not come back.
+        """
+        silence = TimeoutError(f"no answer in {_SILENT:g} s")
+        telling = self._reactor.callLater(_SILENT, self._fails, silence)
+        try:
+            return await self._threads.write(work, *args, **kwargs)
+        finally:
+            if telling.active():
+                telling.cancel()
+
     async def _wait(self, event: Waiters[None], seconds: float) -> None:
         if not self.closed:
-            with suppress(TimeoutError):
+            with suppress(defer.TimeoutError):
                 await event.wait().addTimeout(seconds, self._reactor)
 
     def _fails(self, error: Exception) -> None:

@@ -1,5 +1,10 @@
 """
 Threads in which a database is asked, and how long that may take.
+
+A thread cannot be ended.  Where a database says nothing, as one that is frozen, who
+asks is told so in some seconds.  The thread goes on waiting, until what it waits for is
+ended from outside.  While that is so of all threads that read, others are refused at
+once.
 """
 
 from __future__ import annotations
@@ -9,6 +14,7 @@ from functools import partial
 from threading import Thread
 from typing import Any, ParamSpec, TypeVar
 
+from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
@@ -22,6 +28,8 @@ T = TypeVar("T")
 # change all of its tables.
 _LIMIT = 90.0
 _OPENING = 3600.0
+#: Seconds in which a question is answered: more than the database has for it.
+ANSWER = 10.0
 #: Threads that answer questions.
 READERS = 2
 
@@ -46,6 +54,8 @@ class DatabaseThreads:
         self._writer = make(1, "history writer")
         self._readers = make(READERS, "history reader")
         self._in_use = {self._writer: 0, self._readers: 0}
+        # What was not answered in time, and is still asked.
+        self._overdue: set[Deferred[Any]] = set()
 
     def start(self) -> None:
         """
@@ -69,8 +79,26 @@ class DatabaseThreads:
     async def read(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """
         Do work in a thread that reads.
+
+        @raise TimeoutError: it takes too long, or what was asked before does.
         """
-        return await self._run(self._readers, _LIMIT, work, *args, **kwargs)
+        silence = TimeoutError(f"no answer in {ANSWER:g} s")
+        if len(self._overdue) >= READERS:
+            raise silence
+        coroutine = self._run(self._readers, _LIMIT, work, *args, **kwargs)
+        running: Deferred[T] = Deferred.fromCoroutine(coroutine)
+        answer: Deferred[T] = Deferred()
+        running.addBoth(self._returned, answer)
+        try:
+            return await answer.addTimeout(ANSWER, self._reactor)
+        except defer.TimeoutError:
+            self._overdue.add(answer)
+            raise silence from None
+
+    def _returned(self, result: Any, answer: Deferred[Any]) -> None:
+        self._overdue.discard(answer)
+        if not answer.called:
+            answer.callback(result)
 
     async def stop(self, close: Callable[[], object]) -> None:
         """

@@ -107,13 +107,16 @@ class PostgreSQLServer:
         Nothing of it answers meanwhile; what is sent is taken.
         """
         pids = self._pids()
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+        self._tell(pids, signal.SIGSTOP)
         try:
             yield
         finally:
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
+            self._tell(pids, signal.SIGCONT)
+
+    def _tell(self, pids: list[int], number: signal.Signals) -> None:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):  # autovacuum comes and goes
+                os.kill(pid, number)
 
     def _pids(self) -> list[int]:
         first = int((self._data / "postmaster.pid").read_text().split()[0])

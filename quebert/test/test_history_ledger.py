@@ -391,11 +391,50 @@ class LedgerTests(SynchronousTestCase):
         ]
         late = Deferred.fromCoroutine(self.ledger.task("late"))
         self.failureResultOf(late, HistoryError)
-        self.clock.advance(_threads._LIMIT)
-        self.assertGreater(self.store.aborted, 0)
+        self.clock.advance(_threads.ANSWER - 0.1)
         self.readers.let_go()
         for n, each in enumerate(asked):
             self.assertEqual(self.successResultOf(each), f"{n}")
+
+    def test_silence(self) -> None:
+        """
+        A database that says nothing keeps nobody waiting who asks: the first are told
+        so in some seconds, and others at once, until it answers again.
+        """
+        self.start()
+        self.readers.held = True
+        first = [Deferred.fromCoroutine(self.ledger.task("x")) for _ in range(2)]
+        self.clock.advance(_threads.ANSWER)
+        later = Deferred.fromCoroutine(self.ledger.task("x"))
+        for each in (*first, later):
+            error = self.failureResultOf(each, HistoryError)
+            self.assertEqual(str(error.value), "the history: no answer in 10 s")
+        self.clock.advance(_threads._LIMIT)
+        self.assertGreater(self.store.aborted, 0)
+        self.readers.let_go()
+        self.assertEqual(self.result(self.ledger.task("x")), "x")
+        self.readers.held = True
+        for _ in range(3):
+            Deferred.fromCoroutine(self.ledger.task("x")).cancel()
+        patient = Deferred.fromCoroutine(self.ledger.task("y"))
+        self.readers.let_go()
+        self.assertEqual(self.successResultOf(patient), "y")
+
+    def test_silence_while_writing(self) -> None:
+        """
+        A database that says nothing while something is written is a problem, which is
+        over once it has written.
+        """
+        self.start()
+        self.writer.held = True
+        done = self.record(1)
+        self.clock.advance(_recorder._SILENT - 1)
+        self.assertEqual(self.ledger.problem, "")
+        self.clock.advance(1)
+        self.assertEqual(self.ledger.problem, "the history: no answer in 10 s")
+        self.writer.let_go()
+        self.successResultOf(done)
+        self.assertEqual(self.ledger.problem, "")
 
     def test_close(self) -> None:
         """

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import attrs
+from twisted.internet.defer import Deferred
 
 from quebert.errors import ConfigError, HistoryError, UnknownPageToken
 from quebert.history import (
@@ -102,14 +103,16 @@ class RealCluster:
             raise ConfigError(f"no queue {name!r} is known here")
         queue = _queue(found)
         problems = list(queue.problems)
-        latency = await self._asked(self._latency(name), LatencyView(), problems)
-        due = await self._asked(self._due(name), (), problems)
+        # All are asked at once: a database that hangs is waited for once.
+        asking = self._asked(self._latency(name), LatencyView(), problems)
+        latency = Deferred.fromCoroutine(asking)
+        due = Deferred.fromCoroutine(self._asked(self._due(name), (), problems))
         attempts = await self._asked(self._attempts(name), (), problems)
         return QueueDetail(
-            queue=attrs.evolve(queue, problems=tuple(dict.fromkeys(problems))),
-            latency=latency,
-            due=due,
+            latency=await latency,
+            due=await due,
             attempts=attempts,
+            queue=attrs.evolve(queue, problems=tuple(dict.fromkeys(problems))),
         )
 
     async def _asked(self, asking: Awaitable[T], default: T, problems: list[str]) -> T:
