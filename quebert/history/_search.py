@@ -5,7 +5,7 @@ Finds tasks, by the newest entry of each.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -30,6 +30,7 @@ from quebert.history._encoding import (
     prefix_ranges,
     shortened,
 )
+from quebert.history._names import chunks
 from quebert.history._rows import TaskFold, folds_of, summaries
 from quebert.history._schema import (
     entries,
@@ -39,7 +40,7 @@ from quebert.history._schema import (
     urls,
 )
 from quebert.history._streams import OLDEST, Scan
-from quebert.history._tokens import parsed, token
+from quebert.history._tokens import Place, parsed, token
 from quebert.history._values import HistoryPage, HistoryQuery
 
 __all__ = ["find_tasks"]
@@ -51,7 +52,7 @@ _STREAMS = 400
 # URLs, the newest ones, in which a text is looked for.
 _URLS = 1_000_000
 # Seconds for which a page is read on while it is not full.
-_PATIENCE = 0.1
+_PATIENCE = 0.4
 
 
 def find_tasks(
@@ -71,10 +72,8 @@ def find_tasks(
     end = time.monotonic() + _PATIENCE
     while True:
         part = scan.read(connection, place, page_size + 1)
-        folds = folds_of(connection, segments, {u for u in part.found.values() if u})
-        for each, uuid in part.found.items():
+        for each, fold in _folded(connection, segments, part.found, page_size):
             place = each
-            fold = folds.get(uuid)
             if fold is not None and fold.newest == each:
                 found.append(fold)
                 if len(found) == page_size:
@@ -88,6 +87,19 @@ def find_tasks(
     following = "" if place == OLDEST else token(place, query)
     tasks = summaries(connection, found)
     return HistoryPage(tasks=tasks, next_page_token=following)
+
+
+def _folded(
+    connection: Connection, segments: range, found: Mapping[Place, bytes], most: int
+) -> Iterator[tuple[Place, TaskFold | None]]:
+    """
+    Entries and what their tasks come to, so many at a time: to look into all segments
+    for more than a page takes would be most of the work.
+    """
+    for some in chunks(found.items(), most):
+        folds = folds_of(connection, segments, {uuid for _, uuid in some if uuid})
+        for each, uuid in some:
+            yield each, folds.get(uuid)
 
 
 @attrs.frozen

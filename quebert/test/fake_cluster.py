@@ -129,6 +129,7 @@ class FakeCluster:
     @param rate: tasks a second.
     @ivar broken: why the broker cannot be reached; empty if it can.
     @ivar history_broken: why the history cannot; empty if it can.
+    @ivar looked_at: tasks of which a page has those that match; 0 for all.
     @ivar done: what was done to it, a line each.
     """
 
@@ -149,6 +150,7 @@ class FakeCluster:
         self._timer: Any = None
         self.broken = ""
         self.history_broken = ""
+        self.looked_at = 0
         self.done: list[str] = []
         self._queues["reports"].paused = True
         self._fill_dead("mail", 230)
@@ -471,11 +473,21 @@ class FakeCluster:
 
     async def tasks(self, query: TaskQuery) -> TaskPage:
         self._check_history()
+        if self.looked_at:
+            return self._short_page(query, self.looked_at)
         found = [e.task for e in reversed(self._tasks.values()) if _wanted(query, e)]
         begin = _offset(query.page_token, len(found))
         end = begin + query.page_size
         token = str(end) if end < len(found) else None
         return TaskPage(tasks=tuple(found[begin:end]), next_page_token=token)
+
+    def _short_page(self, query: TaskQuery, most: int) -> TaskPage:
+        every = [*reversed(self._tasks.values())]
+        begin = _offset(query.page_token, len(every))
+        end = begin + most
+        found = tuple(e.task for e in every[begin:end] if _wanted(query, e))
+        token = str(end) if end < len(every) else None
+        return TaskPage(tasks=found, next_page_token=token)
 
     async def task(self, uuid: str) -> TaskDetail | None:
         self._check_history()

@@ -22,6 +22,7 @@ from quebert.history import (
 )
 from quebert.history._store import HistoryStore
 from quebert.history._values import Lives
+from quebert.test.contract.patience import PATIENCE
 from quebert.test.history_records import NOW, batch_of, record_of, uuid_of
 
 
@@ -270,6 +271,34 @@ def test_search(store: HistoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found(url="/send/") == [1]
     assert found(status=4) == [6, 4]
     assert found(reason="on", queue="mail", outcome="retry") == [5]
+
+
+def test_few_match(store: HistoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A page is full, or has all that is left, or was looked for as long as it may be.
+    Then its token leads to the rest; no task is missed, and none comes twice.
+    """
+    monkeypatch.setattr(_streams, "_BUDGET", 4)
+    monkeypatch.setattr(_streams, "_LEAST", 2)
+    records = [
+        record_of(n, status=410 if n % 11 else 404, outcome="buried", queue=f"q{n % 3}")
+        for n in range(1, 90)
+    ]
+    # Another attempt: the one before counts no more.
+    records += [record_of(22, number=2, ended=NOW + 60.5, queue="q1")]
+    store.write([batch_of(1, records)])
+    numbers = {uuid_of(n): n for n in range(100)}
+    query = HistoryQuery(status=404)
+    wanted = [88, 77, 66, 55, 44, 33, 11]
+    for patience, at_most in ((0.0, 60), (PATIENCE, 4)):
+        monkeypatch.setattr(_search, "_PATIENCE", patience)
+        pages = [store.find_tasks(query, "", 2)]
+        while token := pages[-1].next_page_token:
+            pages.append(store.find_tasks(query, token, 2))
+        assert [numbers[t.uuid] for page in pages for t in page.tasks] == wanted
+        assert len(pages) <= at_most
+        is_short = [len(page.tasks) < 2 for page in pages[:-1]]
+        assert any(is_short) is (patience == 0.0)
 
 
 def test_many_attempts(store: HistoryStore, monkeypatch: pytest.MonkeyPatch) -> None:

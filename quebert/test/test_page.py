@@ -274,6 +274,26 @@ def test_search(tab: Tab, server: PageServer, expect: Any) -> None:
     expect(page.locator("h1")).to_have_text("Queuegröße:π")
 
 
+def test_search_among_many(tab: Tab, server: PageServer, expect: Any) -> None:
+    """
+    Where few of many tasks match, so that pages are short, the page looks on by itself.
+    """
+    server.do("set", "looked_at", 3)
+    try:
+        page = tab.open("/tasks")
+        rows = page.locator(".tasks tbody tr")
+        expect(rows.nth(49)).to_be_visible()
+        page.get_by_label("Uuid begins").fill("0badc0de")
+        page.keyboard.press("Enter")
+        expect(rows).to_have_count(len(WAITING))
+        expect(page.get_by_role("button", name="Show more")).to_be_hidden()
+        page.get_by_label("Status").fill("700")
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("No task is like that")).to_be_visible()
+    finally:
+        server.do("set", "looked_at", 0)
+
+
 def test_keys(tab: Tab, server: PageServer, expect: Any) -> None:
     """
     The page is used without a pointer.

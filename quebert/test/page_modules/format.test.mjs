@@ -16,6 +16,11 @@ test("a count is told to the unit", () => {
   assert.equal(format.counted(1, "task"), "1 task");
   assert.equal(format.counted(0, "task"), "0 tasks");
   assert.equal(format.counted(null, "task"), "– tasks");
+  assert.equal(format.found(0, false, false), "");
+  assert.equal(format.found(1, false, false), "1 task");
+  assert.equal(format.found(2, true, false), "2 tasks, and more");
+  assert.equal(format.found(0, true, false), "none so far; there may be older ones");
+  assert.equal(format.found(0, true, true), "none so far; looking further back");
 });
 
 test("a rate has few digits, and a small one is not nothing", () => {

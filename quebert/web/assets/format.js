@@ -42,6 +42,19 @@ export function counted(n, one, many = `${one}s`) {
 }
 
 /**
+ * How many tasks were found. Pure.
+ * @param {number} n
+ * @param {boolean} more whether there may be more
+ * @param {boolean} isOn whether these are looked for
+ */
+export function found(n, more, isOn) {
+  const told = n ? counted(n, "task") : "";
+  if (!more) return told;
+  if (isOn) return `${told || "none"} so far; looking further back`;
+  return told ? `${told}, and more` : "none so far; there may be older ones";
+}
+
+/**
  * So many per second.
  * @param {number|null|undefined} n
  */

@@ -19,6 +19,8 @@ import {
 import { table } from "./table.js";
 
 const PAGE = 50;
+// Milliseconds for which it is looked on while few match: pages then are short, or empty.
+const PATIENCE = 10_000;
 const FIELDS = /** @type {const} */ ([
   "q",
   "queue",
@@ -247,23 +249,23 @@ export function open(context, { search }) {
     const mine = (asked += 1);
     setHidden(waiting, tasks.length > 0);
     more.disabled = true;
+    let token = further ? next : null;
+    const wanted = (token ? tasks.length : 0) + PAGE;
+    const end = performance.now() + PATIENCE;
     try {
-      const page = await context.api.tasks(
-        { ...filter, page_size: PAGE, ...(further && next ? { page_token: next } : {}) },
-        context.signal,
-      );
-      if (mine !== asked) return;
-      failure.replaceChildren();
-      tasks = further ? [...tasks, ...page.tasks] : page.tasks;
-      next = page.next_page_token;
-      setHidden(list.element, false);
-      list.update(tasks);
-      setText(
-        found,
-        tasks.length
-          ? `${format.counted(tasks.length, "task")}${next ? ", and more" : ""}`
-          : "",
-      );
+      do {
+        const page = await context.api.tasks(
+          { ...filter, page_size: PAGE, ...(token ? { page_token: token } : {}) },
+          context.signal,
+        );
+        if (mine !== asked) return;
+        failure.replaceChildren();
+        tasks = token ? [...tasks, ...page.tasks] : page.tasks;
+        token = next = page.next_page_token;
+        const isOn = token !== null && tasks.length < wanted && performance.now() < end;
+        show(isOn);
+        if (!isOn) token = null;
+      } while (token);
     } catch (error) {
       if (context.signal.aborted || mine !== asked) return;
       const wrong = error instanceof Problem && error.status === 400;
@@ -279,6 +281,16 @@ export function open(context, { search }) {
     setHidden(waiting, true);
     setHidden(more, !next);
     setHidden(cancelling, !cancelMatch(filter));
+  }
+
+  /**
+   * Show what was found so far.
+   * @param {boolean} isOn whether it is looked for more
+   */
+  function show(isOn) {
+    setHidden(list.element, tasks.length === 0 && next !== null);
+    list.update(tasks);
+    setText(found, format.found(tasks.length, next !== null, isOn));
   }
 
   async function cancel() {
