@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
@@ -274,6 +275,21 @@ async def test_locked(enter: Enter, tmp_path: Path) -> None:
             await site.until_wrong("database is locked")
             await site.add()
             await site.refuses("database is locked")
+
+
+@ensureDeferred
+async def test_killed(enter: Enter, tmp_path: Path) -> None:
+    """
+    C{quebert web} is killed again and again while tasks are done.
+    """
+    async with enter(str(tmp_path / "history.sqlite")) as site:
+        for _ in range(2):
+            adding = Deferred.fromCoroutine(site.add())
+            site.web.kill()
+            await adding
+            await site.add()
+            site.start_web()
+            await site.add()
 
 
 @ensureDeferred
