@@ -52,7 +52,7 @@ _STREAMS = 400
 # URLs, the newest ones, in which a text is looked for.
 _URLS = 1_000_000
 # Seconds for which a page is read on while it is not full.
-_PATIENCE = 0.4
+_PATIENCE = 0.2
 
 
 def find_tasks(
