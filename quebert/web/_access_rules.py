@@ -5,8 +5,10 @@ Theory of operation.  A token is in no cookie, so no other page can have a brows
 it.  What needs no token is what a page could abuse: reading, from this machine alone.
 Three things keep pages out of it.  A browser tells in C{Sec-Fetch-Site} and C{Origin}
 where a request comes from.  A page whose name leads to our address ("DNS rebinding")
-has that name as its C{Host}, which is neither an address nor C{localhost}.  And a
-proxy on this machine, whose clients come from anywhere, says so in a header.
+has that name as its C{Host}, which is neither an address of the loopback nor
+C{localhost}.  And a proxy on this machine, whose clients come from anywhere, says so in
+a header, or passes on the C{Host} that they gave, or speaks HTTP/1.0, as nginx does by
+itself.  A proxy that does none of this cannot be told from a user of this machine.
 """
 
 from __future__ import annotations
@@ -25,7 +27,10 @@ from quebert.web._tokens import Grant, Tokens
 
 __all__ = ["AccessRules", "not_allowed"]
 
-_PROXIED = ("forwarded", "via", "x-forwarded-for", "x-real-ip", "x-forwarded-host")
+_PROXIED = (
+    *("forwarded", "via", "cdn-loop", "cf-connecting-ip", "true-client-ip"),
+    *("x-client-ip", "x-cluster-client-ip", "x-original-forwarded-for", "x-real-ip"),
+)
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]]+)(?::([0-9]*))?", re.I)
 _BEARER = re.compile(r"bearer +([!-~]+) *", re.I)
 _REALM = ("WWW-Authenticate", 'Bearer realm="quebert"')
@@ -81,10 +86,14 @@ class AccessRules:
             raise APIProblem(HTTPStatus.FORBIDDEN, "another web page asks for this")
 
     def _is_from_here(self, request: APIRequest) -> bool:
-        if not _is_loopback(request.caller.address):
+        address = request.caller.address  # none where there is a Unix socket
+        if address and not _is_loopback(address):
             return False
-        if any(each in request.headers for each in _PROXIED):
+        if request.version != "HTTP/1.1":  # no browser does, nor curl, nor Prometheus
             return False
+        for name in request.headers:
+            if name in _PROXIED or name.startswith("x-forwarded-"):
+                return False
         return self._knows(request.headers.get("host", ""))
 
     def _knows(self, host: str) -> bool:
@@ -96,7 +105,7 @@ class AccessRules:
             return False
         name = parts[1].lower().strip("[]").removesuffix(".")
         is_ours = name == "localhost" or name.endswith(".localhost")
-        return is_ours or name in self.hosts or _is_address(name)
+        return is_ours or name in self.hosts or _is_loopback(name)
 
 
 def not_allowed(grant: Grant, right: str) -> APIProblem:
@@ -109,19 +118,11 @@ def not_allowed(grant: Grant, right: str) -> APIProblem:
     return APIProblem(HTTPStatus.FORBIDDEN, text)
 
 
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _is_loopback(text: str) -> bool:
     try:
         address = ip_address(text)
     except ValueError:
-        return text == ""  # a Unix socket
+        return False
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback
 

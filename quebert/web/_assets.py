@@ -103,6 +103,8 @@ class Assets:
 
 
 def _asset_name(path: tuple[str, ...]) -> str | None:
+    if not path:  # of a target that begins with no slash, such as "*"
+        return None
     first, *others = path
     if first == "assets":
         return others[0] if len(others) == 1 else None

@@ -59,8 +59,8 @@ class APIRequest:
     @ivar path: parts between the slashes, decoded.
     @ivar verb: what stands after the last colon of the path; empty for none.
     @ivar query: the values of each field, in their order.
-    @ivar headers: the values by names in lower case; the first one alone where there
-        are several.
+    @ivar headers: the values by names in lower case; several with commas between.
+    @ivar version: of HTTP, such as C{HTTP/1.1}.
     """
 
     method: str
@@ -69,6 +69,7 @@ class APIRequest:
     query: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     headers: Mapping[str, str] = attrs.field(factory=dict)
     body: bytes = b""
+    version: str = "HTTP/1.1"
     caller: Caller = attrs.field(factory=Caller)
 
 

@@ -44,6 +44,7 @@ def decoded(
     headers: Iterable[tuple[bytes, bytes]],
     body: bytes,
     address: str,
+    version: str = "HTTP/1.1",
 ) -> APIRequest:
     """
     A request.
@@ -59,8 +60,9 @@ def decoded(
             path, verb = before, after
     parts = tuple(_text(part) for part in path.split(b"/")[1:])
     found: dict[str, str] = {}
-    for name, value in headers:
-        found.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
+    for raw, value in headers:
+        name, text = raw.decode("latin-1").lower(), value.decode("latin-1")
+        found[name] = f"{found[name]}, {text}" if name in found else text
     return APIRequest(
         method=method,
         path=parts,
@@ -68,6 +70,7 @@ def decoded(
         query=_query(query),
         headers=found,
         body=body,
+        version=version,
         caller=Caller(address=address),
     )
 

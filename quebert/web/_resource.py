@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
@@ -117,7 +118,7 @@ class WebResource(Resource):
         content.close()
         hung_up: Deferred[Any] = request.notifyFinish()
         answering = Deferred.fromCoroutine(self._answer(request, body, hung_up))
-        answering.addErrback(lambda failure: failure.trap(CancelledError))
+        answering.addErrback(self._failed, request, hung_up)
         if request.method in (b"GET", b"HEAD"):  # what changes something goes on
             hung_up.addErrback(lambda _: answering.cancel())
         else:
@@ -147,6 +148,18 @@ class WebResource(Resource):
                 self.log_refused(f"{wanted.caller.address}: {found.status}")
             self._write(request, found)
 
+    def _failed(
+        self, failure: Failure, request: Request, hung_up: Deferred[Any]
+    ) -> None:
+        """
+        End a request that nobody has answered: while it waits, its connection counts.
+        """
+        if not failure.check(CancelledError):
+            self.log.failure("A request to the web server failed.", failure)
+        if not hung_up.called and not request.startedWriting:
+            text = "this is a fault of the server; its log has it"
+            self._write(request, problem_answer(500, text))
+
     def _read(self, request: Request, body: bytes) -> APIRequest:
         if len(body) > self.limits.body:
             raise APIProblem(413, f"the body has more than {self.limits.body} bytes")
@@ -157,7 +170,8 @@ class WebResource(Resource):
         )
         method = request.method.decode("latin-1")
         address = host_of(request.getClientAddress())
-        return decoded(method, request.uri, fields, body, address)
+        version = request.clientproto.decode("latin-1")
+        return decoded(method, request.uri, fields, body, address, version)
 
     def _write(self, request: Request, answer: APIAnswer) -> None:
         request.setResponseCode(answer.status)

@@ -7,10 +7,12 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.test.fake_cluster import waiting_uuid
-from quebert.test.web.doubles import TOKENS, MemoryAPI
+from quebert.test.web.doubles import LOOPBACK, TOKENS, MemoryAPI
+from quebert.web._request import decoded
 
 _UUID = waiting_uuid("not_due")
 #: Each route, with a body if it has one, and the right that it asks for.
@@ -175,7 +177,11 @@ class PagesTests(SynchronousTestCase):
             "x.localhost": 200,
             "127.0.0.1:1": 200,
             "[::1]:8080": 200,
-            "10.0.0.7": 200,
+            "[::ffff:127.0.0.1]": 200,
+            "10.0.0.7": 401,
+            "0.0.0.0:8080": 401,
+            "[::]:8080": 401,
+            "localhost, evil.example": 401,
             "evil.example:8080": 401,
             "localhost.evil.example": 401,
             "127.0.0.1.evil.example": 401,
@@ -200,9 +206,32 @@ class PagesTests(SynchronousTestCase):
         """
         What comes from this machine through a proxy comes from anywhere.
         """
-        for name in ("x_forwarded_for", "forwarded", "via", "x_real_ip"):
+        for name in (
+            *("x_forwarded_for", "forwarded", "via", "x_real_ip"),
+            *("x_forwarded_proto", "cf_connecting_ip", "true_client_ip"),
+        ):
             found = _status("GET", "/v1/overview", **{name: "192.0.2.7"})
             self.assertEqual(found, 401, name)
+
+    def test_old_proxies(self) -> None:
+        """
+        So does what comes in HTTP/1.0, which nginx speaks with the Host of a loopback.
+        """
+        fields = [(b"Host", b"127.0.0.1:8080")]
+        for version, is_let_in in (("HTTP/1.1", True), ("HTTP/1.0", False)):
+            request = decoded("GET", b"/v1/overview", fields, b"", LOOPBACK, version)
+            found = self.successResultOf(
+                Deferred.fromCoroutine(MemoryAPI().api.answer(request))
+            )
+            self.assertEqual(getattr(found, "status", 0), 200 if is_let_in else 401)
+
+    def test_fields_twice(self) -> None:
+        """
+        A field that is there twice has both values, of which no first one is believed.
+        """
+        fields = [(b"host", b"localhost"), (b"Host", b"evil.example")]
+        request = decoded("GET", b"/", fields, b"", LOOPBACK)
+        self.assertEqual(request.headers, {"host": "localhost, evil.example"})
 
     def test_addresses(self) -> None:
         """

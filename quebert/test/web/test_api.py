@@ -276,6 +276,8 @@ class WrongTests(SynchronousTestCase):
             ("GET", f"/v1/events?queue={encoded}", None),
             ("POST", f"/v1/queues/{encoded}:pause", None),
             ("POST", f"/v1/queues/{encoded}/dead:redrive", {"match": []}),
+            ("POST", "/v1/tasks/u:run", {"queue": "half a character: \ud800"}),
+            ("POST", "/v1/tasks:cancel", {"queue": "\udcff", "match": []}),
         ):
             answer = MemoryAPI().ask(method, target, body, token="operator")
             self.assertEqual(answer.status, 404, target)
