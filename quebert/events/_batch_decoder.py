@@ -15,6 +15,8 @@ from typing import Any
 from quebert.events._batch_format import (
     DROPPED,
     LENGTH,
+    LONGEST,
+    LONGEST_ANSWER,
     MAGIC,
     MOMENTS,
     MOST_BYTES,
@@ -22,6 +24,7 @@ from quebert.events._batch_format import (
     TEXTS,
     VERSION,
     UnreadableEvents,
+    checked_name,
     unpacked,
 )
 from quebert.events._columns import Columns
@@ -115,7 +118,10 @@ def _read(whole: bytes, dropped: int) -> AttemptBatch:
             columns[name] = [None if isnan(t) else t for t in moments]
             _finite([t for t in columns[name] if t is not None])
     for name in TEXTS:
-        columns[name] = _column(_texts(head[name]), pieces, count)
+        most = LONGEST_ANSWER if name == "answer" else LONGEST
+        columns[name] = _column(_texts(head[name], most), pieces, count)
+    for queue in head["queue"]:
+        checked_name(queue)
     if not set(head["outcome"]).issubset(OUTCOMES):
         raise ValueError("it has an unknown outcome")
     uuids = head.get("uuid")
@@ -143,9 +149,11 @@ def _uuids(packed: bytes) -> list[str]:
     return [f"{d[:8]}-{d[8:12]}-{d[12:16]}-{d[16:20]}-{d[20:]}" for d in whole]
 
 
-def _texts(value: object) -> list[str]:
+def _texts(value: object, most: int = LONGEST) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(t, str) for t in value):
         raise TypeError("these are no texts")
+    if max(map(len, value), default=0) > most:
+        raise ValueError(f"a text has over {most} characters")
     joined = "".join(value)
     joined.encode()  # raises ValueError for half a character
     if "\0" in joined:

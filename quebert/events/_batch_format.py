@@ -23,18 +23,23 @@ from __future__ import annotations
 import struct
 import zlib
 
+from quebert._bounds import SHORT_STRING
 from quebert.errors import QuebertError
 
 __all__ = [
     "DROPPED",
     "LENGTH",
+    "LONGEST",
+    "LONGEST_ANSWER",
     "MAGIC",
     "MOMENTS",
     "MOST_BYTES",
+    "MOST_NAMES",
     "MOST_RECORDS",
     "TEXTS",
     "VERSION",
     "UnreadableEvents",
+    "checked_name",
     "unpacked",
 ]
 
@@ -46,6 +51,11 @@ VERSION = 1
 MOST_RECORDS = 100_000
 #: Bytes that it may have before it is compressed.
 MOST_BYTES = 16 * 2**20
+#: Characters of a text, and of an answer.  Mediators keep 400, and 1,024, each of which
+#: takes nine where nobody could see it.
+LONGEST, LONGEST_ANSWER = 4_096, 16_384
+#: Names of each kind in the state of a mediator: queues, origins and settings.
+MOST_NAMES = 5_000
 #: The length of the head, and the number of dropped records.
 LENGTH, DROPPED = struct.Struct("<I"), struct.Struct("<Q")
 #: Columns of texts that repeat.
@@ -85,3 +95,14 @@ def unpacked(body: bytes, magic: bytes, version: int, most: int, what: str) -> b
         why = "it is cut short" if len(whole) < most else f"it has over {most} bytes"
         raise UnreadableEvents(f"this is no {what}: {why}")
     return whole
+
+
+def checked_name(name: str) -> str:
+    """
+    Give C{name}, if it can be that of a queue.
+
+    @raise ValueError: it is too long, or has half a character.
+    """
+    if len(name.encode()) > SHORT_STRING:
+        raise ValueError(f"the name of a queue has over {SHORT_STRING} bytes")
+    return name

@@ -217,3 +217,13 @@ class MediatorState:
     reconnects: int = 0
     unconfirmed: int = 0
     ended: bool = False
+
+    @property
+    def weight(self) -> int:
+        """
+        How much it takes of who keeps it and shows it, in entries of some 64 bytes.
+        """
+        queues, origins, settings = self.queues, self.origins, self.settings
+        texts = *queues, *origins, *settings, *settings.values()
+        lines = sum(map(len, texts)) // 64
+        return 10 * len(queues) + 4 * len(origins) + len(settings) + lines

@@ -15,7 +15,13 @@ from typing import Any, TypeVar
 
 import attrs
 
-from quebert.events._batch_format import UnreadableEvents, unpacked
+from quebert.events._batch_format import (
+    LONGEST,
+    MOST_NAMES,
+    UnreadableEvents,
+    checked_name,
+    unpacked,
+)
 from quebert.events._records import MediatorState, OriginState, WatchState
 
 __all__ = ["decode_state", "encode_state"]
@@ -26,6 +32,8 @@ MAGIC = b"QBS"
 VERSION = 1
 #: Bytes that it may have before it is compressed.
 MOST_BYTES = 4 * 2**20
+#: Whole numbers are less: so a sum of them is one that a metric can have.
+LARGEST = 2**63
 
 Value = TypeVar("Value")
 _WHAT = "state of a mediator"
@@ -48,10 +56,17 @@ def decode_state(body: bytes) -> MediatorState:
     whole = unpacked(body, MAGIC, VERSION, MOST_BYTES, _WHAT)
     try:
         fields = json.loads(whole)
+        for name in ("queues", "origins", "settings"):
+            if len(fields[name]) > MOST_NAMES:
+                raise ValueError(f"there are over {MOST_NAMES} {name}")
+        for queue in fields["queues"]:
+            checked_name(queue)
         fields["queues"] = _values(WatchState, fields["queues"])
         fields["origins"] = _values(OriginState, fields["origins"])
         settings = fields["settings"]
-        fields["settings"] = {key: _text(settings[key]) for key in settings}
+        fields["settings"] = {
+            _text(key): _text(settings[key][:LONGEST]) for key in settings
+        }
         return _value(MediatorState, fields)
     except (
         AttributeError,
@@ -82,6 +97,8 @@ def _value(kind: type[Value], found: Mapping[str, Any]) -> Value:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError("this is no text")
+    if len(value) > LONGEST:
+        raise ValueError("a text is too long")
     value.encode()  # raises ValueError for half a character
     if "\0" in value:
         raise ValueError("a text has a zero in it")
@@ -104,8 +121,8 @@ def _number(value: object) -> float:
 
 def _whole(value: object) -> int:
     number = _number(value)
-    if number != int(number):
-        raise ValueError("this is no whole number")
+    if number != int(number) or not abs(number) < LARGEST:
+        raise ValueError("this is no whole number, or too large")
     return int(number)
 
 

@@ -27,11 +27,17 @@ CLOCKS = 30.0
 #: Seconds after which it is told of no more.  Its counts are known for longer: it may
 #: have been cut off.
 FORGOTTEN = 600.0
+#: Seconds by which a state may be late.  One that is older by more comes from a machine
+#: whose clock was set back.
+LATE = 10.0
 #: Mediators and origins that have figures of their own.
 MOST_MEDIATORS = 1_000
 MOST_ORIGINS = 50
 #: What may become of a message, as C{WatchState} counts it.
 FATES = ("done", "retried", "discarded", "buried", "returned")
+
+# What all mediators may weigh together.
+_MOST_WEIGHT = 2_000_000
 
 _BREAKERS = ("closed", "half-open", "open")
 _COUNTS = ("received", *FATES)
@@ -44,11 +50,13 @@ class _Known:
 
     @ivar heard: when it said something last, by our clock.
     @ivar ended: whether nothing more will come, but for what is late.
+    @ivar weight: that of the state.
     """
 
     state: MediatorState
     heard: float
     ended: bool = False
+    weight: int = 0
 
 
 class States:
@@ -64,6 +72,7 @@ class States:
         self._since = since
         self._most_queues = most_queues
         self._known: dict[str, _Known] = {}  # the one heard last is last
+        self._weight = 0
         self._sums: dict[str, dict[str, int]] = {}
 
     def add(self, state: MediatorState, now: float) -> None:
@@ -71,17 +80,22 @@ class States:
         A mediator has told how it is.
         """
         known = self._known.pop(state.mediator, None)
-        if known is not None and 0.0 < known.state.at - state.at < LATE:
-            state = known.state  # an earlier one that was late
+        if known is not None:
+            self._weight -= known.weight
+            if 0.0 < known.state.at - state.at < LATE:
+                state = known.state  # an earlier one that was late
         before = known.state.queues if known else {}
         ahead = state.at - now if abs(state.at - now) > CLOCKS else 0.0
         is_new = known is None and state.started - ahead < self._since
         for queue, watch in state.queues.items():
             self._count(queue, watch, watch if is_new else before.get(queue))
         ended = known is not None and known.ended
-        self._known[state.mediator] = _Known(state, now, ended)
-        if len(self._known) > MOST_MEDIATORS:
-            del self._known[next(iter(self._known))]
+        self._known[state.mediator] = latest = _Known(state, now, ended, state.weight)
+        self._weight += latest.weight
+        while len(self._known) > MOST_MEDIATORS or self._weight > _MOST_WEIGHT:
+            if len(self._known) == 1:
+                break
+            self._weight -= self._known.pop(next(iter(self._known))).weight
 
     def _count(self, queue: str, now: WatchState, before: WatchState | None) -> None:
         sums = self._sums_of(queue)

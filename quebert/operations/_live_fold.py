@@ -24,6 +24,8 @@ FORGOTTEN = 300.0
 _MEAN = 5
 # How many are known of each kind; more are not shown.
 _MOST = 1_000
+# What all mediators may weigh together: some hundred with hundreds of queues each.
+_MOST_WEIGHT = 1_000_000
 _BREAKERS = ("", "closed", "half-open", "open")
 
 
@@ -49,6 +51,7 @@ class LiveFold:
         self._began = now()
         self._queues: dict[str, SeenQueue] = {}
         self._mediators: dict[str, SeenMediator] = {}
+        self._weight = 0
         self._overview = Overview({})
         self._dropped = 0
         self._left_out_at = float("-inf")
@@ -74,20 +77,27 @@ class LiveFold:
             if (queue := self._queue(name)) is not None:
                 queue.ended(now, records, ahead(batch.at, now))
 
-    def state(self, state: MediatorState) -> None:
+    def state(self, state: MediatorState) -> bool:
         """
         A mediator told of itself.
+
+        @return: whether there is room for it.
         """
-        if state.ended:
-            self._mediators.pop(state.mediator, None)
-            return
         known, now = self._mediators.get(state.mediator), self._now()
-        if known is None and len(self._mediators) >= _MOST:
+        if state.ended:
+            self._forget(state.mediator)
+            return True
+        weight = self._weight + state.weight
+        weight -= 0 if known is None else known.weight
+        is_one_more = known is None and len(self._mediators) >= _MOST
+        if is_one_more or weight > max(_MOST_WEIGHT, self._weight):
             self._left_out_at = now
-            return
+            return False
         self._mediators[state.mediator] = SeenMediator(now, state, known)
+        self._weight = weight
         for name in state.queues:
             self._queue(name)
+        return True
 
     def looked(self, overview: Overview) -> None:
         """
@@ -109,7 +119,7 @@ class LiveFold:
         now = self._now()
         for name, each in list(self._mediators.items()):
             if abs(now - each.heard) > FORGOTTEN:
-                del self._mediators[name]
+                self._forget(name)
         hosts = {each.origin: each for each in self._hosts()}
         is_open = {origin for origin, each in hosts.items() if each.breaker == "open"}
         queues = {each: self._live_queue(now, each, is_open) for each in self._queues}
@@ -143,6 +153,10 @@ class LiveFold:
                 return None
             self._queues[name] = SeenQueue()
         return self._queues[name]
+
+    def _forget(self, mediator: str) -> None:
+        known = self._mediators.pop(mediator, None)
+        self._weight -= 0 if known is None else known.weight
 
     def _is_gone(self, now: float, name: str, queue: SeenQueue) -> bool:
         """

@@ -138,6 +138,7 @@ class SeenMediator:
     @ivar heard: when it told last.
     @ivar ahead: by how many seconds its clock is ahead of the one here.
     @ivar gone: queues of which RabbitMQ counts no consumer of it any more.
+    @ivar weight: that of what it told.
     """
 
     def __init__(
@@ -147,6 +148,7 @@ class SeenMediator:
         self.state = state
         self.ahead = ahead(state.at, now)
         self.gone: set[str] = set()
+        self.weight = state.weight
         self._cpu: float | None = None
         if before is not None and state.at > before.state.at:
             used = state.cpu - before.state.cpu

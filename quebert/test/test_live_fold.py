@@ -379,3 +379,19 @@ class LiveFoldTests(SynchronousTestCase):
         self.clock.advance(LOST + 1)  # and no others come
         self.assertNotIn("not all are shown", str(self.view().problems))
         self.assertEqual(len(self.fold._queues["q1"].sent_to(BEGAN)), 100)
+
+    def test_weight(self) -> None:
+        """
+        Mediators that tell of very many queues take no memory without number either;
+        those that end make room for others.
+        """
+        queues = {f"q{n}": WatchState(consuming=True) for n in range(5_000)}
+        taken = [self.fold.state(state(f"m{n}", queues=queues)) for n in range(30)]
+        self.assertEqual(taken, [True] * 19 + [False] * 11)
+        self.assertTrue(self.fold.state(state("m1", queues=queues)))
+        self.fold.state(state("m1", ended=True))
+        self.assertTrue(self.fold.state(state("m21", queues=queues)))
+        self.assertFalse(self.fold.state(state("m22", queues=queues)))
+        self.clock.advance(FORGOTTEN + 1)
+        self.assertEqual(self.view().mediators, ())
+        self.assertTrue(self.fold.state(state("m22", queues=queues)))

@@ -105,6 +105,16 @@ class StatesTests(SynchronousTestCase):
             states.add(state("m2", received=7, **then), 10_003.0)
             self.assertEqual(self.received(states), 7)
 
+    def test_weight(self) -> None:
+        """
+        States that tell very much are not kept without bound: the oldest are forgotten.
+        """
+        queues = {f"q{n}": WatchState(consuming=True) for n in range(5_000)}
+        states = States()
+        for number in range(50):
+            states.add(of_queues(queues, f"m{number}"), 0)
+        self.assertEqual(len(list(states.mediators(0))), 39)
+
     def test_there_before(self) -> None:
         """
         What a mediator counted before we came is not known; what it counts in a queue

@@ -19,7 +19,9 @@ from quebert.events import (
 
 __all__ = ["BATCHES", "RECORDS", "STATES", "UUIDS", "record"]
 
-_TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+_CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+_TEXTS = st.text(_CHARACTERS)
+_QUEUES = st.text(_CHARACTERS, max_size=63)  # of up to 255 bytes
 _TIMES = st.floats(allow_nan=False, allow_infinity=False)
 _COUNTS = st.integers(0, 2**53)
 _SECONDS = st.floats(0, 1e9)
@@ -35,7 +37,7 @@ UUIDS = st.one_of(
 RECORDS: st.SearchStrategy[AttemptRecord] = st.builds(
     AttemptRecord,
     uuid=UUIDS,
-    queue=_TEXTS,
+    queue=_QUEUES,
     url=_TEXTS,
     number=st.integers(0, 2**32 - 1),
     added=st.none() | _TIMES,
@@ -70,7 +72,7 @@ STATES: st.SearchStrategy[MediatorState] = st.builds(
     started=_TIMES,
     at=_TIMES,
     queues=st.dictionaries(
-        _TEXTS,
+        _QUEUES,
         st.builds(
             WatchState,
             consuming=st.booleans(),

@@ -157,6 +157,23 @@ class BatchCodecTests(SynchronousTestCase):
         del head[name]
         self.assertIn("missing", self.refused(put_together(head, columns)))
 
+    def test_long_texts(self) -> None:
+        """
+        A text that no mediator writes, and the name of a queue that no broker has, are
+        refused: each would be kept, and shown, again and again.
+        """
+        most = record(queue="ä" * 127, url="u" * 4_096, answer="a" * 16_384)
+        batch = attrs.evolve(MANY, records=(most,))
+        self.assertEqual(decode_batch(encode_batch(batch)), batch)
+        for wrong in (
+            {"mediator": "m" * 4_097},
+            {"records": (record(queue="ä" * 128),)},
+            {"records": (record(uuid="u" * 4_097),)},
+            {"records": (record(url="u" * 4_097),)},
+            {"records": (record(answer="a" * 16_385),)},
+        ):
+            self.refused(encode_batch(attrs.evolve(MANY, **wrong)))
+
     @QUICK
     @given(st.binary(max_size=200), st.integers(0, 199))
     def test_wrong_bytes(self, data: bytes, place: int) -> None:

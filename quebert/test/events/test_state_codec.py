@@ -7,12 +7,14 @@ from __future__ import annotations
 import json
 import zlib
 
+import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.events import (
     MediatorState,
+    OriginState,
     UnreadableEvents,
     WatchState,
     decode_state,
@@ -62,6 +64,28 @@ class StateCodecTests(SynchronousTestCase):
         self.assertEqual(decode_state(packed(fields)), STATE)
         text = refusal(UnreadableEvents, decode_state, b"QBS\x07")
         self.assertIn("this state of a mediator is of version 7", text)
+
+    def test_too_much(self) -> None:
+        """
+        What no mediator tells is refused, as it would fill the memory of who looks on:
+        names and numbers that AMQP, or a metric, cannot have, and very many of them.
+        """
+        watch = WatchState(consuming=True)
+        for wrong in (
+            {"host": "h" * 5_000},
+            {"memory": 10**300},
+            {"queues": {"ä" * 128: watch}},
+            {"queues": dict.fromkeys(map(str, range(5_001)), watch)},
+            {"origins": {"o" * 5_000: OriginState()}},
+            {"settings": dict.fromkeys(map(str, range(5_001)), "")},
+        ):
+            body = encode_state(attrs.evolve(STATE, **wrong))
+            refusal(UnreadableEvents, decode_state, body)
+        most = attrs.evolve(STATE, queues={"ä" * 127: watch}, memory=2**62)
+        self.assertEqual(decode_state(encode_state(most)), most)
+        long = attrs.evolve(STATE, settings={"allow": "x" * 9_000})
+        told = decode_state(encode_state(long)).settings["allow"]
+        self.assertEqual(told, "x" * 4_096)
 
     @QUICK
     @given(

@@ -236,5 +236,5 @@ class LiveCluster:
         """
         A mediator tells how it is.
         """
-        self._fold.state(state)
-        self._metrics.state(state)
+        if self._fold.state(state):
+            self._metrics.state(state)
