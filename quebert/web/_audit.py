@@ -7,6 +7,7 @@ that is opened anew for each line, so that it can be moved away at any time.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -42,6 +43,7 @@ class Audit:
         self._path = path
         self._now = now
         self.problem = ""
+        self._is_cut = False
         self.check()
         if self.problem:
             raise ConfigError(self.problem)
@@ -77,7 +79,7 @@ class Audit:
         try:
             opened = os.open(self._path, flags, 0o600)
             try:
-                os.write(opened, text.encode("ascii"))
+                self._write(opened, text.encode("ascii"))
             finally:
                 os.close(opened)
         except OSError as e:
@@ -87,6 +89,17 @@ class Audit:
                 self.log.error("{problem}", problem=self.problem)
         else:
             self.problem = ""
+
+    def _write(self, opened: int, line: bytes) -> None:
+        """
+        @raise OSError: not all of it was written.  What was is ended before the next.
+        """
+        start = b"\n" if self._is_cut else b""
+        whole = start + line
+        written = os.write(opened, whole)
+        self._is_cut = written < len(whole) and written != len(start)
+        if written < len(whole):  # the disk was full in the middle
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _short(value: Any) -> Any:

@@ -67,6 +67,20 @@ class AuditTests(TestCase):
         audit.note(Caller(), "pause", "done")
         self.assertEqual(audit.problem, "")
 
+    def test_full_disk(self) -> None:
+        """
+        A line that is cut short by a full disk is a problem, and spoils no other.
+        """
+        path, write, room = Path(self.mktemp()), os.write, [0]
+        audit = Audit(str(path), now=lambda: 1_700_000_000)
+        self.patch(os, "write", lambda fd, data: write(fd, data[: room[0]]))
+        for action, most in (("pause", 9), ("resume", 0), ("purge", 1), ("run", 500)):
+            room[0] = most
+            audit.note(Caller(), action, "done")
+            self.assertEqual("No space left" in audit.problem, most < 500)
+        cut, line = path.read_text().splitlines()
+        self.assertEqual((cut, json.loads(line)["action"]), ('{"at": 17', "run"))
+
 
 class AssetsTests(TestCase):
     """
