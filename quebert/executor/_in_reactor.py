@@ -4,7 +4,9 @@ Functions that run in the reactor: asynchronous ones, or such as end at once.
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from contextlib import closing
+from functools import partial
 from inspect import isasyncgen, isgenerator
 from typing import Any
 
@@ -70,33 +72,45 @@ class InReactor:
         task, function = request.received(self._function, self._subconfig)
         del request
         name = name_of(task)  # the function may change it
-        try:
-            result = await self._joined(await maybeDeferred(function, task))
-        except GeneratorExit:  # what is awaited can no more come
-            raise
-        except AnsweredError as e:
-            result = e
-        except BaseException as e:  # the function's exit() is not the server's
-            self.log.failure(
-                "Task {name} failed.", Failure(), LogLevel.error, name=name
-            )
-            return name, answer_to_error(e)
+        calling = maybeDeferred(function, task).addCallback(self._joined)
+        ended, failed = partial(self._ended, name), partial(self._failed, name)
+        return name, await calling.addCallbacks(ended, failed)
+
+    def _failed(self, name: str, failure: Failure) -> ExecutorAnswer:
+        """
+        The answer to what a function has raised: its C{exit()} is not the server's.
+        """
+        if isinstance(failure.value, AnsweredError):
+            return self._ended(name, failure.value)
+        self.log.failure("Task {name} failed.", failure, LogLevel.error, name=name)
+        return answer_to_error(failure.value)
+
+    def _ended(self, name: str, result: Any) -> ExecutorAnswer:
+        """
+        The answer to what a function has returned, or wished.
+        """
         answer = answer_to_result(result)
         wished = isinstance(result, AnsweredError)
         if wished or answer.status >= http.INTERNAL_SERVER_ERROR:
             level = LogLevel.info if wished else LogLevel.error
             values = {"name": name, "status": answer.status, "why": answer.sentence}
             self.log.emit(level, "Task {name}: {status}: {why}", **values)
-        return name, answer
+        return answer
 
-    async def _joined(self, result: Any) -> Any:
+    def _joined(self, result: Any) -> Any:
         """
-        What a generator yields, joined; other events have their turn after each piece.
+        What a generator yields, joined, and any other result as it is.
         """
         if isasyncgen(result):
-            return await Pieces.joined(result)
-        if not isgenerator(result):
-            return result
+            return Deferred.fromCoroutine(Pieces.joined(result))
+        if isgenerator(result):
+            return Deferred.fromCoroutine(self._pieces(result))
+        return result
+
+    async def _pieces(self, result: Generator[Any, Any, Any]) -> Any:
+        """
+        The pieces, joined; other events have their turn after each.
+        """
         pieces = Pieces()
         with closing(result):
             while True:

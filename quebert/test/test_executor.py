@@ -440,6 +440,8 @@ class FailureTests(Case):
         self.assertEqual(self.ask_failing(SystemExit(3)).text, "SystemExit: 3")
         reply = self.ask_failing(asyncio.CancelledError())
         self.assertEqual((reply.code, reply.text), (500, "CancelledError"))
+        reply = self.ask_failing(GeneratorExit())
+        self.assertEqual((reply.code, reply.text), (500, "GeneratorExit"))
 
     def test_deferred(self) -> None:
         """
