@@ -167,8 +167,6 @@ class Loading:
         """
         self._has_begun = True
         done = self._state.done
-        self._count.there = done.read - done.refused
-        self._count.refused = done.refused
         while self._lines < done.lines and await self._fill():
             ready = self._source.ready
             while ready and self._lines < done.lines:
@@ -182,6 +180,8 @@ class Loading:
                     f"the first {done.lines} lines of {self._source.name} are not those"
                     " that the state file is about"
                 )
+        self._count.there = done.read - done.refused
+        self._count.refused = done.refused
         self._batch = await self._make(wire)
 
     def _pass(self, raw: bytes, lines: int) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -102,8 +103,9 @@ class LoadState:
             text = f"the state file {path} is in use by another quebert add"
             raise ConfigError(text) from None
         try:
-            if os.fstat(file.fileno()).st_size > _MOST:
-                raise ValueError
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode) or found.st_size > _MOST:
+                raise ValueError  # a device may have no end
             first, *lines = file.read().split(b"\n")
             if not first and not lines:
                 state = cls(uuid.uuid4(), file=file)

@@ -54,7 +54,10 @@ class Many:
     def check(self) -> None:
         """
         @raise click.UsageError: a file is given twice; one would overwrite the other.
+            Or refused lines cannot be taken back from what is no file.
         """
+        if self.rejects.exists() and not self.rejects.is_file():
+            raise click.UsageError(f"--rejects {self.rejects} is not a regular file")
         given = [self.rejects, Path(self.source)]
         if self.state is not None:
             given.append(self.state)

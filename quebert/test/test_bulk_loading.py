@@ -355,10 +355,10 @@ class LoadingTests(SynchronousTestCase):
         self.successResultOf(self.begin()[0])
         for lines in (("", '{"url": "/x"}', ""), ("", ""), ()):
             self.write(*lines)
-            running, sending, *_ = self.begin()
+            running, sending, count, _ = self.begin()
             told = str(self.failureResultOf(running, ConfigError).value)
             self.assertIn("the first 3 lines of the file are not those", told)
-            self.assertEqual(sending.sent, [])
+            self.assertEqual((sending.sent, count.read), ([], 0))
 
     def test_appended(self) -> None:
         """

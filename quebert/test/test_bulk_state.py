@@ -150,6 +150,8 @@ class LoadStateTests(SynchronousTestCase):
         for line in (b"x", b'{"done": 5}', b'{"done": {"colour": 1}}', b"5"):
             self.path.write_bytes(json.dumps(head).encode() + b"\n" + line + b"\n")
             self.assertIn("is no state file of quebert add", self.refused())
+        self.path = Path("/dev/null")  # others, such as /dev/full, have no end
+        self.assertIn("is no state file of quebert add", self.refused())
 
     def test_no_file(self) -> None:
         """

@@ -301,6 +301,7 @@ class AddManyTests(SynchronousTestCase):
             (("/", "--rejects=s"), "--rejects is for --from"),
             (("/", "--format=csv"), "--format is for --from"),
             (("--from=a.csv", "--state=./a.csv"), "must be different files"),
+            (("--from=a.csv", "--rejects=/dev/null"), "is not a regular file"),
             (("--from=a.csv", "--state=a.csv.rejects"), "must be different files"),
         ):
             result = self.call(*arguments)
