@@ -309,7 +309,7 @@ class _Changes:
             try:
                 if function.look():
                     self._say("reloaded", self._asked.function_name or "")
-            except (Exception, SystemExit) as e:  # whatever the new code does
+            except BaseException as e:  # whatever the new code does
                 why = e if isinstance(e, ConfigError) else f"{type(e).__name__}: {e}"
                 self._say("broken", f"{why}; the code before goes on")
         if self._asked.config is not None and self._config_changed():

@@ -339,7 +339,8 @@ async def test_own_function(start: Start, tmp_path: Path) -> None:
 @ensureDeferred
 async def test_reloads(start: Start, tmp_path: Path) -> None:
     """
-    A function whose code changes is loaded again; broken code is told, once.
+    A function whose code changes is loaded again; broken code is told, once, whatever
+    it raises.
     """
     work = tmp_path / "work.py"
     work.write_text("def run(task): return 1 / 0\n")
@@ -350,11 +351,13 @@ async def test_reloads(start: Start, tmp_path: Path) -> None:
     work.write_text("def run(task) return 1\n")
     await program.said("work cannot be imported: SyntaxError: ")
     assert "work.py, line 1); the code before goes on\n" in program.output
+    work.write_text("raise KeyboardInterrupt('by the code')\n")
+    await program.said(" KeyboardInterrupt: by the code; the code before goes on\n")
     work.write_text("def run(task): return 'fine'\n")
     await program.said("\ndone ")
     said = await ended(program)
     assert re.search(r"(?m)^reloaded   [\d:]{8} work.run$", said)
-    assert said.count("\nbroken ") == 1
+    assert said.count("\nbroken ") == 2
 
 
 _SHOP = """
@@ -398,6 +401,27 @@ async def test_config(start: Start, executor: Executor, tmp_path: Path) -> None:
     await program.said("\nreloaded ")
     await add(start, program, "/gone", *shop)
     await program.said("\nretry ")
+    await ended(program)
+
+
+@ensureDeferred
+async def test_queue_that_cannot_be(start: Start, tmp_path: Path) -> None:
+    """
+    A queue with an argument that the broker does not have is told of; the tasks of the
+    other one are done.
+    """
+    config = tmp_path / "shop.toml"
+    config.write_text(
+        f"{_SHOP}\n[queues.c]\nexchange = 'shop'\nkey = 'c'\narguments.x-odd = 1\n"
+    )
+    path = {"PYTHONPATH": str(tmp_path)}
+    (tmp_path / "work.py").write_text("def note(task): pass\n")
+    options = (f"--config={config}", "--function=work.note")
+    program = await dev(start, "--memory", *options, **path)
+    assert "Queue 'c' cannot be watched for now, and is tried again" in program.output
+    assert "NOT_IMPLEMENTED - queue argument x-odd" in program.output
+    await add(start, program, "/fine", "--exchange=shop", "--key=b")
+    await program.said("\ndone ")
     await ended(program)
 
 

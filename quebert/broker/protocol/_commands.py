@@ -19,6 +19,7 @@ from quebert.broker.state import (
     check_deletion,
     not_implemented,
     precondition_failed,
+    unsupported,
 )
 from quebert.errors import ReplyCode
 
@@ -223,7 +224,7 @@ def _basic_qos(context: CommandContext, a: Arguments) -> None:
 def _basic_consume(context: CommandContext, a: Arguments) -> None:
     for argument in a["arguments"]:
         if argument.startswith("x-"):
-            raise not_implemented(f"consumer argument {argument}")
+            raise unsupported(f"consumer argument {argument}")
     channel = context.channel
     consumer = channel.consume(
         context.queue(a["queue"]),
@@ -322,8 +323,7 @@ def _channel_open(context: CommandContext, a: Arguments) -> None:
 
 @_command("tx.select")
 def _tx_select(context: CommandContext, a: Arguments) -> None:
-    # The connection goes on: the client has asked for nothing that it must not.
-    raise AMQPChannelError(ReplyCode.NOT_IMPLEMENTED, "transactions (tx.*)")
+    raise unsupported("transactions (tx.*)")
 
 
 @_command("tx.commit")

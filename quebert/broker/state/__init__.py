@@ -30,6 +30,7 @@ from quebert.broker.state._errors import (
     not_allowed,
     not_implemented,
     precondition_failed,
+    unsupported,
 )
 from quebert.broker.state._exchange import Binding, Exchange
 from quebert.broker.state._journal import Journal, NoJournal
@@ -71,4 +72,5 @@ __all__ = [
     "not_implemented",
     "precondition_failed",
     "read_properties",
+    "unsupported",
 ]

@@ -34,7 +34,7 @@ from quebert._protocol.extensions import (
     QUORUM_INITIAL_GROUP_SIZE,
     SINGLE_ACTIVE_CONSUMER,
 )
-from quebert.broker.state._errors import not_implemented, precondition_failed
+from quebert.broker.state._errors import precondition_failed, unsupported
 
 __all__ = [
     "CLASSIC",
@@ -222,7 +222,7 @@ def _queue_type(table: Mapping[str, Any], queue: str) -> str:
     elif kind in _CHECKS_OF:
         return kind
     elif kind == "stream":
-        raise not_implemented(f"queue type {kind}")
+        raise unsupported(f"queue type {kind}")
     else:
         problem = f"\"unsupported queue type '{kind}'\""
     raise precondition_failed(f"invalid arg '{QUEUE_TYPE}' for {queue}: {problem}")
@@ -236,7 +236,7 @@ def _check(name: str, value: Any, kind: str, queue: str) -> None:
         if name in _ALL_NAMES:
             text = f"invalid arg '{name}' for {queue} of queue type rabbit_{kind}_queue"
             raise precondition_failed(text)
-        raise not_implemented(f"queue argument {name}")
+        raise unsupported(f"queue argument {name}")
     if name == DEAD_LETTER_EXCHANGE:
         check_exchange_name(name, value, queue)
     problem = check(value)

@@ -19,6 +19,7 @@ __all__ = [
     "not_implemented",
     "precondition_failed",
     "resource_locked",
+    "unsupported",
 ]
 
 
@@ -110,6 +111,14 @@ def not_allowed(text: str) -> AMQPConnectionError:
 
 def not_implemented(text: str) -> AMQPConnectionError:
     """
-    AMQP has it, or RabbitMQ, and this broker does not.
+    AMQP has it, and RabbitMQ does not.
     """
     return AMQPConnectionError(ReplyCode.NOT_IMPLEMENTED, text)
+
+
+def unsupported(text: str) -> AMQPChannelError:
+    """
+    RabbitMQ has it, and this broker does not.  The connection goes on: its client has
+    asked for nothing that it must not, and may have other channels.
+    """
+    return AMQPChannelError(ReplyCode.NOT_IMPLEMENTED, text)

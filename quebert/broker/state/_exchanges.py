@@ -18,8 +18,8 @@ from quebert.broker.state._arguments import (
 from quebert.broker.state._errors import (
     access_refused,
     no_exchange,
-    not_implemented,
     precondition_failed,
+    unsupported,
 )
 from quebert.broker.state._exchange import (
     TYPES,
@@ -120,7 +120,7 @@ class Exchanges(Mapping[str, Exchange]):
             raise access_refused(text)
         for argument in arguments:
             if argument.startswith("x-"):
-                raise not_implemented(f"exchange argument {argument}")
+                raise unsupported(f"exchange argument {argument}")
         if _ALTERNATE in arguments:
             check_exchange_name(_ALTERNATE, arguments[_ALTERNATE], what)
         exchange = Exchange(name, type, durable, auto_delete, internal, arguments)

@@ -25,6 +25,7 @@ from quebert.broker.state._errors import (
     not_implemented,
     precondition_failed,
     resource_locked,
+    unsupported,
 )
 from quebert.broker.state._exchange import Exchange, destinations
 from quebert.broker.state._exchanges import Exchanges
@@ -102,7 +103,7 @@ class VirtualHost:
         """
         queue = self.queues.get(name)
         if queue is None and name == _REPLY_TO:
-            raise not_implemented(f"direct reply-to ({name})")
+            raise unsupported(f"direct reply-to ({name})")
         if queue is None:
             raise no_queue(self.name, name)
         if queue.owner not in (None, connection):

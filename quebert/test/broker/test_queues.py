@@ -19,6 +19,7 @@ from quebert.broker.state._errors import (
     not_implemented,
     precondition_failed,
     resource_locked,
+    unsupported,
 )
 from quebert.test.broker.peer import Peer
 from quebert.test.broker.test_commands import CommandsTestCase
@@ -354,6 +355,7 @@ class ErrorTests(CommandsTestCase):
             (resource_locked("/", "q"), AMQPChannelError, 405, "RESOURCE_LOCKED - "),
             (not_allowed("x"), AMQPConnectionError, 530, "NOT_ALLOWED - x"),
             (not_implemented("x"), AMQPConnectionError, 540, "NOT_IMPLEMENTED - x"),
+            (unsupported("x"), AMQPChannelError, 540, "NOT_IMPLEMENTED - x"),
         ):
             self.assertEqual((type(error), error.code), (kind, code))
             self.assertTrue(str(error).startswith(text), str(error))

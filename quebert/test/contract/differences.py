@@ -3,7 +3,7 @@ Where brokers differ: the embedded broker from RabbitMQ, on purpose, and version
 RabbitMQ from each other.  No other module says so; tests ask here.
 
 The embedded broker refuses by 540, and by name, what it does not have, rather than to
-take it and not do it.  And where RabbitMQ hangs up without a word, it says why.
+take it and not do it.  The channel is closed for it, and the connection goes on.  And where RabbitMQ hangs up without a word, it says why.
 
 C{python -m quebert.test.contract.differences} prints the table that is in
 C{docs/dev.rst}.
@@ -48,13 +48,11 @@ class Difference:
     A method that RabbitMQ takes, and the embedded broker refuses.
 
     @ivar name: of what is refused; the reply text has it.
-    @ivar closed: what the embedded broker closes for it.
     """
 
     name: str
     method: str
     arguments: Mapping[str, Any]
-    closed: str = "connection"
 
 
 def _queue(name: str, argument: str, value: Any, kind: str = "classic") -> Difference:
@@ -64,7 +62,7 @@ def _queue(name: str, argument: str, value: Any, kind: str = "classic") -> Diffe
 
 DIFFERENCES = (
     # Transactions: confirms are what one wants.
-    Difference("tx", "tx.select", {}, closed="channel"),
+    Difference("tx", "tx.select", {}),
     _queue("stream", "x-queue-type", "stream"),
     # Arguments that are not known might matter to whoever sends them.
     _queue("x-nonsense", "x-nonsense", 1),
