@@ -28,11 +28,20 @@ def exit_cleanly_on_sigterm(reactor: Any, *others: signal.Signals) -> None:
     The reactor's own handler notes the signal, and twistd, when all is done,
     sends it to itself again: supervisors then see a process that was killed.
 
+    SIGHUP, as of a terminal that closes, does the same, unless something else is to be
+    done at it, or nohup has it ignored.
+
     @param others: signals that are to do the same.
     """
     # The reactor puts its own handlers in place when it starts.
     for number in (signal.SIGTERM, *others):
         reactor.callWhenRunning(stop_on_signal, number, reactor)
+    reactor.callWhenRunning(_stop_on_sighup, reactor)
+
+
+def _stop_on_sighup(reactor: Any) -> None:
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        stop_on_signal(signal.SIGHUP, reactor)
 
 
 def stop_on_signal(number: signal.Signals, reactor: Any) -> None:

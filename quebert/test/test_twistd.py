@@ -296,11 +296,12 @@ class SigtermTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """
-        The handler is put back in the end.
+        The handlers are put back in the end.
         """
-        before = signal.getsignal(signal.SIGTERM)
-        self.addCleanup(signal.signal, signal.SIGTERM, before)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            before = signal.getsignal(number)
+            self.addCleanup(signal.signal, number, before)
+            signal.signal(number, signal.SIG_IGN)
         self.reactor = FakeReactor()
         exit_cleanly_on_sigterm(self.reactor)
 
@@ -330,6 +331,23 @@ class SigtermTests(SynchronousTestCase):
         for each in self.reactor.starting:
             each()
         signal.raise_signal(signal.SIGUSR2)
+        self.reactor.turn()
+        self.assertFalse(self.reactor.running)
+
+    def test_terminal_closes(self) -> None:
+        """
+        SIGHUP does the same, unless it is ignored or has a meaning.
+        """
+        start, calls = self.reactor.starting[1], list[int]()
+        start()
+        self.assertEqual(signal.getsignal(signal.SIGHUP), signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, lambda number, _: calls.append(number))
+        start()
+        signal.raise_signal(signal.SIGHUP)
+        self.assertEqual(calls, [signal.SIGHUP])
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        start()
+        signal.raise_signal(signal.SIGHUP)
         self.reactor.turn()
         self.assertFalse(self.reactor.running)
 
