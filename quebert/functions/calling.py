@@ -42,7 +42,7 @@ def call(function: Function, task: Task) -> ExecutorAnswer:
     Call a function, and wait for its result.  A coroutine gets a loop of asyncio of its
     own.
     """
-    return _call(function, task, (Exception, SystemExit))
+    return _call(function, task, (Exception, SystemExit, asyncio.CancelledError))
 
 
 def call_alone(function: Function, task: Task) -> ExecutorAnswer:
@@ -80,6 +80,11 @@ async def call_async(function: Function, task: Task) -> ExecutorAnswer:
         result = await _awaited(result)
     except (Exception, SystemExit) as e:
         return _failed(name, e)
+    except asyncio.CancelledError as e:
+        task_of_loop = asyncio.current_task()
+        if task_of_loop is None or task_of_loop.cancelling():
+            raise  # the server does not wait any more
+        return _failed(name, e)  # the function has awaited what was cancelled
     return _ended(name, result)
 
 

@@ -336,6 +336,15 @@ async def leaving_loop(task: Task) -> object:
     raise SystemExit(3)
 
 
+async def awaiting_cancelled(task: Task) -> object:
+    """
+    Waits for something that is cancelled.
+    """
+    waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    waiting.cancel()
+    return await waiting
+
+
 async def giving_up(task: Task) -> object:
     """
     Wishes.
@@ -383,6 +392,7 @@ class CallTests(SynchronousTestCase):
         self.check(both, 500, either)
         self.check(leaving, 500, b"SystemExit: 3")
         self.check(leaving_loop, 500, b"SystemExit: 3")
+        self.check(awaiting_cancelled, 500, b"CancelledError")
         self.check(lambda task: 1 / 0, 500, b"ZeroDivisionError: division by zero")
         deferred = b"TypeError: a Deferred needs Twisted: twistd quexecutor"
         self.check(lambda task: succeed(1), 500, deferred)
@@ -396,6 +406,27 @@ class CallTests(SynchronousTestCase):
             raise KeyboardInterrupt
 
         self.assertRaises(KeyboardInterrupt, call, interrupted, {})
+
+    def test_server_cancels(self) -> None:
+        """
+        A server that ends the request ends a coroutine function.
+        """
+        ended: list[str] = []
+
+        async def waits(task: Task) -> None:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                ended.append("waits")
+
+        async def main() -> None:
+            running = asyncio.create_task(call_async(waits, {}))
+            await asyncio.sleep(0)
+            running.cancel()
+            await running
+
+        self.assertRaises(asyncio.CancelledError, asyncio.run, main())
+        self.assertEqual(ended, ["waits"])
 
     def test_alone(self) -> None:
         """
