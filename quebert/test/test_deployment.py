@@ -31,7 +31,7 @@ from quebert.testing._rabbitmq import _ADVANCED
 ROOT = Path(quebert.__file__).parents[1]
 DEPLOY = ROOT / "examples" / "deploy"
 pytestmark = pytest.mark.skipif(not DEPLOY.exists(), reason="not in a checkout")
-UNITS = ("quebert.service", "quexecutor.service")
+UNITS = ("quebert.service", "quebert-web.service", "quexecutor.service")
 #: Instructions of Dockerfiles that are in ours.
 INSTRUCTIONS = {
     *("FROM", "WORKDIR", "COPY", "RUN", "ENV", "USER", "STOPSIGNAL"),

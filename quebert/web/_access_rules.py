@@ -2,13 +2,18 @@
 Which requests are let in: by a token, or to read, from this machine.  Pure.
 
 Theory of operation.  A token is in no cookie, so no other page can have a browser send
-it.  What needs no token is what a page could abuse: reading, from this machine alone.
-Three things keep pages out of it.  A browser tells in C{Sec-Fetch-Site} and C{Origin}
-where a request comes from.  A page whose name leads to our address ("DNS rebinding")
-has that name as its C{Host}, which is neither an address of the loopback nor
-C{localhost}.  And a proxy on this machine, whose clients come from anywhere, says so in
-a header, or passes on the C{Host} that they gave, or speaks HTTP/1.0, as nginx does by
-itself.  A proxy that does none of this cannot be told from a user of this machine.
+a token.  Only a request to read, from this machine, needs none.  Three checks keep web
+pages and clients of a proxy from such a request.
+
+  - A browser tells in C{Sec-Fetch-Site} and C{Origin} where a request comes from.
+  - A page whose name leads to our address ("DNS rebinding") has that name as its
+    C{Host}.  Programs of this machine use C{localhost} or an address of the loopback.
+  - Most proxies add a header such as C{X-Forwarded-For}.  nginx adds none unless it is
+    told to, and passes the address of the upstream as C{Host}; but nginx speaks
+    HTTP/1.0 to the upstream then, which browsers, curl and Prometheus do not.
+
+The third check is a safety net: a proxy that adds no header can be set up to look like
+a program of this machine.  Behind a proxy, C{open_reading} should be false.
 """
 
 from __future__ import annotations

@@ -47,9 +47,11 @@ def decoded(
     version: str = "HTTP/1.1",
 ) -> APIRequest:
     """
-    A request.
+    Read a request.
 
     @param target: path and query, as they came.
+    @param address: where the connection comes from.
+    @param version: the version of HTTP, as it came.
     @raise APIProblem: it cannot be read.
     """
     path, _, query = target.partition(b"?")

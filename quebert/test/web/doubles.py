@@ -104,6 +104,7 @@ class MemoryAPI:
         *,
         token: str | None = None,
         address: str = LOOPBACK,
+        version: str = "HTTP/1.1",
         **headers: str,
     ) -> Deferred[APIAnswer | Streaming]:
         """
@@ -119,7 +120,9 @@ class MemoryAPI:
         fields |= {name.replace("_", "-"): each for name, each in headers.items()}
         pairs = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in fields.items()]
         try:
-            request = decoded(method, target.encode(), pairs, content, address)
+            request = decoded(
+                method, target.encode(), pairs, content, address, version
+            )
         except APIProblem as e:
             done: Deferred[APIAnswer | Streaming] = Deferred()
             done.callback(e.answer)
