@@ -253,7 +253,9 @@ def token(
     try:
         line = token_line(name, rights, queues, made)
         if file.exists() and any(g.name == name for g in Tokens.read(file).grants):
-            raise ConfigError(f"{file} has a token of {name} already")
+            raise ConfigError(
+                f"{file} has a token of {name} already: delete its line to make another"
+            )
         _append(file, line)
     except ConfigError as e:
         raise click.ClickException(one_line(str(e))) from None

@@ -6,7 +6,8 @@ The queue has a bound: RabbitMQ drops the oldest events of a reader that falls b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -18,7 +19,7 @@ from quebert._protocol.extensions import MAX_LENGTH_BYTES, OVERFLOW
 from quebert._repeated import RepeatedWarning
 from quebert.amqp.queues import CLASSIC
 from quebert.amqp.wire import Channel, Message
-from quebert.errors import BrokerError, ChannelLost
+from quebert.errors import BrokerError, BrokerRefused, ChannelLost, ReplyCode
 from quebert.events._names import EXCHANGE, ONLOOKER
 
 if TYPE_CHECKING:
@@ -161,12 +162,13 @@ class EventQueue:
         self.channel = channel
         self._opened()
         await channel.call("basic_qos", prefetch_count=_PREFETCH)
-        await channel.call(
-            "basic_consume",
-            queue=queue,
-            consumer_tag="quebert.events",
-            exclusive=True,
-        )
+        with _one_reader(queue):
+            await channel.call(
+                "basic_consume",
+                queue=queue,
+                consumer_tag="quebert.events",
+                exclusive=True,
+            )
 
     def _cancelled(self, consumer_tag: str) -> None:
         """
@@ -199,3 +201,17 @@ class EventQueue:
         self.pause()
         if self.channel is not None:
             await self.channel.shut()
+
+
+@contextmanager
+def _one_reader(queue: str) -> Iterator[None]:
+    """
+    Say what is wrong where another program reads a queue.
+    """
+    try:
+        yield
+    except BrokerRefused as e:
+        if e.code != ReplyCode.ACCESS_REFUSED or "exclusive use" not in str(e):
+            raise
+        text = f"another program reads the queue {queue}, such as a second quebert web"
+        raise BrokerRefused(e.code, text) from e

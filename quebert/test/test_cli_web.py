@@ -22,6 +22,7 @@ from quebert.errors import ConfigError, PortTaken
 from quebert.test.checks import folder
 from quebert.web import Tokens
 from quebert.web.cluster import WebService
+from quebert.web.cluster._service import access_warnings
 
 
 class TokenTests(SynchronousTestCase):
@@ -167,6 +168,23 @@ class WebOptionsTests(SynchronousTestCase):
         self.assertEqual(access.broker.addresses[0].host, "other")
         # The one of the file must not get the password for another broker.
         self.assertIsNone(access.management_url)
+
+    def test_warnings(self) -> None:
+        """
+        A server that other machines reach says so if they may read nothing, or if their
+        tokens are seen on the way.
+        """
+        for options, why in (
+            ([], ""),
+            (["--tokens=t"], ""),
+            (["--listen=0.0.0.0:1"], "may read nothing"),
+            (["--listen=0.0.0.0:1", "--tokens=t"], "unencrypted"),
+            (["--listen=0.0.0.0:1", "--tokens=t", "--certfile=c"], ""),
+        ):
+            _, asked, _ = self.web(*options)
+            warnings = list(access_warnings(asked))
+            self.assertEqual(len(warnings), bool(why), options)
+            self.assertIn(why, "".join(warnings))
 
     def test_place(self) -> None:
         """

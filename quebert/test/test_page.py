@@ -373,14 +373,16 @@ def test_problems(tab: Tab, server: PageServer, expect: Any) -> None:
     page = tab.open("/")
     tab.live()
     server.do("set", "broken", "RabbitMQ at broker.example refuses")
-    server.do("set", "history_broken", "the disk is full")
+    server.do("set", "history_broken", "the history in /var/h: the disk is full")
     try:
         notices = page.locator("#notices")
         expect(notices).to_contain_text("RabbitMQ at broker.example refuses")
-        expect(notices).to_contain_text("The history is away: the disk is full.")
+        expect(notices).to_contain_text("The history is away: /var/h: the disk is full.")
         page.keyboard.press("g")
         page.keyboard.press("t")
         expect(page.locator("main")).to_contain_text("The history cannot be asked")
+        expect(page.locator("main")).to_contain_text("The history in /var/h: the disk")
+        expect(page.locator("main")).not_to_contain_text("Service Unavailable")
         tab.open("/dead/mail")
         expect(page.locator("main")).to_contain_text("refuses")
     finally:

@@ -40,6 +40,7 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]]+)(?::([0-9]*))?", re.I)
 _BEARER = re.compile(r"bearer +([!-~]+) *", re.I)
 _REALM = ("WWW-Authenticate", 'Bearer realm="quebert"')
 _NEEDED = "a token is needed, as Authorization: Bearer TOKEN"
+_UNKNOWN = "this token is not known: it is mistyped, or its line was deleted"
 _PORTS = {"http": "80", "https": "443"}
 
 
@@ -80,7 +81,7 @@ class AccessRules:
         found = None if token is None else self.tokens.find(token[1])
         if found is None:
             realm = _REALM[0], f'{_REALM[1]}, error="invalid_token"'
-            raise APIProblem(HTTPStatus.UNAUTHORIZED, "nobody knows the token", realm)
+            raise APIProblem(HTTPStatus.UNAUTHORIZED, _UNKNOWN, realm)
         return found
 
     def _check_same_origin(self, request: APIRequest) -> None:

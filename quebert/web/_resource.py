@@ -4,6 +4,7 @@ From requests of Twisted to the API, the page and the streams of events, and bac
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -145,7 +146,8 @@ class WebResource(Resource):
             self._stream(request, found)
         else:
             if found.status in (401, 403):
-                self.log_refused(f"{wanted.caller.address}: {found.status}")
+                why = json.loads(found.body)["detail"]
+                self.log_refused(f"{wanted.caller.address}: {found.status}, {why}")
             self._write(request, found)
 
     def _failed(

@@ -231,12 +231,12 @@ async def test_reconnects(make_client: MakeClient, names: Names) -> None:
 @ensureDeferred
 async def test_refused(client: TxAMQPClient, names: Names) -> None:
     """
-    A queue has one reader, and one bound.
+    A queue has one reader, and one bound; the error says which of them is the matter.
     """
     async with reading(client, Kept(), queue=names.queue):
-        for most in (1000, None):
+        for most, why in ((1000, "inequivalent"), (None, "another program reads")):
             other = EventReader(client, Kept(), queue=names.queue, most_bytes=most)
-            with pytest.raises(BrokerRefused):
+            with pytest.raises(BrokerRefused, match=why):
                 await other.start()
             await other.stop()
 

@@ -131,10 +131,14 @@ class AnswerTests(WebCase):
 
     def test_changes(self) -> None:
         """
-        A token reaches the API.
+        A token reaches the API.  The log says why a request without one is refused.
         """
         lines = ("POST /v1/queues/mail:pause HTTP/1.1", "Content-Length: 0")
+        refused: list[str] = []
+        self.patch(self.resource, "log_refused", refused.append)
         self.assertEqual(self.ask(*lines)[0], 401)
+        why = "127.0.0.1: 401, a token is needed, as Authorization: Bearer TOKEN"
+        self.assertEqual(refused, [why])
         status, _, body = self.ask(*lines, "Authorization: Bearer operator")
         self.assertEqual((status, json.loads(body)["done"]), (200, True))
         line = self.memory.audit.lines[-1]

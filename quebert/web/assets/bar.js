@@ -75,8 +75,8 @@ export function notices({ link, overview, received, lost }, here) {
     for (const text of new Set(overview.problems))
       all.push({ key: `p${text}`, tone: "bad", text });
     if (!overview.history.ok) {
-      const why =
-        overview.history.problem.trim().replace(/\.$/, "") || "it does not answer";
+      const problem = overview.history.problem.trim().replace(/\.$/, "");
+      const why = problem.replace(/^the history in /, "") || "it does not answer";
       const text = `The history is away: ${why}. Attempts since then may be missing here; no task is touched.`;
       all.push({ key: "history", tone: "warn", text });
     } else if ((overview.history.behind ?? 0) >= OLD) {

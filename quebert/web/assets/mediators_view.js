@@ -106,7 +106,7 @@ export function open(context, { search }) {
         sort: inFlight,
       },
       {
-        title: "Cpu",
+        title: "CPU",
         hint: "Share of a core",
         class: "number",
         text: (mediator) => format.percent(mediator.cpu),

@@ -97,7 +97,7 @@ function columns(said) {
       make: (queue) =>
         h(
           "a",
-          { href: queuePath(queue.name), "data-open": true },
+          { href: queuePath(queue.name), "data-open": true, title: format.line(queue.name) },
           foreign(format.line(queue.name)),
         ),
       sort: (queue) => queue.name,

@@ -5,7 +5,7 @@ C{quebert web}: composes all of it for one broker and one history.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from quebert.web.cluster._live_cluster import LiveCluster
 from quebert.web.cluster._report import ClusterReport
 from quebert.web.cluster._single_tasks import SingleTasks
 
-__all__ = ["WebService"]
+__all__ = ["WebService", "access_warnings"]
 
 
 class WebService:
@@ -104,6 +104,8 @@ class WebService:
         except BaseException:
             await self.stop()
             raise
+        for text in access_warnings(asked):
+            self.log.warn("{text}", text=text)
 
     def _serve(self, ledger: HistoryLedger, tokens: Tokens, audit: Audit) -> None:
         broker, asked, now = self._broker, self._asked, self._now
@@ -169,6 +171,25 @@ class WebService:
         if self._ledger is not None:
             await self._ledger.close()
         self._server = self._live = self._history_feeder = self._ledger = None
+
+
+def access_warnings(asked: ClusterWeb) -> Iterator[str]:
+    """
+    What keeps people on other machines out, or shows their tokens to the network.
+    """
+    if asked.listen.is_private:
+        return
+    if asked.tokens is None:
+        yield (
+            f"Other machines can connect to {asked.listen}, but may read nothing:"
+            " there is no file of tokens. quebert token makes one; --tokens names it."
+        )
+    elif asked.tls is None:
+        yield (
+            f"Other machines send their tokens to {asked.listen} unencrypted: give a"
+            " certificate by --certfile, or listen on 127.0.0.1 behind a proxy that"
+            " has one."
+        )
 
 
 def _make_folder(history: str) -> None:
