@@ -18,6 +18,9 @@ from quebert.errors import QuebertError
 
 __all__ = ["history"]
 
+# Characters of a whole uuid, as quebert add makes it.
+_WHOLE = 36
+
 
 @click.command()
 @click.argument("uuid")
@@ -56,7 +59,10 @@ def history(
     except QuebertError as e:
         raise click.ClickException(one_line(str(e))) from None
     if life is None:
-        raise click.ClickException(f"the history knows no task {one_line(uuid)}")
+        text = f"the history knows no task {one_line(uuid)}"
+        if len(uuid) < _WHOLE:
+            text += ": give the whole uuid, which the page finds by its beginning"
+        raise click.ClickException(text)
     if as_json:
         echo_object(dict(life))
         return

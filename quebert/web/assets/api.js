@@ -56,7 +56,7 @@ export function sentence(error) {
     return error instanceof Error ? error.message : String(error);
   if (!error.detail || error.detail === error.title) return error.title;
   // The detail alone says what is away; "Service Unavailable" adds nothing.
-  if (error.status === 503) return error.detail[0].toUpperCase() + error.detail.slice(1);
+  if (error.status === 503) return error.detail.charAt(0).toUpperCase() + error.detail.slice(1);
   return `${error.title.replace(/[.:]$/, "")}: ${error.detail}`;
 }
 
