@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
@@ -20,6 +21,7 @@ _TEST = re.compile(r"``((?:(?:broker|mediator|web)/)?test_\w+)((?:::\w+){1,2})``
 _FUZZER = re.compile(r"``fuzz/(\w+)``")
 
 
+@cache
 def names_in(path: Path) -> set[str]:
     """
     The classes and functions of a module, and the methods as C{CLASS::METHOD}.
