@@ -66,6 +66,16 @@ class RegisterTests(NetworkTestCase):
 
         self.result(publishing())
 
+    def test_channels(self) -> None:
+        """
+        No channel is left, however often the register is read and changed.
+        """
+        before = set(self.wire.channels)
+        self.add("a")
+        self.read()
+        self.network.settle()
+        self.assertEqual(set(self.wire.channels), before)
+
     def test_none(self) -> None:
         """
         A queue without a register has no cancelled tasks, and gets none by reading.

@@ -180,6 +180,20 @@ def test_dropped(store: HistoryStore) -> None:
     assert store.gaps_between(None, NOW) == []
 
 
+def test_beginning_is_missing(store: HistoryStore) -> None:
+    """
+    Where the first batches of a mediator are missing, their records are counted; one
+    that comes later, and has dropped some itself, leaves these missing.
+    """
+    store.write([batch_of(3, [record_of(3)], total=9)])
+    (gap,) = store.gaps_between(None, None)
+    assert (gap.batches, gap.records) == (2, 8)
+    store.write([batch_of(2, [record_of(2)], total=8, dropped=4)])
+    assert sorted(_gaps(store)) == [(0, 4), (1, 3)]
+    store.write([batch_of(1, [record_of(1)], mediator="old")])  # it tells no total
+    assert store.positions() == {"m1": 9}
+
+
 def test_odd_records(store: HistoryStore) -> None:
     """
     Whatever a mediator says is written, or counted as missing.

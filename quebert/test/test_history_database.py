@@ -10,13 +10,19 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    OperationalError,
+)
 
 from quebert.errors import ConfigError, HistoryRefused
 from quebert.history import Retention, _database
@@ -125,6 +131,37 @@ def test_slow_query(history_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert store.life_of(uuid_of(1)) is None
     store.close()
+
+
+def test_aborted(tmp_path: Path) -> None:
+    """
+    What is being asked of a file can be ended.
+    """
+    database = HistoryDatabase(str(tmp_path / "h"))
+    database.make()
+    counting = (
+        "WITH RECURSIVE n(i) AS (SELECT coalesce(abort(), 1) UNION ALL"
+        " SELECT i + 1 FROM n WHERE i < 100000) SELECT count(*) FROM n"
+    )
+    with database.reading() as connection:
+        raw: Any = connection.connection.driver_connection
+        raw.create_function("abort", 0, database.abort)
+        with pytest.raises(DBAPIError, match="interrupted"):
+            connection.execute(text(counting))
+        connection.rollback()
+    database.close()
+
+
+def test_problems_of_records() -> None:
+    """
+    What would fail again is told from what is wrong with the database.
+    """
+    store = HistoryStore("x.db")
+    for of_records in DataError, IntegrityError:
+        assert store.is_of_the_records(of_records("", None, sqlite3.Error()))
+    assert store.is_of_the_records(ValueError())
+    for error in OperationalError("", None, sqlite3.Error()), OSError(), MemoryError():
+        assert not store.is_of_the_records(error)
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,10 @@ class _Fixtures:
         self._case.addCleanup(patch.undo)
         return patch
 
+    @cached_property
+    def version(self) -> str:
+        return test_history_database.VERSIONS[-1]
+
 
 class SQLiteHistoryTests(SynchronousTestCase):
     """

@@ -21,7 +21,7 @@ from quebert.events import (
 )
 from quebert.operations import Due, Live, LiveFold, Overview, Status
 from quebert.operations._live_fold import FORGOTTEN
-from quebert.operations._seen import LOST
+from quebert.operations._seen import LOST, SeenQueue
 
 BEGAN = 1_000_000.0
 
@@ -114,6 +114,16 @@ class LiveFoldTests(SynchronousTestCase):
         self.assertEqual((mail.delayed, mail.retrying, mail.running), (3, 4, 5))
         self.assertEqual(mail.p50, None)
         self.assertEqual(mail.rate_in, None)
+
+    def test_too_many(self) -> None:
+        """
+        Mediators that are too many are counted, and not seen.
+        """
+        for number in range(1_003):
+            self.fold.state(state(f"m{number}"))
+        view = self.view()
+        self.assertEqual(len(view.mediators), 1_000)
+        self.assertIn("more than 1000 queues or mediators", view.problems[-1])
 
     def test_missing(self) -> None:
         """
@@ -395,3 +405,18 @@ class LiveFoldTests(SynchronousTestCase):
         self.clock.advance(FORGOTTEN + 1)
         self.assertEqual(self.view().mediators, ())
         self.assertTrue(self.fold.state(state("m22", queues=queues)))
+
+
+class SeenQueueTests(SynchronousTestCase):
+    """
+    Tests for L{SeenQueue}.
+    """
+
+    def test_came(self) -> None:
+        """
+        What has come is a mean of three seconds.
+        """
+        queue = SeenQueue()
+        for second, ready in enumerate((0, 0, 0, 30, 30)):
+            queue.looked(BEGAN + second, Status(ready, 0, False), 0)
+        self.assertEqual(queue.came.series(BEGAN + 5)[-3:], (0.0, 10.0, 10.0))

@@ -229,6 +229,13 @@ class ListenerTests(SynchronousTestCase):
         # A token for some queues is told of their operations alone.
         self.assertEqual(self._ear("mailer", "", last_id).names(), ["overview"])
 
+    def test_retry(self) -> None:
+        """
+        Browsers are told first that they may come back after two seconds.
+        """
+        first, _, _ = self._ear().written.partition(b"event:")
+        self.assertEqual(first, b": quebert\nretry: 2000\n\n")
+
     def test_heartbeat(self) -> None:
         """
         There is a comment every 15 seconds.

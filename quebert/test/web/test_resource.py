@@ -181,6 +181,14 @@ class AnswerTests(WebCase):
             self.assertEqual((status, json.loads(body)["status"]), (500, 500))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
+    def test_unreadable(self) -> None:
+        """
+        What cannot be read is refused.
+        """
+        for target in ("/v1/queues/%ff", "/v1/tasks?q=%ff"):
+            status, _, body = self.ask(f"GET {target} HTTP/1.1")
+            self.assertEqual((status, json.loads(body)["status"]), (400, 400))
+
     def test_slow_head(self) -> None:
         """
         So is who is too slow.

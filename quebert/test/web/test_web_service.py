@@ -1,0 +1,86 @@
+"""
+L{WebService} in this process, without a broker: what it makes, answers and leaves.
+"""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionRefusedError
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web.client import Agent, readBody
+
+from quebert.config import ClusterWeb, Listen
+from quebert.history import open_ledger
+from quebert.operations import BrokerAccess, Progress
+from quebert.test.history_records import batch_of, record_of, uuid_of
+from quebert.test.web.doubles import MemoryAPI
+from quebert.testing import free_port
+from quebert.web import WebServer
+from quebert.web.cluster import WebService
+
+reactor: Any = global_reactor
+
+
+class WebServiceTests(TestCase):
+    """
+    Tests for L{WebService}.
+    """
+
+    async def test_serves(self) -> None:
+        """
+        It makes the folder of its history, answers from that, and leaves nothing.
+        """
+        folder = Path(self.mktemp()) / ".kept"
+        history = str(folder / "history.db")
+        asked = ClusterWeb(listen=Listen("127.0.0.1", free_port()), history=history)
+        broker = BrokerAccess(reactor, f"amqp://guest:guest@127.0.0.1:{free_port()}/")
+        service = WebService(reactor, broker, asked)
+        await service.start()
+        self.addCleanup(service.stop)
+        self.assertEqual(stat.S_IMODE(folder.stat().st_mode), 0o700)
+        self.assertEqual((folder / ".gitignore").read_text(), "*\n")
+        ledger = await open_ledger(history, reactor=reactor)
+        await ledger.record(batch_of(1, [record_of(1)]))
+        await ledger.close()
+        answer = await Agent(reactor).request(
+            b"GET", f"{service.url}v1/tasks/{uuid_of(1)}".encode()
+        )
+        found = json.loads(await readBody(answer))
+        self.assertEqual((answer.code, found["state"]), (200, "done"))
+        (attempt,) = found["attempts"]
+        self.assertEqual((attempt["uuid"], attempt["status"]), (uuid_of(1), 200))
+        await service.stop()
+        with self.assertRaises(ConnectionRefusedError):
+            await Agent(reactor).request(b"GET", service.url.encode())
+
+
+class WebServerStopTests(SynchronousTestCase):
+    """
+    Tests for L{WebServer.stop}.
+    """
+
+    def test_background(self) -> None:
+        """
+        What goes on in the background is stopped, and the end waits for that.
+        """
+        memory = MemoryAPI()
+        server = WebServer(memory.clock, memory.cluster, memory.cluster, memory.cluster)
+        ended: list[str] = []
+
+        async def work(progress: Progress) -> None:
+            try:
+                await Deferred[None]()
+            except CancelledError:
+                ended.append("work")
+                raise
+
+        server._background.start("redrive", "mail", work, lambda view: None)
+        self.successResultOf(Deferred.fromCoroutine(server.stop()))
+        self.assertEqual(ended, ["work"])
+        self.assertEqual(memory.clock.getDelayedCalls(), [])
