@@ -20,7 +20,7 @@ from quebert.config import Broker
 from quebert.errors import BrokerRefused
 from quebert.test.doubles import MemoryReactor
 
-__all__ = ["MemoryClient", "MemoryNetwork", "NetworkTestCase", "RefusingWire"]
+__all__ = ["MemoryNetwork", "NetworkTestCase", "RefusingWire"]
 
 T = TypeVar("T")
 #: Seconds of the network, which pass in no time.
@@ -158,7 +158,7 @@ def _refused(name: str) -> BrokerRefused:
     return BrokerRefused(403, f"ACCESS_REFUSED - access to '{name}' refused")
 
 
-class MemoryClient(TxAMQPClient):
+class _Client(TxAMQPClient):
     """
     A client whose time of day is that of its network.
     """
@@ -197,7 +197,7 @@ class NetworkTestCase(SynchronousTestCase):
         One more client; it is stopped at the end.
         """
         settings: dict[str, Any] = {"reactor": self.network, "heartbeat": 0, **options}
-        client = MemoryClient("rabbit.example", "guest", "guest", **settings)
+        client = _Client("rabbit.example", "guest", "guest", **settings)
         self.addCleanup(lambda: self.result(client.stop(0)))
         return client
 

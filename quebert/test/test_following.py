@@ -14,6 +14,7 @@ from quebert.errors import ConfigError
 from quebert.events import ATTEMPTS, EXCHANGE, AttemptBatch, AttemptRecord, encode_batch
 from quebert.operations import AttemptFilter, BrokerAccess, _access
 from quebert.test.memory_network import NetworkTestCase, _Client
+from quebert.test.support import logged
 from quebert.test.test_client_in_memory import URL
 from quebert.test.test_live_fold import record
 
@@ -168,3 +169,18 @@ class FollowTests(NetworkTestCase):
         self.busy.errback(ZeroDivisionError())
         self.network.settle(11)
         self.failureResultOf(following, ZeroDivisionError)
+
+    def test_fails_too_late(self) -> None:
+        """
+        Nobody hears of a failure of what was going on when it was cancelled.
+        """
+        following = self.follow()
+        self.busy = Deferred()
+        self.tell(record(uuid="a"))
+        following.cancel()
+        self.network.settle()
+        with logged() as lines:
+            self.busy.errback(ZeroDivisionError())
+            self.network.settle(11)
+        self.failureResultOf(following, CancelledError)
+        self.assertEqual(lines, [])

@@ -8,10 +8,15 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from twisted.internet.defer import Deferred
+
 from quebert import operations
-from quebert.amqp.coordination import set_paused
+from quebert.amqp import Message
+from quebert.amqp.coordination import Answers, MediatorAnswer, set_paused
 from quebert.amqp.queues import KIND, REASON
-from quebert.errors import ConfigError
+from quebert.amqp.watch import DROPPED, HeldTask
+from quebert.errors import BrokerError, ConfigError, MayNotLook
+from quebert.events import EventReader
 from quebert.operations import (
     CANCELLED,
     MARKED,
@@ -26,10 +31,14 @@ from quebert.operations import (
     Progress,
     RunNow,
     _access,
+    _cancelling,
+    _taking,
 )
+from quebert.operations._cancel_events import CancelEvents
 from quebert.operations._task_search import TaskSearch
 from quebert.task import format_time
-from quebert.test.memory_network import MemoryClient
+from quebert.test.events.test_reader import Kept
+from quebert.test.memory_network import _Client
 from quebert.test.test_questions_in_memory import QuestionsTestCase
 
 
@@ -40,7 +49,7 @@ class OperationsTestCase(QuestionsTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.patch(_access, "TxAMQPClient", MemoryClient)
+        self.patch(_access, "TxAMQPClient", _Client)
         url = "amqp://guest:guest@rabbit.example/?heartbeat=0"
         self.access = BrokerAccess(self.network, url)
 
@@ -212,6 +221,90 @@ class CancelTests(OperationsTestCase):
         self.add("a")
         self.assertEqual(self.requested(), [])
 
+    def test_no_mediator(self) -> None:
+        """
+        A consumer that is no mediator may attempt a task that was not seen.
+        """
+        watching = self.client().watch("", "tasks", "", lambda message: Deferred())
+        self.result(watching)
+        told = self.cancel_one("a")
+        self.assertEqual((told.result, told.attempted), (MARKED, None))
+        [problem] = told.problems
+        self.assertIn("1 consumers of the queue have not answered", problem)
+
+    def test_comes_meanwhile(self) -> None:
+        """
+        A task that has come to a mediator while it was looked for elsewhere was dropped
+        there.
+        """
+        self.watch()
+        task = HeldTask("a", DROPPED, 1.0, False)
+
+        async def ask(*args: object) -> Answers:
+            return Answers((MediatorAnswer("m", 1, (task,)),))
+
+        self.patch(_cancelling, "ask_mediators", ask)
+        told = self.cancel_one("a")
+        self.assertEqual((told.result, told.attempted), (CANCELLED, False))
+        self.assertIn("mediator m has dropped it", told.text)
+
+    def test_hidden(self) -> None:
+        """
+        Where the depth of the queue is hidden, nothing is said of it.
+        """
+        self.watch()
+
+        async def depth(*args: object) -> None:
+            raise MayNotLook("ACCESS_REFUSED")
+
+        self.patch(_cancelling, "depth", depth)
+        told = self.cancel_one("a")
+        self.assertEqual((told.result, told.problems), (NOT_FOUND, ()))
+
+    def test_ladder_fails(self) -> None:
+        """
+        2,000 delayed tasks are looked at; if RabbitMQ ends that, it is told.
+        """
+        self.watch()
+        bounds: list[int] = []
+
+        class Failing:
+            unseen = 0
+
+            def __init__(self, *args: Any) -> None:
+                bounds.append(args[4])
+
+            async def through(self, visit: object) -> None:
+                raise BrokerError("RabbitMQ has closed the channel")
+
+        self.patch(_taking, "LadderSearch", Failing)
+        told = self.cancel_one("a")
+        self.assertEqual((told.result, bounds), (MARKED, [2_000]))
+        [problem] = told.problems
+        self.assertIn("not all delayed tasks can be looked at", problem)
+
+    def test_events(self) -> None:
+        """
+        Batches of 1,000 cancelled tasks are told.
+        """
+        kept = Kept()
+        client = self.client()
+        reader = EventReader(client, kept)
+        self.result(reader.start())
+        events = CancelEvents(client, self.wire, "tasks", "ada")
+        message = Message("", 1, False, "", "tasks")
+        message.body = b'{"uuid": "a"}'
+
+        async def take() -> None:
+            for _ in range(1_001):
+                await events.taken(message)
+            await events.publish()
+
+        self.result(take())
+        self.network.settle()
+        self.assertEqual([len(each.records) for each in kept.batches], [1_000, 1])
+        self.result(reader.stop())
+
     def test_all(self) -> None:
         """
         All tasks that match are cancelled, wherever they wait.
@@ -228,6 +321,22 @@ class CancelTests(OperationsTestCase):
         self.assertEqual(self.requested(), ["e2"])
         self.assertEqual(self.run_now("e1").result, RUNS_NOW)
         self.assertEqual(watcher.counts.discarded, 1)
+
+
+class WhyTests(OperationsTestCase):
+    """
+    Tests for L{operations.why}.
+    """
+
+    def test_uuids(self) -> None:
+        """
+        A uuid has up to 255 characters.
+        """
+        self.watch()
+        why = self.result(operations.why(self.access, "a" * 255, "tasks"))
+        self.assertEqual((why.uuid, why.queue), ("a" * 255, "tasks"))
+        for uuid in "", "a" * 256:
+            self.failure(operations.why(self.access, uuid, "tasks"), ConfigError)
 
 
 class TaskSearchTests(OperationsTestCase):

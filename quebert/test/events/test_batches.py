@@ -174,6 +174,19 @@ class BatchCodecTests(SynchronousTestCase):
         ):
             self.refused(encode_batch(attrs.evolve(MANY, **wrong)))
 
+    def test_limits(self) -> None:
+        """
+        A number of 63 bits is read, a larger one is not, and neither is a text with
+        half a character.
+        """
+        head, columns = taken_apart(encode_batch(MANY))
+        largest = decode_batch(put_together({**head, "total": 2**63 - 1}, columns))
+        self.assertEqual(largest.total, 2**63 - 1)
+        body = put_together({**head, "total": 2**63}, columns)
+        self.assertIn("a number is too large", self.refused(body))
+        body = put_together({**head, "mediator": "\ud800"}, columns)
+        self.assertIn("surrogates not allowed", self.refused(body))
+
     @QUICK
     @given(st.binary(max_size=200), st.integers(0, 199))
     def test_wrong_bytes(self, data: bytes, place: int) -> None:
