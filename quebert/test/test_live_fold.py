@@ -216,8 +216,8 @@ class LiveFoldTests(SynchronousTestCase):
             self.setUp()
             self.look(mail=Status(5, 1, False))
             shut = OriginState(breaker="open", open_until=BEGAN + hour + 9)
-            there = {"started": BEGAN + hour - 50, "origins": {"http://a": shut}}
-            self.fold.state(state(at=BEGAN + hour, **there))
+            began, hosts = BEGAN + hour - 50, {"http://a": shut}
+            self.fold.state(state(at=BEGAN + hour, started=began, origins=hosts))
             self.attempts(record(added=BEGAN + hour - 30), ahead=hour)
             view = self.view()
             (one,) = view.mediators

@@ -99,10 +99,11 @@ class StatesTests(SynchronousTestCase):
         """
         for ahead in (3600.0, -3600.0):
             states = States(since=10_000.0)
-            then = {"at": 10_001.0 + ahead, "started": 9_000.0 + ahead}
-            states.add(state(received=1_000_000, **then), 10_001.0)
-            then = {"at": 10_003.0 + ahead, "started": 10_001.0 + ahead}
-            states.add(state("m2", received=7, **then), 10_003.0)
+            began, at = 9_000.0 + ahead, 10_001.0 + ahead
+            old = state(received=1_000_000, at=at, started=began)
+            new = state("m2", received=7, at=at + 2.0, started=at)
+            states.add(old, 10_001.0)
+            states.add(new, 10_003.0)
             self.assertEqual(self.received(states), 7)
 
     def test_weight(self) -> None:

@@ -318,7 +318,7 @@ def test_why(tab: Tab, cluster: DevCluster, expect: Any) -> None:
         address = f"/v1/tasks/{each.uuid}/why?queue={each.queue}"
         until(
             partial(cluster.says, address, each.reason),
-            lambda address=address: str(cluster.asked(address)),
+            lambda: f"{each.reason}: {cluster.asked(address)}",  # noqa: B023
         )
         page = tab.open(f"/tasks/{each.uuid}?queue={each.queue}", cluster.token)
         panel = page.locator(".why")

@@ -15,7 +15,7 @@ import { breaker } from "../../web/assets/hosts_view.js";
 import { Sequences } from "../../web/assets/keys.js";
 import { parts } from "../../web/assets/life_line.js";
 import { condition } from "../../web/assets/mediators_view.js";
-import { conditions, sum, watched } from "../../web/assets/queues_view.js";
+import { conditions, rested, sum } from "../../web/assets/queues_view.js";
 import { deadPath, found, queuePath, routeOf, taskPath } from "../../web/assets/router.js";
 import { createSession, sendable, tokenIn } from "../../web/assets/session.js";
 import { path } from "../../web/assets/sparkline.js";
@@ -487,10 +487,15 @@ test("the worst of a queue is told first", () => {
   assert.deepEqual(conditions({ ...queue, consumers: 0 }, true), [
     { text: "resting", tone: "plain" },
   ]);
-  assert.deepEqual(
-    [...watched([{ queues: { a: {} } }, { lost: true, queues: { b: {} } }])],
-    ["a"],
-  );
+  // One that was killed is no reason to be calm; nor one that consumes.
+  const rests = { consuming: false, rate: null };
+  const consumes = { consuming: true, rate: null };
+  const limited = { consuming: true, rate: 0.1 };
+  const all = [
+    { queues: { a: rests, b: consumes, c: limited } },
+    { lost: true, queues: { d: rests } },
+  ];
+  assert.deepEqual([...rested(all)], ["a", "c"]);
   assert.deepEqual(said({ paused: true, consumers: 0 }), ["paused"]);
   assert.deepEqual(said({ consumers: 0, breakers: ["a", "b"], problems: ["x"] }), [
     "no consumer",

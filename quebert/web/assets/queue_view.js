@@ -22,7 +22,7 @@ import {
   setChip,
 } from "./parts.js";
 import { sparkline } from "./sparkline.js";
-import { conditions, problemList, watched } from "./queues_view.js";
+import { conditions, problemList, rested } from "./queues_view.js";
 
 /** Seconds from one look at the latencies to the next. */
 const LOOK = 3;
@@ -170,7 +170,7 @@ export function open(context, { name }) {
     strip.set("oldest", format.age(now.oldest));
     spark.update(now.series);
     const mediators = context.state().overview?.mediators ?? [];
-    const [first] = conditions(now, watched(mediators).has(name));
+    const [first] = conditions(now, rested(mediators).has(name));
     setChip(state, first?.text ?? "fine", first?.tone ?? "good");
     setText(pausing, now.paused ? "Resume" : "Pause");
     setClass(pausing, "main", Boolean(now.paused));

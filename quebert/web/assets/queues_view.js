@@ -15,28 +15,30 @@ const MANY = 8;
 /** @typedef {import("./types.js").Queue} Queue */
 
 /**
- * The queues that some mediator watches. Pure.
+ * The queues that some mediator watches, and may take nothing of for a while. Pure.
  * @param {readonly import("./types.js").Mediator[]} mediators
  */
-export function watched(mediators) {
+export function rested(mediators) {
   const alive = mediators.filter(({ lost }) => !lost);
-  return new Set(alive.flatMap(({ queues }) => Object.keys(queues)));
+  const watches = alive.flatMap(({ queues }) => Object.entries(queues));
+  const may = watches.filter(([, { consuming, rate }]) => !consuming || rate !== null);
+  return new Set(may.map(([name]) => name));
 }
 
 /**
  * What is to be said of a queue, the worst first. Pure.
  * @param {Queue} queue
- * @param {boolean} [isWatched] whether some mediator watches it
+ * @param {boolean} [mayRest] whether a mediator may take nothing of it for a while
  * @returns {{text: string, tone: string}[]}
  */
-export function conditions(queue, isWatched = false) {
+export function conditions(queue, mayRest = false) {
   const all = [];
   if (queue.exists === false) {
     all.push({ text: "does not exist", tone: "bad" });
   } else if (queue.consumers === 0 && !queue.paused) {
     // A mediator takes nothing for a while where a rate, or its memory, is used up.
     all.push(
-      isWatched ? { text: "resting", tone: "plain" } : { text: "no consumer", tone: "bad" },
+      mayRest ? { text: "resting", tone: "plain" } : { text: "no consumer", tone: "bad" },
     );
   }
   if (queue.paused) all.push({ text: "paused", tone: "warn" });
@@ -234,7 +236,7 @@ export function open(context) {
     setHidden(list.element, overview === null);
     if (!overview) return;
     const { queues, mediators, history } = overview;
-    names = watched(mediators);
+    names = rested(mediators);
     strip.set("in", format.rate(sum(queues, "rate_in")));
     strip.set("out", format.rate(sum(queues, "rate_out")));
     for (const field of /** @type {const} */ ([
