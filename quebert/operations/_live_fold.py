@@ -14,7 +14,7 @@ from quebert.operations._overview import Overview
 from quebert.operations._seen import LOST, SeenMediator, SeenQueue, ahead
 from quebert.operations._series import Durations
 from quebert.operations._status import Status
-from quebert.operations._why_words import span
+from quebert.operations._why_words import counted, span
 
 __all__ = ["LiveFold"]
 
@@ -53,7 +53,8 @@ class LiveFold:
         self._mediators: dict[str, SeenMediator] = {}
         self._weight = 0
         self._overview = Overview({})
-        self._dropped = 0
+        self._dropped = self._dropped_lately = 0
+        self._dropped_at = float("-inf")
         self._left_out_at = float("-inf")
 
     @property
@@ -69,13 +70,30 @@ class LiveFold:
 
         @param gap: those before that were not told, if there are any.
         """
-        self._dropped += batch.dropped if gap is None else gap.count
         now, by_queue = self._now(), dict[str, list[AttemptRecord]]()
+        self._drop(now, batch.dropped if gap is None else gap.count)
         for each in batch.records:
             by_queue.setdefault(each.queue, []).append(each)
         for name, records in by_queue.items():
             if (queue := self._queue(name)) is not None:
                 queue.ended(now, records, ahead(batch.at, now))
+
+    def _drop(self, now: float, count: int) -> None:
+        """
+        So many attempts were not told.
+        """
+        if count:
+            if not self._has_dropped(now):
+                self._dropped_lately = 0
+            self._dropped += count
+            self._dropped_lately += count
+            self._dropped_at = now
+
+    def _has_dropped(self, now: float) -> bool:
+        """
+        Whether some were not told in the last minutes.
+        """
+        return abs(now - self._dropped_at) <= FORGOTTEN
 
     def state(self, state: MediatorState) -> bool:
         """
@@ -268,8 +286,9 @@ class LiveFold:
             if each.is_lost(now):
                 ago = f"{now - each.heard:.0f} s"
                 yield f"mediator {each.state.mediator} has told nothing for {ago}"
-        if self._dropped:
-            yield f"{self._dropped} attempts were not told, and are not counted"
+        if self._has_dropped(now):
+            lost = counted(self._dropped_lately, "attempt")
+            yield f"{lost} of the last minutes were not told, and are not counted"
         yield from self._clocks()
         if abs(now - self._left_out_at) <= LOST:
             yield f"there are more than {_MOST} queues or mediators: not all are shown"

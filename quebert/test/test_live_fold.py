@@ -372,7 +372,13 @@ class LiveFoldTests(SynchronousTestCase):
         self.attempts(record(), dropped=3, missing=4)
         view = self.view()
         self.assertEqual(view.dropped, 7)
-        self.assertIn("7 attempts were not told", view.problems[0])
+        self.assertIn("7 attempts of the last minutes", view.problems[0])
+        self.clock.advance(FORGOTTEN + 1)  # that is over
+        self.assertNotIn("were not told", str(self.view().problems))
+        self.attempts(record(), missing=1)
+        view = self.view()
+        self.assertEqual(view.dropped, 8)
+        self.assertIn("1 attempt of the last minutes", str(view.problems))
 
     def test_bounds(self) -> None:
         """

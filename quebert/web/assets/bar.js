@@ -88,7 +88,7 @@ export function notices({ link, overview, received, lost }, here) {
     }
   }
   if (lost.count && here - lost.at < RECENT) {
-    const text = `${format.counted(lost.count, "attempt")} got lost on the way here, and are not in the history. No task was.`;
+    const text = `${format.counted(lost.count, "attempt")} got lost on the way here, and are not counted. No task was lost.`;
     all.push({ key: "gap", tone: "plain", text });
   }
   return all;

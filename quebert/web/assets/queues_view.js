@@ -267,9 +267,11 @@ export function open(context) {
       told.push(
         `history ${(history.behind ?? 0) < 2 ? "in step" : `${format.age(history.behind)} behind`}`,
       );
-    if (history.dropped)
-      told.push(`${format.counted(history.dropped, "attempt")} dropped for want of room`);
-    if (history.gaps) told.push(format.counted(history.gaps, "gap"));
+    if (history.gaps) {
+      const [lost, gaps] = [history.dropped, history.gaps];
+      const missing = format.counted(lost, "attempt");
+      told.push(`${missing} missing in the history, in ${format.counted(gaps, "gap")}`);
+    }
     setText(plate, told.join(" · "));
   }
 
