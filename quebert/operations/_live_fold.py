@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 
 from quebert.events import AttemptBatch, AttemptRecord, Gap, MediatorState, WatchState
+from quebert.operations._live_hosts import clocks_of, hosts_of
 from quebert.operations._live_values import Live, LiveHost, LiveQueue
 from quebert.operations._overview import Overview
 from quebert.operations._seen import LOST, SeenMediator, SeenQueue, ahead
 from quebert.operations._series import Durations
 from quebert.operations._status import Status
-from quebert.operations._why_words import counted, span
+from quebert.operations._why_words import counted
 
 __all__ = ["LiveFold"]
 
@@ -26,7 +27,6 @@ _MEAN = 5
 _MOST = 1_000
 # What all mediators may weigh together: some hundred with hundreds of queues each.
 _MOST_WEIGHT = 1_000_000
-_BREAKERS = ("", "closed", "half-open", "open")
 
 
 class LiveFold:
@@ -261,23 +261,8 @@ class LiveFold:
         )
 
     def _hosts(self) -> Iterable[LiveHost]:
-        now, found = self._now(), dict[str, LiveHost]()
-        for each in self._mediators.values():
-            if each.is_lost(now):
-                continue
-            for origin, state in each.state.origins.items():
-                one = LiveHost(
-                    origin=origin,
-                    breaker=state.breaker,
-                    open_until=_here(state.open_until, each.ahead),
-                    limit=state.limit,
-                    in_flight=state.in_flight,
-                    rate=state.rate,
-                    mediators=1,
-                )
-                before = found.get(origin)
-                found[origin] = one if before is None else _together(before, one)
-        return found.values()
+        now = self._now()
+        return hosts_of(m for m in self._mediators.values() if not m.is_lost(now))
 
     def _problems(self, now: float) -> Iterator[str]:
         if not self._mediators and now - self._began > LOST:
@@ -289,53 +274,9 @@ class LiveFold:
         if self._has_dropped(now):
             lost = counted(self._dropped_lately, "attempt")
             yield f"{lost} of the last minutes were not told, and are not counted"
-        yield from self._clocks()
+        yield from clocks_of(self._mediators.values())
         if abs(now - self._left_out_at) <= LOST:
             yield f"there are more than {_MOST} queues or mediators: not all are shown"
-
-    def _clocks(self) -> Iterator[str]:
-        """
-        Clocks that differ: what is told of single attempts is by these.
-        """
-        ahead = {name: m.ahead for name, m in self._mediators.items() if m.ahead}
-        if not ahead:
-            return
-        name, most = max(ahead.items(), key=lambda each: abs(each[1]))
-        whose = f"the clock of mediator {name} is"
-        if len(ahead) > 1:
-            whose = f"the clocks of {len(ahead)} mediators differ; that of {name} is"
-        where = "ahead of" if most > 0 else "behind"
-        yield (
-            f"{whose} {span(abs(most))} {where} the one here, and attempts are shown"
-            " with the times of their mediators"
-        )
-
-
-def _here(told: float | None, ahead: float) -> float | None:
-    """
-    A time that was told, by the clock here.
-    """
-    return None if told is None else told - ahead
-
-
-def _together(one: LiveHost, other: LiveHost) -> LiveHost:
-    def total(a: float | None, b: float | None) -> float | None:
-        return None if a is None or b is None else a + b
-
-    untils = [e for e in (one.open_until, other.open_until) if e is not None]
-    return LiveHost(
-        origin=one.origin,
-        breaker=max(one.breaker, other.breaker, key=_severity),
-        open_until=max(untils, default=None),
-        limit=total(one.limit, other.limit),
-        in_flight=one.in_flight + other.in_flight,
-        rate=total(one.rate, other.rate),
-        mediators=one.mediators + other.mediators,
-    )
-
-
-def _severity(breaker: str) -> int:
-    return _BREAKERS.index(breaker) if breaker in _BREAKERS else 0
 
 
 def _missing(told: Status) -> Iterator[str]:
