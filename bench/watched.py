@@ -2,7 +2,7 @@
 What mediators notice of quebert web: how soon they request what is published without
 it, with it, and while it is killed and started again and again.
 
-    python bench/watched.py [--rate 500] [--seconds 12] [--turns 2] [--every 5]
+    python bench/watched.py [--rate 500] [--seconds 12] [--turns 2] [--nice 0]
 
 Two C{twistd quebert} take tasks from a RabbitMQ of their own that are published at
 steady times.  It prints the medians and the 99th percentiles, and how many of the
@@ -19,13 +19,13 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from letters import channel_to
+from letters import Letter, channel_to
 from roster import PEERS
-from stage import PATIENCE, Latency, Stage, pacing
-from watchers import Web, say, waiting
+from stage import PATIENCE, Latency, Stage, Worker, pacing
+from watchers import Web, say
 from web import Arrivals, StageError
 
 from quebert.events import HISTORY
@@ -45,10 +45,11 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=12.0, help="of a turn (12)")
     parser.add_argument("--turns", type=int, default=2, help="that each has (2)")
     parser.add_argument("--every", type=float, default=5.0, help="seconds to a kill")
+    parser.add_argument("--nice", type=int, default=0, help="of quebert web (0)")
     return parser.parse_args(words)
 
 
-class Onlooker:
+class KilledWeb:
     """
     C{quebert web} while a turn goes on, killed now and then.
 
@@ -78,23 +79,27 @@ class Watched:
     """
     The turns of all modes.
 
-    @ivar kills: how often C{quebert web} was killed, and C{recorded}: how many attempts
-        are to be in the history.
+    @param letter: a task; C{workers} do what is published like it.
+    @ivar kills: how often C{quebert web} was killed, and C{recorded}: how many of the
+        C{wanted} attempts are in the history.
     """
 
-    def __init__(self, stage: Stage, asked: argparse.Namespace, folder: Path) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        letter: Letter,
+        workers: Sequence[Worker],
+        asked: argparse.Namespace,
+        folder: Path,
+    ) -> None:
         self.kills = 0
-        self.recorded = 0
+        self.recorded = self.wanted = 0
         self._stage = stage
+        self._letter = letter
+        self._workers = workers
         self._asked = asked
         self._folder = folder
-
-    @property
-    def history(self) -> Path:
-        """
-        The file of the history.
-        """
-        return self._folder / "history.sqlite"
+        self._history = folder / "history.sqlite"
 
     def turn(self, mode: str) -> Latency:
         """
@@ -105,16 +110,18 @@ class Watched:
                 channel.queue_delete(HISTORY)  # nobody is to get events
             return self._latency(None)
         with self._web() as web:
-            every = self._asked.every if mode == MODES[2] else None
-            onlooker = Onlooker(web, every)
-            found = self._latency(onlooker)
-            self.kills += onlooker.kills
-            self._written(web)
+            killed = KilledWeb(web, self._asked.every if mode == MODES[2] else None)
+            began = time.time()
+            found = self._latency(killed)
+            self.kills += killed.kills
+            self.wanted += self._total
+            self.recorded += self._written(began)
         return found
 
     @contextmanager
     def _web(self) -> Iterator[Web]:
-        web = Web(self._stage.node.url, str(self.history), self._folder)
+        nice = ["nice", "-n", str(self._asked.nice)]
+        web = Web(self._stage.node.url, str(self._history), self._folder, nice)
         try:
             deadline = time.monotonic() + PATIENCE
             while web.overview() is None:
@@ -125,48 +132,43 @@ class Watched:
         finally:
             web.kill()
 
-    def _latency(self, onlooker: Onlooker | None) -> Latency:
-        stage, rate = self._stage, self._asked.rate
-        seconds = _LEAD + self._asked.seconds
-        total = round(rate * seconds)
-        with Arrivals() as server:
-            letter = stage.letter(PLAIN, server.url)
-            with stage.worker(PLAIN) as one, stage.worker(PLAIN) as other:
-                stage.await_consumer(one)
+    def _latency(self, killed: KilledWeb | None) -> Latency:
+        asked, web = self._asked, self._stage.web
+        assert isinstance(web, Arrivals)
+        seconds = _LEAD + asked.seconds
+        total = self._total
+        before, began = web.count(), time.time_ns()
 
-                def check() -> None:
-                    one.check()
-                    other.check()
-                    if onlooker is not None:
-                        onlooker.look()
+        def check() -> None:
+            for worker in self._workers:
+                worker.check()
+            if killed is not None:
+                killed.look()
 
-                with pacing(stage.amqp, letter, rate, total):
-                    server.wait(total, check, seconds + PATIENCE)
-            arrivals = server.arrivals()
-        if len(dict(arrivals)) != total or len(arrivals) != total:
+        with pacing(self._stage.amqp, self._letter, asked.rate, total):
+            web.wait(before + total, check, seconds + PATIENCE)
+        arrivals = [each for each in web.arrivals() if each[0] >= began]
+        if not len(dict(arrivals)) == len(arrivals) == total:
             raise StageError(f"{len(arrivals)} requests, not {total}")
-        self.recorded += total if onlooker is not None else 0
-        return Latency.of(arrivals, round(rate * _LEAD))
+        return Latency.of(arrivals, round(asked.rate * _LEAD))
 
-    def _written(self, web: Web) -> None:
+    @property
+    def _total(self) -> int:
+        return int(self._asked.rate * (_LEAD + self._asked.seconds))
+
+    def _written(self, began: float) -> int:
         """
-        Wait until all attempts are written.
+        Wait until all attempts of a turn are written, and give how many there are.
         """
         deadline = time.monotonic() + PATIENCE
-        while waiting(self._stage.node.url) or self.written() < self.recorded:
-            if time.monotonic() > deadline:
-                found = self.written()
-                raise StageError(f"{found:,} of {self.recorded:,} are in the history")
+        query = "SELECT count(*) FROM entries WHERE number > 0 AND started > ?"
+        while True:
+            with sqlite3.connect(self._history) as connection:
+                (found,) = connection.execute(query, [began * 1e6]).fetchone()
+            count = int(found)
+            if count >= self._total or time.monotonic() > deadline:
+                return count
             time.sleep(0.1)
-
-    def written(self) -> int:
-        """
-        How many attempts are in the history.
-        """
-        with sqlite3.connect(self.history) as connection:
-            query = "SELECT count(*) FROM entries WHERE number > 0"
-            (count,) = connection.execute(query).fetchone()
-        return int(count)
 
 
 def run(asked: argparse.Namespace) -> None:
@@ -175,8 +177,13 @@ def run(asked: argparse.Namespace) -> None:
     """
     found: dict[str, list[Latency]] = defaultdict(list)
     made = tempfile.TemporaryDirectory(prefix="quebert-watched-")
-    with Stage(Arrivals()) as stage, made as name:
-        watched = Watched(stage, asked, Path(name))
+    with ExitStack() as stack:
+        stage = stack.enter_context(Stage(Arrivals()))
+        folder = Path(stack.enter_context(made))
+        letter = stage.letter(PLAIN, stage.web.url)
+        workers = [stack.enter_context(stage.worker(PLAIN)) for _ in range(2)]
+        stage.await_consumer(workers[0])
+        watched = Watched(stage, letter, workers, asked, folder)
         for _ in range(asked.turns):
             for mode in MODES:
                 found[mode].append(watched.turn(mode))
@@ -186,7 +193,7 @@ def run(asked: argparse.Namespace) -> None:
             typical = f"p50 {latency.p50:5.1f} ms, p99 {latency.p99:5.1f} ms"
             say(f"{mode:22} {typical} ({p99})")
         say(f"killed {watched.kills} times")
-        say(f"{watched.written():,} of {watched.recorded:,} attempts in the history")
+        say(f"{watched.recorded:,} of {watched.wanted:,} attempts in the history")
 
 
 if __name__ == "__main__":

@@ -129,13 +129,17 @@ def record(draw: random.Random, now: float) -> AttemptRecord:
 class Web:
     """
     C{quebert web} as a process.
+
+    @param before: a command that runs it, such as C{nice}.
     """
 
-    def __init__(self, url: str, history: str, folder: Path) -> None:
+    def __init__(
+        self, url: str, history: str, folder: Path, before: Sequence[str] = ()
+    ) -> None:
         self.port = free_port()
         words = ["web", "--amqp-url", url, "--history", history]
         words += ["--listen", str(self.port)]
-        self._words = [sys.executable, "-m", "quebert", *words]
+        self._words = [*before, sys.executable, "-m", "quebert", *words]
         self._folder = folder
         self.start()
 
