@@ -4,7 +4,8 @@ The history, on SQLite and PostgreSQL alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from quebert.history import (
     _search,
     _streams,
 )
+from quebert.history._rows import folds_of
 from quebert.history._store import HistoryStore
 from quebert.history._values import Lives
 from quebert.test.contract.patience import PATIENCE
@@ -361,6 +363,25 @@ def test_pages(store: HistoryStore) -> None:
         store.find_tasks(HistoryQuery(), page.next_page_token, 3)
     assert sorted(_numbers(store, queue="mail")) == list(range(1, 8))
     assert store.find_tasks(query, "", 7).next_page_token == ""
+
+
+def test_work_of_a_page(store: HistoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    No more tasks are looked into, in all segments, than a page has.
+    """
+    records = [record_of(n, queue=f"q{n % 5}") for n in range(1, 60)]
+    store.write([batch_of(1, records)])
+    looked_into: list[bytes] = []
+
+    def look(connection: Any, segments: range, uuids: Iterable[bytes]) -> Any:
+        some = [*uuids]
+        looked_into.extend(some)
+        return folds_of(connection, segments, some)
+
+    monkeypatch.setattr(_search, "folds_of", look)
+    page = store.find_tasks(HistoryQuery(), "", 5)
+    assert [task.uuid for task in page.tasks] == [uuid_of(59 - n) for n in range(5)]
+    assert len(looked_into) == 5
 
 
 def test_attempts_of_a_queue(store: HistoryStore) -> None:

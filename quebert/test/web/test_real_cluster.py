@@ -1,0 +1,75 @@
+"""
+Tests for L{quebert.web.cluster._cluster}: what there is to read, where the history does
+not answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert.errors import HistoryError
+from quebert.operations import Live, LiveQueue
+from quebert.test.history_records import NOW
+from quebert.web import LatencyView
+from quebert.web.cluster._cluster import RealCluster
+
+
+class _LiveCluster:
+    """
+    A cluster with one queue, in which nothing has happened of late.
+    """
+
+    async def view(self) -> Live:
+        """
+        All of it.
+        """
+        return Live(at=NOW, queues=(LiveQueue(name="mail", problems=("odd",)),))
+
+    def recent(self, queue: str) -> list[Any]:
+        """
+        The last attempts.
+        """
+        return []
+
+
+class _HangingLedger:
+    """
+    A history that does not answer yet.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[Deferred[Any]] = []
+
+    def _ask(self, *args: object, **kwargs: object) -> Deferred[Any]:
+        self.asked.append(Deferred())
+        return self.asked[-1]
+
+    latency = due = attempts_of = _ask
+
+
+class RealClusterTests(SynchronousTestCase):
+    """
+    Tests for L{RealCluster}.
+    """
+
+    def test_history_hangs(self) -> None:
+        """
+        All that a queue's page needs of the history is asked for at once; what does not
+        come is told once, and the rest is there.
+        """
+        live: Any = _LiveCluster()
+        ledger: Any = _HangingLedger()
+        none: Any = None
+        cluster = RealCluster(live, none, ledger, none, none, lambda: NOW)
+        reading = Deferred.fromCoroutine(cluster.queue("mail"))
+        self.assertEqual(len(ledger.asked), 3)
+        for each in ledger.asked:
+            self.assertNoResult(reading)
+            each.errback(HistoryError("no answer"))
+        found = self.successResultOf(reading)
+        self.assertEqual(found.queue.problems, ("odd", "no answer"))
+        self.assertEqual(found.latency, LatencyView())
+        self.assertEqual((found.due, found.attempts), ((), ()))
