@@ -255,7 +255,9 @@ class API:
         if found is None or not call.grant.sees(found.task.queue):
             text = f"the history has no task {uuid:.100}"
             raise APIProblem(HTTPStatus.NOT_FOUND, text)
-        return json_answer(found)
+        # Another task, of another queue, may have the same uuid.
+        seen = [each for each in found.attempts if call.grant.sees(each.queue)]
+        return json_answer(attrs.evolve(found, attempts=tuple(seen)))
 
     async def _why(self, call: Call) -> APIAnswer:
         uuid, queue = call.names["uuid"], text_of(call.request, "queue")

@@ -7,11 +7,12 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.test.fake_cluster import waiting_uuid
 from quebert.test.web.doubles import LOOPBACK, TOKENS, MemoryAPI
+from quebert.web import AttemptView, TaskDetail, TaskView
 from quebert.web._request import decoded
 
 _UUID = waiting_uuid("not_due")
@@ -110,6 +111,23 @@ class RightsTests(SynchronousTestCase):
         self.assertEqual(answer.status, 404)
         answer = api.ask("GET", f"/v1/tasks/{other['uuid']}/why", token="mailer")
         self.assertEqual(answer.status, 400)
+
+    def test_shared_uuid(self) -> None:
+        """
+        Of a task whose uuid another one has, too, such a token shows its own attempts.
+        """
+        api = MemoryAPI()
+        shown = {"url": "http://x/", "number": 1, "started": 1.0, "ended": 2.0}
+        attempts = tuple(
+            AttemptView(uuid="u", queue=queue, outcome="done", **shown)
+            for queue in ("webhooks", "mail")
+        )
+        task = TaskView(uuid="u", queue="mail", url="http://x/", state="done")
+        detail = TaskDetail(task=task, attempts=attempts)
+        self.patch(api.cluster, "task", lambda uuid: succeed(detail))
+        for token, count in (("mailer", 1), ("reader", 2)):
+            found = api.get("/v1/tasks/u", token=token)["attempts"]
+            self.assertEqual((len(found), found[-1]["queue"]), (count, "mail"))
 
     def test_health(self) -> None:
         """
