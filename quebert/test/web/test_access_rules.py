@@ -117,7 +117,7 @@ class RightsTests(SynchronousTestCase):
         Of a task whose uuid another one has, too, such a token shows its own attempts.
         """
         api = MemoryAPI()
-        shown = {"url": "http://x/", "number": 1, "started": 1.0, "ended": 2.0}
+        shown: Any = {"url": "http://x/", "number": 1, "started": 1.0, "ended": 2.0}
         attempts = tuple(
             AttemptView(uuid="u", queue=queue, outcome="done", **shown)
             for queue in ("webhooks", "mail")
