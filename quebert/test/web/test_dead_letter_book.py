@@ -121,6 +121,31 @@ class BookTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(pages[-1]).count, 0)
         self.assertNoResult(pages[1])
 
+    def test_too_many(self) -> None:
+        """
+        Whoever asks for another look again and again, and waits for none, does not
+        have the broker be asked for hours.
+        """
+        pages = [self._page("q", f"uuid={n}") for n in range(9)]
+        self.failureResultOf(pages.pop(), BrokerError)
+        for page in pages:
+            page.addErrback(lambda _: None).cancel()
+        self.failureResultOf(self._page("other"), BrokerError)
+        self.looks[0].end()
+        self.assertNoResult(self._page("other"))
+        self.assertNoResult(self._page("q", "uuid=7"))  # goes on
+
+    def test_reasons(self) -> None:
+        """
+        Very many different reasons are counted together.
+        """
+        getting = self._page()
+        reasons = [f"reason {chr(0x4E00 + n)}" for n in range(6_000)]
+        letters = [_letter(1, **{REASON: reason}) for reason in reasons]
+        self.looks[0].end(*letters)
+        groups = self.successResultOf(getting).groups
+        self.assertEqual((groups[0].reason, groups[0].count), ("other reasons", 1_000))
+
     def test_many(self) -> None:
         """
         Of very many letters some are kept, and all are counted.

@@ -21,6 +21,7 @@ from quebert._lanes import Lanes
 from quebert._secrets import masked
 from quebert._text import cut, printable, shown_url
 from quebert._waiters import another_waiter
+from quebert.errors import BrokerError
 from quebert.operations import BrokerAccess, DeadLetter, Match, browse
 from quebert.policy import FIRST_ATTEMPT
 from quebert.web import BadPageToken, DeadGroup, DeadPage, DeadView
@@ -33,8 +34,10 @@ AT_ONCE = 2
 KEPT = 5_000
 #: Seconds for which a look is shown to others.
 FRESH = 5.0
-# Looks that are kept.
+# Looks that are kept, and that go on or wait for their turn.
 _LOOKS = 8
+# Reasons that are counted; more are counted together.
+_COUNTED, _OTHERS = 5_000, "other reasons"
 # Seconds for which pages of it can be turned.
 _OLD = 600.0
 # Reasons that are told.
@@ -89,7 +92,10 @@ class _DeadLook:
         There is another.
         """
         self.count += 1
-        self.groups[_cell(letter.kind), _cell(letter.common_reason)] += 1
+        group = _cell(letter.kind), _cell(letter.common_reason)
+        if len(self.groups) >= _COUNTED and group not in self.groups:
+            group = "", _OTHERS
+        self.groups[group] += 1
         if len(self.letters) < KEPT:
             self.letters.append(dead_view(letter))
 
@@ -151,7 +157,7 @@ class DeadLetterBook:
 
         @raise ConfigError: there is no such queue.
         @raise BadPageToken: the token is none of ours, or too old.
-        @raise BrokerError: the broker does not let us see.
+        @raise BrokerError: the broker does not let us see, or is asked too often.
         """
         key = queue, tuple(matches)
         begin = 0
@@ -169,6 +175,9 @@ class DeadLetterBook:
         return look.page(begin, size)
 
     def _begin(self, key: _Key) -> _DeadLook:
+        going_on = sum(not each.done.called for each in self._looks.values())
+        if going_on >= _LOOKS:  # nobody may be there any more who waits for them
+            raise BrokerError(f"{going_on} looks through dead letters go on already")
         look = _DeadLook(secrets.token_hex(4), self._now, Deferred())
         self._looks.pop(key, None)
         self._looks[key] = look
