@@ -21,7 +21,7 @@ from quebert.bulk import FORMATS, Count, Load, load
 from quebert.cli._add_one import client_of
 from quebert.cli._meant_url import check_url
 from quebert.cli._running import one_line, run, told_to_end
-from quebert.cli._terminal import echo
+from quebert.cli._terminal import echo, is_terminal
 from quebert.errors import QuebertError
 
 __all__ = ["Many", "add_many", "format_of"]
@@ -118,7 +118,7 @@ class _Bar:
         """
         So far it has come.
         """
-        if self._bar is None and size and sys.stderr.isatty():
+        if self._bar is None and size and is_terminal(sys.stderr):
             self._bar = click.progressbar(
                 length=size, label="added", file=sys.stderr, show_percent=True
             )

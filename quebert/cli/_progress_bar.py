@@ -13,7 +13,7 @@ import click
 
 from quebert import operations
 from quebert.amqp.queues import dead_letters_of
-from quebert.cli._terminal import echo, echo_object
+from quebert.cli._terminal import echo, echo_object, is_terminal
 from quebert.operations import Progress
 
 __all__ = ["ProgressBar", "counting", "tell_unseen"]
@@ -32,7 +32,7 @@ class ProgressBar:
         """
         One more.
         """
-        if self._bar is None and sys.stderr.isatty():
+        if self._bar is None and is_terminal(sys.stderr):
             self._bar = click.progressbar(
                 length=progress.total,
                 label=self._label,

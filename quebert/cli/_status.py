@@ -17,7 +17,13 @@ from quebert import operations
 from quebert.cli._looking import looked_at, looking_options
 from quebert.cli._operating import run_operation, tell_problems
 from quebert.cli._overview_text import HEAD, cells, lines, plain, problems
-from quebert.cli._terminal import echo, echo_object, json_option, redraw
+from quebert.cli._terminal import (
+    echo,
+    echo_object,
+    is_terminal,
+    json_option,
+    redraw,
+)
 from quebert.errors import BrokerError
 from quebert.operations import BrokerAccess, Overview
 
@@ -170,7 +176,7 @@ def _writer(watch: bool, as_json: bool) -> _Writer:
         return _JSON()
     if not watch:
         return _Writer()
-    return _Redrawing() if sys.stdout.isatty() else _PlainLines()
+    return _Redrawing() if is_terminal(sys.stdout) else _PlainLines()
 
 
 def _now() -> str:

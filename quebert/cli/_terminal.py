@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from itertools import chain
 from textwrap import wrap
 from traceback import walk_tb
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import click
 
@@ -31,6 +31,7 @@ __all__ = [
     "echo",
     "echo_object",
     "echo_word",
+    "is_terminal",
     "json_option",
     "redraw",
     "wants_colour",
@@ -113,11 +114,20 @@ def confirm(question: str) -> bool:
             sys.stdout.flush()  # the question, if nobody has read it
 
 
+def is_terminal(stream: TextIO | None) -> bool:
+    """
+    Whether a person sees what is written to a standard stream.
+
+    @param stream: C{None} if it is closed.
+    """
+    return stream is not None and stream.isatty()
+
+
 def wants_colour() -> bool:
     """
     Whether standard output is a terminal, and the user wants colours.
     """
-    return _colour() is None and sys.stdout.isatty()
+    return _colour() is None and is_terminal(sys.stdout)
 
 
 def _colour() -> bool | None:

@@ -21,6 +21,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from quebert import operations
 from quebert.cli import _add, _add_one, _check, _doctor, _operating, _running, _terminal
 from quebert.cli import _main as cli
+from quebert.cli._progress_bar import ProgressBar
 from quebert.doctor import Finding, Level
 from quebert.operations import DeadLetter, Overview, Progress, Status
 from quebert.test.command_reference import commands
@@ -247,6 +248,17 @@ class ColourTests(SynchronousTestCase):
         self.assertEqual(self.words(), "\x1b[32mok  \x1b[0m it works\n")
         self.assertEqual(self.words(NO_COLOR=""), "\x1b[32mok  \x1b[0m it works\n")
         self.assertEqual(self.words(NO_COLOR="1"), "ok   it works\n")
+
+    def test_closed(self) -> None:
+        """
+        A stream that is closed is no terminal: no colours, and no bar.
+        """
+        for name in ("stdout", "stderr"):
+            self.patch(sys, name, None)
+        self.assertFalse(_terminal.wants_colour())
+        bar = ProgressBar("looked at")
+        bar(Progress(total=2))
+        bar.end()
 
 
 class _Environment:

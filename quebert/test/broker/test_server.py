@@ -412,7 +412,7 @@ class TimeTests(_Case):
         """
         A client that does not answer a close is cut off.
         """
-        self.peer.call("queue.declare", queue="q", arguments={"x-no": 1})
+        self.peer.call("basic.qos", prefetch_size=1)
         self.assertFalse(self.peer.lost)
         self.peer.turn(10)
         self.assertTrue(self.peer.lost)

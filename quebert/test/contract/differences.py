@@ -3,7 +3,8 @@ Where brokers differ: the embedded broker from RabbitMQ, on purpose, and version
 RabbitMQ from each other.  No other module says so; tests ask here.
 
 The embedded broker refuses by 540, and by name, what it does not have, rather than to
-take it and not do it.  The channel is closed for it, and the connection goes on.  And where RabbitMQ hangs up without a word, it says why.
+take it and not do it.  The channel is closed for it, and the connection goes on.  And
+where RabbitMQ hangs up without a word, it says why.
 
 C{python -m quebert.test.contract.differences} prints the table that is in
 C{docs/dev.rst}.
