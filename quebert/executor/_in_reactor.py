@@ -80,10 +80,12 @@ class InReactor:
         """
         The answer to what a function has raised: its C{exit()} is not the server's.
         """
-        if isinstance(failure.value, AnsweredError):
-            return self._ended(name, failure.value)
+        error = failure.value
+        assert error is not None
+        if isinstance(error, AnsweredError):
+            return self._ended(name, error)
         self.log.failure("Task {name} failed.", failure, LogLevel.error, name=name)
-        return answer_to_error(failure.value)
+        return answer_to_error(error)
 
     def _ended(self, name: str, result: Any) -> ExecutorAnswer:
         """

@@ -340,7 +340,7 @@ async def awaiting_cancelled(task: Task) -> object:
     """
     Waits for something that is cancelled.
     """
-    waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    waiting: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     waiting.cancel()
     return await waiting
 
