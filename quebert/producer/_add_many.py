@@ -14,7 +14,13 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from quebert.errors import BadTask, BrokerError, BrokerUnreachable, MessageRefused
-from quebert.producer._items import OnResult, TaskResult, check_window, item_letter
+from quebert.producer._items import (
+    OnResult,
+    ResultTeller,
+    TaskResult,
+    check_window,
+    item_letter,
+)
 from quebert.producer._letter import Letter
 
 __all__ = ["Items", "WindowOfTasks"]
@@ -34,7 +40,6 @@ class WindowOfTasks:
     @param now: the time of day, in seconds since the epoch.
     @param size: how many there may be.
     @raise ConfigError: that is no number from 1 on.
-    @ivar added: how many the broker has confirmed.
     """
 
     def __init__(
@@ -45,16 +50,14 @@ class WindowOfTasks:
         size: int,
     ) -> None:
         check_window(size)
-        self.added = 0
         self._publish = publish
-        self._on_result = on_result
+        self._teller = ResultTeller(on_result)
         self._now = now
         self._size = size
         self._unconfirmed: dict[Deferred[None], None] = {}
         self._bytes = 0
         self._read_so_far = 0
         self._changed: Deferred[None] | None = None
-        self._error: Exception | None = None  # which ends all
 
     async def add_all(self, items: Items) -> int:
         """
@@ -72,26 +75,26 @@ class WindowOfTasks:
             for each in list(self._unconfirmed):
                 each.cancel()
             raise
-        if self._error is not None:
-            raise self._error
-        return self.added
+        if self._teller.error is not None:
+            raise self._teller.error
+        return self._teller.added
 
     async def _read(self, items: Items) -> None:
         try:
             if isinstance(items, AsyncIterable):
                 async for item in items:
                     await self._take(item)
-                    if self._error is not None:
+                    if self._teller.error is not None:
                         return
             else:
                 for item in items:
                     await self._take(item)
-                    if self._error is not None:
+                    if self._teller.error is not None:
                         return
         except CancelledError:
             raise
         except Exception as e:  # of the source of the items
-            self._end_with(e)
+            self._teller.end_with(e)
 
     async def _take(self, item: Mapping[str, Any]) -> None:
         """
@@ -99,7 +102,7 @@ class WindowOfTasks:
         """
         self._begin(self._read_so_far, item)
         self._read_so_far += 1
-        while self._is_full and self._error is None:
+        while self._is_full and self._teller.error is None:
             await self._change()
 
     @property
@@ -117,7 +120,7 @@ class WindowOfTasks:
         try:
             uuid, letter = item_letter(item, self._now())
         except BadTask as e:
-            self._tell(TaskResult.without_task(index, item, e))
+            self._teller.tell(TaskResult.without_task(index, item, e))
             return
         size = len(letter.body)
         confirmed = self._publish(letter)
@@ -134,23 +137,12 @@ class WindowOfTasks:
         confirmed.addBoth(answered)
 
     def _answered(self, result: TaskResult) -> None:
-        if result.error is None:
-            self.added += 1
-        elif _ends_all(result.error):
-            self._end_with(result.error)
-        self._tell(result)
+        if result.error is not None and _ends_all(result.error):
+            self._teller.end_with(result.error)
+        self._teller.tell(result)
         changed, self._changed = self._changed, None
         if changed is not None and not changed.called:  # else it was cancelled
             changed.callback(None)
-
-    def _tell(self, result: TaskResult) -> None:
-        try:
-            self._on_result(result)
-        except Exception as e:
-            self._end_with(e)
-
-    def _end_with(self, error: Exception) -> None:
-        self._error = self._error or error
 
 
 def _ends_all(error: Exception) -> bool:

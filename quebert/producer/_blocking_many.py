@@ -24,7 +24,13 @@ from quebert.errors import (
 )
 from quebert.producer._connection import Answer, PublishingConnection
 from quebert.producer._deadline import StreamEnded, TimeIsUp
-from quebert.producer._items import OnResult, TaskResult, check_window, item_letter
+from quebert.producer._items import (
+    OnResult,
+    ResultTeller,
+    TaskResult,
+    check_window,
+    item_letter,
+)
 from quebert.producer._letter import Letter
 from quebert.producer._publishing import BlockingPublisher, Limit
 from quebert.producer._sending import OutgoingLetter
@@ -89,18 +95,16 @@ class BlockingWindow:
     ) -> None:
         check_window(size)
         self._publisher = publisher
-        self._on_result = on_result
+        self._teller = ResultTeller(on_result)
         self._now = now
         self._patience = patience
         self._size = size
         self._unconfirmed: dict[int, _SentItem] = {}
         self._bytes = 0
-        self._added = 0
         self._connection: PublishingConnection | None = None
         self._connected_at = 0.0
         self._looked_at = 0.0
         self._has_refused = False  # the connection
-        self._error: Exception | None = None  # which ends all
 
     def add_all(self, items: Iterable[Mapping[str, Any]]) -> int:
         """
@@ -124,23 +128,23 @@ class BlockingWindow:
             self._leave()
         slot.give_back(self._connection)
         self._connection = None
-        error, self._error = self._error, None
+        error, self._teller.error = self._teller.error, None
         try:
             if error is not None:
                 raise error
         finally:
             del error  # its traceback has this frame
-        return self._added
+        return self._teller.added
 
     def _read(self, items: Iterator[Mapping[str, Any]]) -> None:
         index = 0
-        while self._error is None:
+        while self._teller.error is None:
             try:
                 item = next(items)
             except StopIteration:
                 return
             except Exception as e:
-                self._end_with(e)
+                self._teller.end_with(e)
                 return
             self._begin(index, item)
             index += 1
@@ -152,11 +156,11 @@ class BlockingWindow:
         try:
             uuid, letter = item_letter(item, self._now())
         except BadTask as e:
-            self._tell(TaskResult.without_task(index, item, e))
+            self._teller.tell(TaskResult.without_task(index, item, e))
             return
         except Exception as e:  # of the item, or of a signal handler
-            self._tell(TaskResult.without_task(index, item, e))
-            self._end_with(e)
+            self._teller.tell(TaskResult.without_task(index, item, e))
+            self._teller.end_with(e)
             return
         sending = OutgoingLetter(self._publisher.exchange, letter)
         sent = _SentItem(index, item, uuid, sending)
@@ -203,9 +207,9 @@ class BlockingWindow:
                     problem = self._publisher.not_confirmed(
                         e, connection, sent.letter, limit, sent=False
                     )
-                    self._tell(sent.result(problem))
+                    self._teller.tell(sent.result(problem))
                     if _ends_all(problem) or isinstance(e, TimeIsUp):
-                        self._end_with(problem)
+                        self._teller.end_with(problem)
                     return
             else:
                 self._unconfirmed[tag] = sent
@@ -233,8 +237,8 @@ class BlockingWindow:
                 self._connection = self._publisher.connect(limit)
             except StreamEnded as e:
                 problem = self._publisher.not_connected(e)
-                self._tell(sent.result(problem))
-                self._end_with(problem)
+                self._teller.tell(sent.result(problem))
+                self._teller.end_with(problem)
             self._connected_at = time.monotonic()
         return self._connection
 
@@ -262,11 +266,9 @@ class BlockingWindow:
         for tag, problem in answers:
             sent = self._unconfirmed.pop(tag)
             self._bytes -= sent.size
-            if problem is None:
-                self._added += 1
-            elif isinstance(problem, PublishRefused):
+            if isinstance(problem, PublishRefused):
                 self._has_refused = True
-            self._tell(sent.result(problem))
+            self._teller.tell(sent.result(problem))
 
     def _lost(
         self, ended: StreamEnded, connection: PublishingConnection, limit: Limit
@@ -286,18 +288,9 @@ class BlockingWindow:
             )
             if len(lost) > 1:
                 problem.added = None  # the broker does not tell which task it refused
-            self._tell(each.result(problem))
+            self._teller.tell(each.result(problem))
             if _ends_all(problem) or isinstance(ended, TimeIsUp):
-                self._end_with(problem)
-
-    def _tell(self, result: TaskResult) -> None:
-        try:
-            self._on_result(result)
-        except Exception as e:
-            self._end_with(e)
-
-    def _end_with(self, error: Exception) -> None:
-        self._error = self._error or error
+                self._teller.end_with(problem)
 
 
 def _ends_all(problem: BrokerError) -> bool:

@@ -13,7 +13,14 @@ import attrs
 from quebert.errors import BadTask, ConfigError
 from quebert.producer._letter import Letter, new_letter
 
-__all__ = ["WINDOW", "OnResult", "TaskResult", "check_window", "item_letter"]
+__all__ = [
+    "WINDOW",
+    "OnResult",
+    "ResultTeller",
+    "TaskResult",
+    "check_window",
+    "item_letter",
+]
 
 #: How many tasks of C{add_tasks} may be unconfirmed.
 WINDOW = 1_000
@@ -66,6 +73,37 @@ class TaskResult:
 
 #: Called once with the result of each item, in the order in which they come.
 OnResult = Callable[[TaskResult], object]
+
+
+class ResultTeller:
+    """
+    Tells the results of one C{add_tasks}.
+
+    @param on_result: is told each.
+    @ivar added: how many tasks the broker has confirmed.
+    @ivar error: what ends all, the first of it: what C{on_result} has raised, too.
+    """
+
+    def __init__(self, on_result: OnResult) -> None:
+        self.added = 0
+        self.error: Exception | None = None
+        self._on_result = on_result
+
+    def tell(self, result: TaskResult) -> None:
+        """
+        Tell one.
+        """
+        self.added += result.added
+        try:
+            self._on_result(result)
+        except Exception as e:
+            self.end_with(e)
+
+    def end_with(self, error: Exception) -> None:
+        """
+        No more are to be added.
+        """
+        self.error = self.error or error
 
 
 def item_letter(item: Mapping[str, Any], now: float) -> tuple[str, Letter]:

@@ -28,7 +28,13 @@ from quebert import task as tasks
 from quebert.errors import BrokerError, ChannelLost
 from quebert.producer import _blocking as blocking
 from quebert.producer._intercept import taken
-from quebert.producer._items import WINDOW, OnResult, TaskResult, check_window
+from quebert.producer._items import (
+    WINDOW,
+    OnResult,
+    ResultTeller,
+    TaskResult,
+    check_window,
+)
 from quebert.producer._letter import EXCHANGE, MEDIUM, new_letter
 from quebert.producer._publishing import CONNECTIONS, PATIENCE, Limit
 
@@ -129,12 +135,12 @@ async def add_tasks(
     try:
         while teller.error is None and (some := await ahead.take()):
             adding = partial(copy_context().run, add_some, some)
-            teller.tell(some, *await loop.run_in_executor(_executor(), adding))
+            teller.tell_some(some, *await loop.run_in_executor(_executor(), adding))
     finally:
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
     if teller.error is not None:
-        teller.tell(list(ahead.ready), [], teller.error)
+        teller.tell_some(list(ahead.ready), [], teller.error)
         raise teller.error
     await reading  # raises what the items have raised
     return teller.added
@@ -192,21 +198,16 @@ class _ItemsAhead:
         await self._changed.wait()
 
 
-class _ResultTeller:
+class _ResultTeller(ResultTeller):
     """
-    Tells the results of items, with their places among all items.
-
-    @ivar added: how many the broker has confirmed.
-    @ivar error: what ends all.
+    Tells the results of some items after the others, with their places among all.
     """
 
     def __init__(self, on_result: OnResult) -> None:
-        self.added = 0
-        self.error: Exception | None = None
-        self._on_result = on_result
+        super().__init__(on_result)
         self._first = 0
 
-    def tell(
+    def tell_some(
         self,
         some: list[Mapping[str, Any]],
         results: list[TaskResult],
@@ -217,21 +218,14 @@ class _ResultTeller:
         """
         known = {each.index for each in results}
         if error is not None:
-            self._end_with(error)
+            self.end_with(error)
             why = _not_sent(error)
             for index, item in enumerate(some):
                 if index not in known:
                     results.append(TaskResult.without_task(index, item, why))
         for each in results:
-            self.added += each.added
-            try:
-                self._on_result(attrs.evolve(each, index=self._first + each.index))
-            except Exception as e:
-                self._end_with(e)
+            self.tell(attrs.evolve(each, index=self._first + each.index))
         self._first += len(some)
-
-    def _end_with(self, error: Exception) -> None:
-        self.error = self.error or error
 
 
 def _not_sent(error: Exception) -> Exception:
