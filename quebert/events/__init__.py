@@ -1,6 +1,7 @@
 """
-What happens in all mediators, for those who look on: attempts and states, published in
-batches to the exchange C{quebert.events}.
+Events: what all mediators do.  Mediators publish attempts in batches, and their own
+state, to the exchange C{quebert.events}; the history, the page, the metrics and
+C{quebert top} read them there.
 
 On the way out: a L{Recorder} keeps the tasks that have ended (L{EndedTask
 <quebert.task_events.EndedTask>}); C{_ended_tasks} makes L{Columns} of them, and

@@ -66,7 +66,7 @@ MOMENTS = ("added", "due", "retry_at")
 
 class UnreadableEvents(QuebertError, ValueError):
     """
-    What came is no batch of events, or one of another version.
+    A message is no batch of events, or a batch of another version.
     """
 
 

@@ -1,5 +1,5 @@
 """
-Records of attempts as columns: what costs little to make, and compresses well.  Pure.
+Records of attempts as columns, which cost little to make and compress well.  Pure.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-L{EventQueue}: a queue with events, that are delivered as long as anybody wants them.
+L{EventQueue}: a queue from which RabbitMQ delivers events until the reader ends.
 
 The queue has a bound: RabbitMQ drops the oldest events of a reader that falls behind.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EventQueue", "declare_exchange"]
 
-#: Bytes that may wait for somebody who looks on.
+#: Bytes of events that may wait for a reader without a durable queue.
 ONLOOKER_BYTES = 16 * 2**20
 #: Bytes that may wait in a durable queue: of small tasks some 40 million.
 DURABLE_BYTES = 2**30
@@ -172,7 +172,7 @@ class EventQueue:
 
     def _cancelled(self, consumer_tag: str) -> None:
         """
-        Somebody has deleted the queue: it is declared again.
+        The queue was deleted: declare it again, on a new channel.
         """
         if self.channel is not None:
             Deferred.fromCoroutine(self.channel.shut())

@@ -92,7 +92,7 @@ class Outbox:
 
     def skip(self, count: int) -> None:
         """
-        Nobody is to get the next records.
+        Count records that are published to no queue.
         """
         self._total += count
 
@@ -123,7 +123,7 @@ class Outbox:
 
     def confirmed(self, parcel: Parcel) -> None:
         """
-        A batch is published, or nobody wants it.
+        RabbitMQ has confirmed a batch, or has no queue for it.
         """
         if parcel in self._parcels:
             self._remove(parcel)
@@ -136,7 +136,7 @@ class Outbox:
 
     def clear(self) -> None:
         """
-        Nobody wants any of them.
+        Drop all batches: no queue is there to get them.
         """
         self._parcels.clear()
         self._records = self._bytes = self._untold = 0

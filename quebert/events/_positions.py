@@ -1,6 +1,6 @@
 """
-How far a reader has got with each mediator: what comes again, and what is missing.
-Pure.
+How far a reader has come with each mediator: which batches come a second time, and
+how many records are missing.  Pure.
 """
 
 from __future__ import annotations

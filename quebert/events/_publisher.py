@@ -1,5 +1,5 @@
 """
-L{EventPublisher}: publishes what a mediator has done, and how it is.
+L{EventPublisher}: publishes the attempts and the state of a mediator.
 
 A timer takes what the L{Recorder} has, and publishes a batch over the client's
 connection that publishes, on a channel of its own.  Nobody waits for that: if RabbitMQ
@@ -59,7 +59,7 @@ _TRANSIENT = encode_properties({"delivery-mode": 1})
 
 class _NoBroker(BrokerError):
     """
-    There is no connection, as others have told.
+    There is no connection.  The client has logged that already.
     """
 
 
@@ -169,7 +169,7 @@ class EventPublisher:
 
     def collect(self) -> None:
         """
-        Take what has ended up to now.
+        Take the tasks that have ended up to now.
         """
         now = self._client.reactor.seconds()
         columns = self._recorder.take()
@@ -255,7 +255,7 @@ class EventPublisher:
 
     def _hear(self) -> None:
         """
-        Somebody listens.
+        A queue gets the events.
         """
         if not self._is_heard:
             self._is_heard = True
@@ -265,7 +265,7 @@ class EventPublisher:
 
     def _unheard(self, seconds: float) -> None:
         """
-        Nobody listens: ask again in so many seconds.
+        No queue gets the events: try again in C{seconds}.
         """
         self._outbox.clear()
         self._is_heard = False
@@ -294,7 +294,7 @@ class EventPublisher:
 
     async def stop(self) -> None:
         """
-        Publish what there is, and then nothing more.
+        Publish the attempts that wait, and end.
         """
         if self._timer is None:
             return

@@ -46,7 +46,8 @@ _LAST = 10.0
 
 class EventHandler(Protocol):
     """
-    Is told the events.  A class that derives from this one overrides what it wants.
+    Gets the events from a L{EventReader}.  A subclass overrides the methods of those that
+    it wants.
     """
 
     def attempts(self, batch: AttemptBatch, gap: Gap | None) -> object:
@@ -59,7 +60,7 @@ class EventHandler(Protocol):
 
     def state(self, state: MediatorState) -> object:
         """
-        A mediator tells how it is.
+        A mediator has published its state.
         """
 
 
@@ -132,7 +133,7 @@ class EventReader:
 
     async def stop(self) -> None:
         """
-        Read no more.  What is with the handler gets some seconds to end.
+        Read no more.  The handler has some seconds to end with the event that it has.
         """
         self._stopped = True
         self._came.clear()

@@ -21,7 +21,7 @@ class Recorder:
 
     def of(self, queue: str) -> TaskRecorder:
         """
-        What records the tasks of a queue: it costs an append.
+        Give a function that records tasks of a queue.  A call costs an append.
         """
         return self._ended.setdefault(queue, []).append
 

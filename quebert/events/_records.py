@@ -1,5 +1,5 @@
 """
-What mediators tell of attempts, and of themselves, as frozen values.  Pure.
+Attempts, and the states of mediators, as mediators publish them: frozen values.  Pure.
 
 All times are seconds since the epoch.
 """
@@ -47,7 +47,7 @@ class AttemptRecord:
     @ivar queue: that the task came from.
     @ivar url: on one line, without user, password and query.
     @ivar number: of the attempt, from 1.
-    @ivar added: when the task was published first; C{None} if nothing tells.
+    @ivar added: when the task was published first; C{None} if that is not known.
     @ivar due: when the attempt was due; C{None} for at once.
     @ivar started: when the mediator began with it.
     @ivar ended: when its outcome was clear.
@@ -183,14 +183,14 @@ class OriginState:
 @attrs.frozen(kw_only=True)
 class MediatorState:
     """
-    How one mediator is.
+    The state of one mediator.
 
     @ivar mediator: its name, as in L{AttemptBatch}.
     @ivar host: the name of its machine.
     @ivar pid: of its process.
     @ivar version: of quebert.
     @ivar started: when it was started.
-    @ivar at: when it told this.
+    @ivar at: when the mediator published this state.
     @ivar queues: by their names.
     @ivar origins: such as C{"https://example.com:443"}.
     @ivar settings: those in force, by their names in the file; no secrets.

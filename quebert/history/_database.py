@@ -258,7 +258,7 @@ class HistoryDatabase:
 
     def abort(self) -> None:
         """
-        End what is being asked of the database; from any thread.
+        End the statement that runs now.  Any thread may call this.
         """
         for raw in tuple(self._connections):
             with contextlib.suppress(Exception):

@@ -67,7 +67,7 @@ _REASON = 1000
 
 def micros(time: float | None) -> int | None:
     """
-    A time as microseconds; C{None} also for what is no time, or out of all bounds.
+    A time as microseconds; C{None} for anything else, and for a time out of all bounds.
     """
     if time is None:
         return None
@@ -157,9 +157,9 @@ def attempt_row(
     record: AttemptRecord, queue: int, url: int, mediator: int
 ) -> tuple[Any, ...]:
     """
-    What a row has of an attempt, beside its id.
+    The columns of an attempt, without its id.
 
-    @raise ValueError: its outcome is none that is known, or it has no times.
+    @raise ValueError: its outcome is unknown, or it has no times.
     @raise TypeError: something has a wrong type.
     """
     outcome = ATTEMPTS.get(record.outcome)
@@ -244,7 +244,7 @@ def attempt(row: Any) -> PastAttempt:
 
 def life(row: Any) -> LifeRecord:
     """
-    What has happened to a task, from a row.
+    Read an event in the life of a task from a row.
     """
     return LifeRecord(
         uuid=unpacked(bytes(row.uuid)),

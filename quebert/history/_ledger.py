@@ -49,7 +49,7 @@ MOST = 500
 
 class LedgerStore(RecorderStore, Protocol):
     """
-    What the ledger asks of its database, in threads.
+    The questions of the ledger to its database.  Threads call these methods.
     """
 
     def find_tasks(
@@ -213,7 +213,7 @@ class HistoryLedger:
 
     async def totals(self, since: float | None = None) -> Totals:
         """
-        How many attempts came to what, by queue and outcome, since the history began.
+        Count attempts by queue and outcome, since the history began.
 
         @param since: only attempts that ended in this minute or later, and are not too
             old to be kept.
@@ -225,7 +225,7 @@ class HistoryLedger:
         self, after: float | None = None, before: float | None = None
     ) -> Sequence[HistoryGap]:
         """
-        What is missing of some time; the newest gap first.
+        The gaps of a span of time; the newest first.
 
         @raise HistoryError: the database does not answer.
         """

@@ -1,5 +1,5 @@
 """
-What the history knows of a task, of a queue, and of what it lacks.
+Reads a task, the counts of a queue, and the gaps from the history.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def latency(connection: Connection, queue: str, since: float) -> LatencyMap:
 
 def totals(connection: Connection, since: float | None) -> Totals:
     """
-    How many attempts came to what, by queue.
+    Count attempts by queue and outcome.
     """
     table = all_totals if since is None else counts
     c = table.c

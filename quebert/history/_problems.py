@@ -1,5 +1,5 @@
 """
-What is wrong with a database, in one sentence.
+Describes the errors of a database, each in one sentence.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LIMIT = 200
 
 def problem_of(error: BaseException, where: str) -> str:
     """
-    What is wrong, on one line, without the statement and its values.
+    Describe an error on one line, without the statement and its values.
 
     @param where: the place of the database, without a password.
     """
@@ -33,7 +33,7 @@ def problem_of(error: BaseException, where: str) -> str:
 
 def is_of_the_records(error: BaseException) -> bool:
     """
-    Whether something is wrong with what is to be written, so that it would fail again.
+    Whether the records are the cause of an error, so that they would fail again.
     """
     if isinstance(error, (DataError, IntegrityError)):
         return True

@@ -54,7 +54,7 @@ class ReceivedBatches:
 
     def is_new(self, batch: AttemptBatch) -> bool:
         """
-        Count a batch as having come, and note what is missing before it.
+        Note that a batch has come, and which batches are missing before it.
 
         @return: whether it had not come before.
         """
@@ -82,7 +82,7 @@ class ReceivedBatches:
 
     def save(self) -> None:
         """
-        Write down what has come.
+        Write to the database which batches have come.
         """
         for each in self._mediators.values():
             change = update(mediators).where(mediators.c.id == each.id)

@@ -1,5 +1,5 @@
 """
-Writes what comes into the history, in order, and removes what is not to be kept.
+Writes batches into the history, in order, and removes entries that are too old.
 
 Batches wait in a bounded buffer, in the order in which they came.  The thread that
 writes takes many of them in one transaction.  While the database fails, the same ones
@@ -47,7 +47,7 @@ _SLICE = 4000
 
 class RecorderStore(Protocol):
     """
-    What is asked of the database, in a thread.  The first four may raise.
+    The methods of the database that the thread calls.  The first four may raise.
     """
 
     def open(self) -> None: ...
@@ -63,7 +63,7 @@ class RecorderStore(Protocol):
 @attrs.frozen(eq=False)
 class _Waiting:
     """
-    What is to be written, and who waits for that.
+    Records to write, and the Deferred of the caller.
     """
 
     write: Write
@@ -179,7 +179,7 @@ class HistoryRecorder:
 
     async def _run(self) -> None:
         """
-        Write what comes, and remove what is not to be kept, until the ledger is closed.
+        Write records, and remove old entries, until the ledger is closed.
         """
         seconds = _SOON
         while not self.closed or (self._waiting and not self.problem):
@@ -208,7 +208,7 @@ class HistoryRecorder:
 
     def _next(self) -> Sequence[_Waiting]:
         """
-        What one transaction writes.
+        Take the records of the next transaction.
         """
         some: list[_Waiting] = []
         size = 0

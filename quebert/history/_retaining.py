@@ -1,6 +1,6 @@
 """
-Removes what is too old, or more than there is room for, in slices: no transaction keeps
-others from writing for long.
+Removes entries that are too old, or for which there is no room, in slices: no
+transaction keeps others from writing for long.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MEDIATORS = 10_000
 
 def remove_slice(database: HistoryDatabase, retention: Retention, now: float) -> bool:
     """
-    Remove some of what is not to be kept, the oldest first.
+    Remove a slice of the entries that are too old, or too many; the oldest first.
 
     @return: whether there may be more.
     """
@@ -59,7 +59,7 @@ def remove_slice(database: HistoryDatabase, retention: Retention, now: float) ->
 
 def _remove_others(connection: Connection, cutoff: int) -> bool:
     """
-    Remove what belongs to entries that are gone.
+    Remove URLs, gaps, counts by the minute and mediators that are too old.
     """
     first = connection.execute(select(position.c.segment)).scalar_one()
     old = select(urls.c.id).where(urls.c.segment < first).limit(_OTHERS)

@@ -60,7 +60,7 @@ def named_rows(connection: Connection, ids: Iterable[int]) -> Mapping[int, Any]:
 @attrs.define
 class TaskFold:
     """
-    What the entries of a task come to.
+    Sums up the entries of a task.
 
     @ivar newest: when the newest entry ended, and its id.
     @ivar last: the same of the newest attempt.

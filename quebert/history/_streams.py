@@ -30,7 +30,7 @@ _LEAST = 100
 @attrs.frozen
 class ReadPart:
     """
-    What was read of a stream, or of all.
+    The part of a stream, or of all streams, that was read.
 
     @ivar found: places of entries that match, the newest first, with the uuids.
     @ivar end: all entries that match are in C{found}, back to this place.
@@ -42,7 +42,7 @@ class ReadPart:
 
 def merged(parts: Sequence[ReadPart]) -> ReadPart:
     """
-    What several streams come to.
+    Merge the parts of several streams.
     """
     end = max((part.end for part in parts), default=OLDEST)
     every = {place: uuid for part in parts for place, uuid in part.found.items()}

@@ -1,5 +1,5 @@
 """
-What one asks of the history, and what it answers, as frozen values.  Pure.
+The questions to the history, and its answers, as frozen values.  Pure.
 
 All times are seconds since the epoch.
 """
@@ -108,7 +108,7 @@ class TaskSummary:
     @ivar uuid: of the task.
     @ivar queue: that the task was in.
     @ivar url: of the task.
-    @ivar added: when it was published first; C{None} if nothing tells.
+    @ivar added: when it was published first; C{None} if no entry tells.
     @ivar due: when the newest attempt was due; C{None} for at once.
     @ivar state: C{"retrying"}, C{"delayed"} (it comes back without an attempt), one of
         L{quebert.events.OUTCOMES} or one of L{LIVES}.
@@ -167,7 +167,7 @@ class TaskHistory:
 @attrs.frozen(kw_only=True)
 class HistoryQuery:
     """
-    Which tasks one wants to see.  The newest entry of a task must match all of this.
+    Conditions for a search of tasks.  The newest entry of a task must match all.
 
     @ivar uuid: with what the uuid begins.
     @ivar queue: its name.
@@ -267,7 +267,7 @@ class Retention:
 @attrs.frozen
 class Lives:
     """
-    What has happened to some tasks without an attempt.
+    Events in the lives of some tasks that are no attempts.
     """
 
     records: Sequence[LifeRecord]

@@ -1,5 +1,5 @@
 """
-Writes what the history gets, several batches in one transaction.
+Writes several batches of attempts into the history in one transaction.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """
-Tells those who look on of cancelled tasks that were taken out of the broker, as a
-mediator tells of those that it drops (L{quebert.events}).
+Publishes events of cancelled tasks that were taken out of the broker, as a mediator
+publishes events of cancelled tasks that it drops (L{quebert.events}).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _PATIENCE = 2.0
 @attrs.define(eq=False)
 class CancelEvents:
     """
-    The events of one operation.  Whether anybody hears them changes nothing.
+    The events of one operation.  The operation does not fail if they are lost.
 
     @ivar by: who cancels tasks.
     """
@@ -87,7 +87,7 @@ class CancelEvents:
 
     async def publish(self) -> None:
         """
-        Publish what there is to tell.
+        Publish the events.
         """
         records, self._records = tuple(self._records), []
         if not records:

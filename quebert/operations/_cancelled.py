@@ -1,5 +1,5 @@
 """
-What came of cancelling a task, in a word and in a sentence.  Pure.
+The result of cancelling a task, as a word and as a sentence.  Pure.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ NOT_FOUND = "not_found"
 @attrs.frozen
 class Cancelled:
     """
-    What came of cancelling a task.
+    The result of cancelling a task.
 
     @ivar uuid: of the task.
     @ivar result: L{CANCELLED}, L{TOO_LATE}, L{MARKED} or L{NOT_FOUND}.
-    @ivar attempted: whether it was attempted before; C{None} if nobody knows.
+    @ivar attempted: whether it was attempted before; C{None} if that is not known.
     @ivar text: the same in a sentence.
     @ivar problems: what could not be seen; sentences.
     """
@@ -54,7 +54,7 @@ class Cancelled:
 
 def of_held(uuid: str, answers: Answers) -> Cancelled | None:
     """
-    What there is to say where mediators have the task; C{None} where none has it.
+    The result where mediators have the task; C{None} where no mediator has it.
     """
     held = list(answers.of(uuid))
     running = [each for each in held if each[1].state == RUNNING]

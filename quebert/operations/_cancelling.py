@@ -1,8 +1,8 @@
 """
 Cancelling tasks, so that they are not attempted.
 
-Theory of operation.  What is said of a task must be true, whatever a mediator does with
-it meanwhile.  So the steps have this order:
+Theory of operation.  The result must be true, whatever a mediator does with the task
+meanwhile.  So the steps have this order:
 
  1. The broker keeps that the task is cancelled (the register of
     L{quebert.amqp.coordination}): a mediator that starts later reads so before it
@@ -63,11 +63,11 @@ async def cancel(
 
     If this fails half-way, the task may be cancelled, and it can be called again.
 
-    @param by: who does it, for the log and the history.
+    @param by: the name of the user, for the log and the history.
     @param most: how many delayed tasks are looked at, of all queues.
     @raise ConfigError: the uuid cannot be one, there is no such queue or it has too
         many cancelled tasks, or the URL is no AMQP URL.
-    @raise BrokerError: the broker does not do it, or nobody knows.
+    @raise BrokerError: the broker refuses, or is lost half-way.
     """
     if not uuid or len(uuid) > 255:
         raise ConfigError("a uuid has 1 to 255 characters")

@@ -38,7 +38,7 @@ _ALL = 2**62
 @attrs.frozen
 class CancelledAll:
     """
-    What came of cancelling all tasks that match.
+    The result of cancelling all tasks that match.
 
     @ivar cancelled: how many are not attempted, or, if they were before, not again.
     @ivar too_late: how many mediators are attempting; they are not tried again.
@@ -64,7 +64,7 @@ async def cancel_all(
     only the uuid and the URL are known; a match of another field matches none of them.
 
     @param matches: all of them must match; without any, each task does.
-    @param by: who does it, for the log and the history.
+    @param by: the name of the user, for the log and the history.
     @param progress: is told how many messages were looked at, of all queues, and how
         many tasks were taken out, also where it fails half-way.
     @raise ConfigError: the URL is no AMQP URL, there is no such queue, or mediators

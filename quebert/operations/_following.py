@@ -33,7 +33,7 @@ See = Callable[[str, list[AttemptRecord], Gap | None], Awaitable[object] | None]
 @attrs.frozen
 class AttemptFilter:
     """
-    Which attempts one wants to see; what is empty lets all through.
+    Conditions for attempts.  An empty condition lets all attempts through.
 
     @ivar queues: names.
     @ivar statuses: such as C{"503"}, or C{"5xx"}; C{"none"} for no answer.
@@ -83,12 +83,12 @@ async def follow(
     started: Callable[[], object] = lambda: None,
 ) -> NoReturn:
     """
-    See attempts as they end, until this is cancelled.  Where C{see} takes longer than
-    they come, RabbitMQ keeps 16 MiB of them, and drops the oldest then; C{see} is told
-    how many are missing.
+    Call C{see} with attempts as they end, until this is cancelled.  If C{see} is slower
+    than the attempts come, RabbitMQ keeps 16 MiB of them, and then drops the oldest;
+    C{see} gets the number that is missing.
 
     @param wanted: which ones; all by default.
-    @param started: called when the first one would be seen.
+    @param started: called as soon as attempts reach C{see}.
     @raise ConfigError: the URL is no AMQP URL.
     @raise BrokerError: there is no broker in five seconds, or it refuses the login, or
         the user may not read events.

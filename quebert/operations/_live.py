@@ -1,7 +1,6 @@
 """
-What one sees of all queues, hosts and mediators while it happens, over the broker
-alone: looks at queues, and what mediators tell on C{quebert.events}, as one value each
-second.
+The live view of all queues, hosts and mediators, over the broker alone: one value each
+second, made from looks at the queues and from the events of mediators.
 """
 
 from __future__ import annotations
@@ -31,18 +30,18 @@ async def live(
     broker: BrokerAccess, queues: Sequence[str] = ()
 ) -> AsyncIterator[Callable[[], Coroutine[Any, Any, Live]]]:
     """
-    Look on, as long as one likes::
+    See all queues, hosts and mediators, for as long as the block lasts::
 
         async with live(broker) as view:
             while True:
                 print(await view())
 
-    What is given waits until a second after the last view, and gives another one.  It
-    raises L{BrokerError<quebert.errors.BrokerError>} if there is no connection in five
+    C{view} waits until a second after the last view, and gives another one.  It raises
+    L{BrokerError<quebert.errors.BrokerError>} if there is no connection in five
     seconds, or it is lost meanwhile; it can be called again.  Where the user may not
     read events, rates and durations are unknown, and a problem tells why.
 
-    @param queues: those to see; without any, all of which mediators tell.
+    @param queues: names of queues to see; by default all that mediators watch.
     @raise ConfigError: the URL is no AMQP URL.
     @raise BrokerError: there is no broker in five seconds, or it refuses the login.
     """

@@ -1,7 +1,7 @@
 """
-Folds what mediators tell, and what the broker tells, into one view of all.  Pure: time
-is given by C{now}, which may go back.  All of it has bounds, however many queues,
-origins and mediators there are.
+Folds the events of mediators, and looks at the queues, into one view of all.  Pure: the
+time is given by C{now}, which may go back.  Everything here has bounds, however many
+queues, origins and mediators there are.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MOST_WEIGHT = 1_000_000
 
 class LiveFold:
     """
-    What is known now.
+    Takes events and looks at queues; gives a L{Live}.
 
     @param now: tells the time, in seconds since the epoch.
     @param only: the queues to see; C{None} for all.
@@ -66,7 +66,7 @@ class LiveFold:
 
     def attempts(self, batch: AttemptBatch, gap: Gap | None = None) -> None:
         """
-        A mediator told of attempts.
+        Take a batch of attempts.
 
         @param gap: those before that were not told, if there are any.
         """
@@ -97,7 +97,7 @@ class LiveFold:
 
     def state(self, state: MediatorState) -> bool:
         """
-        A mediator told of itself.
+        Take the state of a mediator.
 
         @return: whether there is room for it.
         """
@@ -119,7 +119,7 @@ class LiveFold:
 
     def looked(self, overview: Overview) -> None:
         """
-        The broker told of queues.
+        Take a look at the queues of the broker.
         """
         self._overview = overview
         now = self._now()

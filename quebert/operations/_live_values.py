@@ -1,8 +1,8 @@
 """
-What one sees live of a broker and of all mediators, as frozen values.  Pure.
+The live view of the queues of a broker and of all mediators, as frozen values.  Pure.
 
-All times are seconds since the epoch, by the clock of who looks on.  C{None} is what
-nobody tells.
+All times are seconds since the epoch, by the clock of this process.  C{None} stands for
+a figure that is not known.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ class LiveQueue:
     @ivar dead: tasks that were given up.
     @ivar consumers: how many consumers it has.
     @ivar paused: whether it is paused.
-    @ivar paused_by: who paused it; empty also where nobody tells.
-    @ivar paused_since: since when.
+    @ivar paused_by: the user who has paused the queue; empty if that is not known.
+    @ivar paused_since: when the queue was paused.
     @ivar rate_in: tasks a second that come in, those that come back included; a mean
         over some seconds.
     @ivar rate_out: attempts a second that ended, likewise.
-    @ivar oldest: seconds for which the one that waits longest does so, at most.
+    @ivar oldest: seconds that the first task in the queue has waited, at most.
     @ivar p50: seconds that half of the requests of the last minute took at most.
     @ivar p99: seconds that 99 of 100 took at most.
     @ivar series_in: tasks that came in, in each second of the last minute.
-    @ivar series_out: attempts that ended.
+    @ivar series_out: attempts that ended, in each of these seconds.
     @ivar breakers: origins with an open circuit breaker to which tasks of the queue
         went in the last minutes.
     @ivar problems: what could not be seen, and why; sentences.
@@ -80,7 +80,7 @@ class LiveQueue:
 @attrs.frozen(kw_only=True)
 class LiveHost:
     """
-    What mediators tell of an origin, all together.
+    An origin, by the sums of all mediators.
 
     @ivar origin: such as C{"https://example.com:443"}.
     @ivar breaker: the worst of the states of their circuit breakers.
@@ -110,24 +110,24 @@ class LiveHost:
 @attrs.frozen(kw_only=True)
 class LiveMediator:
     """
-    A mediator, as it told last.
+    A mediator, by its newest state.
 
     @ivar name: its name.
     @ivar host: the name of its machine.
     @ivar pid: of its process.
     @ivar version: of quebert.
     @ivar started: when it was started.
-    @ivar at: when it told this.
+    @ivar at: when the mediator published this state.
     @ivar lag: seconds by which its reactor was late at most.
-    @ivar cpu: the share of a core that it used since it told before; C{None} at the
-        first time.
+    @ivar cpu: the share of a core that it used since its state before; C{None} for its
+        first state.
     @ivar memory: bytes that it takes.
     @ivar reconnects: how often it has connected again.
     @ivar unconfirmed: how many publications wait for a confirm.
     @ivar queues: how it watches each, by their names.
     @ivar settings: those in force; no secrets.
-    @ivar lost: whether it has told nothing for a while, and has not ended: it may have
-        been killed, or have no connection.
+    @ivar lost: whether no state has come for a while, though the mediator has not
+        ended: it may have been killed, or have no connection.
     """
 
     name: str
@@ -163,7 +163,7 @@ class Live:
     @ivar hosts: all origins.
     @ivar mediators: all mediators.
     @ivar elsewhere: delayed and retried tasks of all queues that wait in RabbitMQ.
-    @ivar dropped: how many attempts were not told, since L{live
+    @ivar dropped: how many attempts are missing, since L{live
         <quebert.operations.live>} began: mediators had no room for them, or they were
         lost on their way.
     @ivar problems: what could not be seen, and why; sentences.

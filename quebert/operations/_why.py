@@ -1,5 +1,5 @@
 """
-Why one task waits: what mediators, the broker and the history tell of it.
+Why one task waits: collects facts from mediators, the broker and the history.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ async def why(
     """
     Why a task waits, or what has become of it.
 
-    @param queue: that it is of; C{None} where nobody knows: then the queues of its
-        attempts, and those in C{seen}, are looked at.
-    @param seen: what mediators told last (L{live<quebert.operations.live>}); without
-        it, limits and breakers are unknown.
-    @param attempts: those at the task, as the history tells, the oldest first.
+    @param queue: the queue of the task; C{None} if that is not known: then the queues
+        of its attempts, and those in C{seen}, are looked at.
+    @param seen: the newest live view (L{live<quebert.operations.live>}); without it,
+        limits and breakers are unknown.
+    @param attempts: the attempts at the task, from the history, the oldest first.
     @param most: tasks of the delay ladder that are looked at.
     @raise ConfigError: the uuid cannot be one, or the URL is no AMQP URL.
     @raise BrokerError: there is no broker in five seconds, or it refuses the login, or

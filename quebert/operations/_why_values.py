@@ -42,10 +42,10 @@ class WhyReason:
 
     @ivar reason: one of L{REASONS}.
     @ivar text: the same in a sentence.
-    @ivar until: when it is over, in seconds since the epoch, if that is known.
+    @ivar until: when the reason ends, in seconds since the epoch, if that is known.
     @ivar position: how many tasks are before this one.
     @ivar rate: how many of these begin in a second.
-    @ivar by: who has paused the queue, or which mediator has the task.
+    @ivar by: the user who has paused the queue, or the mediator that has the task.
     """
 
     reason: str
@@ -62,7 +62,7 @@ class Why:
     Why a task waits.
 
     @ivar uuid: of the task.
-    @ivar queue: that it is of; empty if nobody knows.
+    @ivar queue: the queue of the task; empty if that is not known.
     @ivar reasons: all that apply; the first one decides.
     @ivar unseen: what could not be seen, and why; sentences.
     """
@@ -112,7 +112,7 @@ class OnLadder:
 @attrs.frozen(kw_only=True)
 class Facts:
     """
-    What is known of a task.
+    The facts about a task from which its reasons follow.
 
     @ivar now: the time of day.
     @ivar status: of its queue.
