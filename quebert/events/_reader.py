@@ -46,8 +46,8 @@ _LAST = 10.0
 
 class EventHandler(Protocol):
     """
-    Gets the events from a L{EventReader}.  A subclass overrides the methods of those that
-    it wants.
+    Gets the events from a L{EventReader}.  A subclass overrides the methods of those
+    that it wants.
     """
 
     def attempts(self, batch: AttemptBatch, gap: Gap | None) -> object:

@@ -1,7 +1,7 @@
 """
-Figures for Prometheus, and whether a mediator is well.
+Metrics for Prometheus, and the health of a mediator.
 
-L{ClusterMetrics} takes what mediators tell (L{quebert.events}) and gives an exposition.
+L{ClusterMetrics} takes events of mediators (L{quebert.events}) and gives an exposition.
 The same code serves one mediator, the workers of a supervisor, and a cluster.
 L{ViewSite} serves C{/metrics}, C{/healthz} and C{/readyz}.
 """

@@ -26,7 +26,7 @@ class Family:
     @ivar name: as in the exposition, but for L{PREFIX}.
     @ivar kind: C{"counter"}, C{"gauge"} or C{"histogram"}.
     @ivar labels: their names.
-    @ivar text: what it tells, a sentence.
+    @ivar text: the meaning, in a sentence.
     """
 
     name: str

@@ -35,7 +35,7 @@ _BREAKERS = ("closed", "half-open", "open")
 @attrs.frozen
 class QueueDepth:
     """
-    What RabbitMQ has of a queue; C{None} for what nobody knows.
+    The tasks of a queue in RabbitMQ; C{None} for a figure that is not known.
 
     @ivar ready: tasks that wait in it.
     @ivar delayed: tasks whose time has not come.
@@ -57,15 +57,16 @@ Sample = tuple[tuple[str, ...], Any]
 
 class ClusterMetrics:
     """
-    Takes what mediators tell, and gives metrics.  It keeps numbers alone, and a bounded
+    Takes events of mediators, and gives metrics.  It keeps numbers alone, and a bounded
     set of them, however many tasks, queues, hosts and mediators there are.
 
     @param since: when this began to listen, in seconds since the epoch: a mediator that
-        was started before counts from its first word on.  0 for one's own mediators.
-    @param now: tells the time, in seconds since the epoch.
-    @param most_queues: that have figures of their own.
-    @ivar ready: tells whether all is consumed that should be; C{None} if nobody asks.
-    @ivar refresh: is called before figures are told, to have the latest.
+        was started before counts from its first state on.  0 for the mediators of this
+        process.
+    @param now: gives the time, in seconds since the epoch.
+    @param most_queues: how many queues have figures of their own.
+    @ivar ready: says whether all queues are consumed; C{None} for no such metric.
+    @ivar refresh: called before metrics are made, to have the latest figures.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class ClusterMetrics:
 
     def state(self, state: MediatorState) -> None:
         """
-        A mediator has told how it is.
+        Take the state of a mediator.
         """
         self._states.add(state, self._now())
         if state.ended:
@@ -131,7 +132,7 @@ class ClusterMetrics:
 
     def depths(self, depths: Mapping[str, QueueDepth]) -> None:
         """
-        What RabbitMQ has of each queue.  It takes the place of what it had before.
+        Take the depths of all queues, in place of those before.
         """
         self._depths = dict(islice(depths.items(), self._most_queues))
 
@@ -146,7 +147,7 @@ class ClusterMetrics:
 
     def merge(self, taken: Mapping[str, Any]) -> None:
         """
-        Add what L{take} of another process gave.
+        Add the figures that L{take} gave in another process.
         """
         self._totals.merge(taken["queues"])
         self._dropped += taken["dropped"]
@@ -221,7 +222,7 @@ def exposition_of(
     samples: Callable[[], Mapping[str, list[Sample]]], clock: Callable[[], float]
 ) -> Callable[[str], tuple[str, bytes]]:
     """
-    What gives the metrics to who accepts what.
+    A function that gives the metrics in the format that a client accepts.
 
     @raise ConfigError: C{prometheus-client} is missing.
     """

@@ -39,7 +39,7 @@ Samples = Callable[[], Mapping[str, Sequence[tuple[tuple[str, ...], Any]]]]
 
 class MetricsCollector(Collector):
     """
-    What C{prometheus-client} collects from; it may stand in a registry of a program,
+    A collector for C{prometheus-client}, which a program may have in its own registry,
     too.
 
     @param samples: gives those of each metric, by its name.
@@ -88,8 +88,8 @@ def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
 
 class Exposition:
     """
-    What C{/metrics} answers.  However often somebody asks, it is made once in L{FRESH}
-    seconds.
+    The answer of C{/metrics}.  However many requests there are, it is made once in
+    L{FRESH} seconds.
 
     @param samples: as for L{MetricsCollector}.
     @param clock: tells seconds.

@@ -1,5 +1,5 @@
 """
-Whether a mediator does what it should, with the reasons if not.  Pure.
+The health of a mediator, with the reasons if it is not ready.  Pure.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class QueueHealth:
     @ivar consuming: whether RabbitMQ delivers, or a limit lets nothing begin for now.
     @ivar paused: whether the queue is paused.
     @ivar connected: whether there is a connection to its RabbitMQ.
-    @ivar problem: why it cannot be watched; empty if nobody knows.
+    @ivar problem: why the queue cannot be watched; empty if that is not known.
     """
 
     consuming: bool
@@ -76,7 +76,7 @@ class Readiness:
     @classmethod
     def from_json(cls, reasons: Iterable[Mapping[str, Any]]) -> Readiness:
         """
-        What L{as_json} has written.
+        Read the JSON that L{as_json} gave.
         """
         return cls(
             tuple(
@@ -87,7 +87,7 @@ class Readiness:
 
     def document(self) -> bytes:
         """
-        What C{/readyz} answers.
+        The answer of C{/readyz}.
         """
         return _json({"ready": self.ready, "reasons": self.as_json()})
 

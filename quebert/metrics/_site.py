@@ -1,7 +1,7 @@
 """
-A web server for those who look on: it answers C{GET} of a few paths, and nothing else.
+A web server for metrics and health: it answers C{GET} of a few paths, and nothing else.
 
-Theory of operation.  It shares a process with tasks, so what a client can have it do is
+Theory of operation.  The server shares a process with tasks, so a client can have it do
 little: a connection is for one request, whose head has to come in L{HEAD_TIME} seconds
 and L{HEAD} bytes; a body is dropped; the answer has to be taken in L{ANSWER_TIME}
 seconds.  There are L{CONNECTIONS} at most; the oldest goes to make room for another.

@@ -1,9 +1,9 @@
 """
-The sums of what mediators tell of themselves.  Pure.
+Sums of the states of all mediators.  Pure.
 
 The counts of a mediator begin at 0 with each start, and those of a queue with each new
 watch; a sum never falls.  Those of a mediator that was there first count from its first
-word on: a sum that began with millions would look like millions in a second.
+state on: a sum that began with millions would look like millions in a second.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class _Known:
     """
     A mediator.
 
-    @ivar heard: when it said something last, by our clock.
-    @ivar ended: whether nothing more will come, but for what is late.
+    @ivar heard: when its newest state came, by the clock of this process.
+    @ivar ended: whether the mediator has ended; a late state may still come.
     @ivar weight: that of the state.
     """
 
@@ -61,11 +61,11 @@ class _Known:
 
 class States:
     """
-    What all mediators have told last, and the sums of all they counted.
+    The newest states of all mediators, and the sums of their counts.
 
-    @param since: the counts of mediators that were started before are not known: they
-        count from their first word on.  0 if all are to count.
-    @param most_queues: that have figures of their own.
+    @param since: a mediator that was started before counts from its first state on.
+        0 if all counts matter.
+    @param most_queues: how many queues have figures of their own.
     """
 
     def __init__(self, since: float = 0.0, most_queues: int = MOST_QUEUES) -> None:
@@ -77,7 +77,7 @@ class States:
 
     def add(self, state: MediatorState, now: float) -> None:
         """
-        A mediator has told how it is.
+        Take the state of a mediator.
         """
         known = self._known.pop(state.mediator, None)
         if known is not None:
@@ -127,7 +127,7 @@ class States:
 
     def counts(self) -> dict[str, dict[str, int]]:
         """
-        What all mediators counted, by queue.
+        The sums of the counts of all mediators, by queue.
         """
         return self._sums
 

@@ -74,7 +74,7 @@ _row = attrgetter(*_FIELDS)
 
 def rows_of(records: Iterable[AttemptRecord]) -> list[Row]:
     """
-    What is folded of some records.
+    The columns of some records that are folded.
     """
     return list(map(_row, records))
 
@@ -261,7 +261,7 @@ class Totals:
 
     def merge(self, figures: Mapping[str, Any]) -> None:
         """
-        Add what L{take} of another process gave.
+        Add the figures that L{take} gave in another process.
         """
         for queue, each in figures.items():
             self._of(queue).merge(each)

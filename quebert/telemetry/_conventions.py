@@ -74,7 +74,7 @@ def of_messaging(
     name: str, type: str, exchange: str, routing_key: str, queue: str = ""
 ) -> Attributes:
     """
-    What spans and data points of an operation have in common.
+    The attributes that spans and data points of an operation have in common.
 
     @param name: of the operation; C{publish} and C{process}.
     @param type: C{send} or C{process}.
@@ -89,8 +89,8 @@ def of_messaging(
 
 def of_request(method: str, url: str) -> tuple[Attributes, str]:
     """
-    What the span and the data point of a request have in common, and the URL as the
-    span may show it.
+    The attributes that the span and the data point of a request have in common, and the
+    URL as the span may show it.
 
     @param url: an absolute one.
     """

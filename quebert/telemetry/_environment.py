@@ -1,5 +1,5 @@
 """
-What the C{OTEL_*} variables ask for.  Pure.
+The signals that the C{OTEL_*} variables ask for.  Pure.
 
 By the specification of OpenTelemetry, a program without any of these variables sends to
 this machine.  Here it sends nothing, so that nobody pays for it who did not ask for it:
@@ -25,11 +25,11 @@ _EXPORTERS = ("otlp", "console")
 @attrs.frozen
 class Signals:
     """
-    What is to be exported.
+    The signals to export.
 
-    @ivar traces: by which exporters spans are: any of C{"otlp"} and C{"console"}.
-    @ivar metrics: the same of metrics.
-    @ivar problems: what cannot be done as asked; each a sentence.
+    @ivar traces: the exporters of spans: any of C{"otlp"} and C{"console"}.
+    @ivar metrics: the exporters of metrics, likewise.
+    @ivar problems: variables that cannot be heeded; each a sentence.
     """
 
     traces: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ class Signals:
 
 def signals_in(environ: Mapping[str, str]) -> Signals:
     """
-    What an environment asks for.
+    The signals that an environment asks for.
     """
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return Signals()

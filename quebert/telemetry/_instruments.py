@@ -30,7 +30,7 @@ _BUCKETS = (
 
 class Instruments:
     """
-    What counts and measures.
+    The instruments of all metrics.
     """
 
     def __init__(self, meter: Meter) -> None:
@@ -94,7 +94,7 @@ class _Series:
 
     def of(self, attributes: Attributes) -> Attributes:
         """
-        C{attributes}, or what stands for those that are too many.
+        C{attributes}, or the attribute of the one series for all that are too many.
         """
         key = tuple(attributes.items())
         if key not in self._known:

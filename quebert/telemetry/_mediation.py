@@ -1,5 +1,5 @@
 """
-What a mediator with telemetry is given.
+The telemetry of mediators, where it is on.
 """
 
 from __future__ import annotations
@@ -35,19 +35,20 @@ class Mediation:
 
     def callback(self, queue: str, callback: Callback) -> Callback:
         """
-        What makes a span of each message.
+        A callback that makes a span of each message.
         """
         return Processor(self._sdk, self._instruments, queue, callback)
 
     def http_client(self, http: HTTPClient) -> HTTPClient:
         """
-        What makes a span of each request.
+        A client that makes a span of each request.
         """
         return traced_client(self._sdk, self._instruments, http)
 
     def stop(self) -> Deferred[None]:
         """
-        Export what is left, within L{FLUSH<quebert.telemetry._sdk.FLUSH>}.
+        Export the spans and metrics that are left, within
+        L{FLUSH<quebert.telemetry._sdk.FLUSH>}.
         """
         return Deferred.fromCoroutine(self._stop())
 

@@ -1,5 +1,5 @@
 """
-The telemetry of what this process sends, made when the first message is sent.
+The telemetry of messages that this process sends, made with the first of them.
 
 Only here is decided whether OpenTelemetry is imported.  Needs no Twisted.
 """
@@ -74,8 +74,8 @@ _process = _Process()
 
 def sender() -> Sender | None:
     """
-    What makes spans of the messages that this process sends; C{None} where nobody asks
-    for telemetry, or it cannot be had.
+    Makes spans of the messages that this process sends; C{None} if no variable asks for
+    telemetry, or it cannot be had.
     """
     if not _process.known:
         _process.known = True  # whatever comes, once

@@ -155,8 +155,8 @@ class Processing:
     @ivar number: of the attempt, from 1.
     @ivar context: that of the span.
     @ivar request: the span of the request, once there is one.
-    @ivar error: what went wrong with the request, if anything.
-    @ivar was_cancelled: whether nobody wants the outcome any more.
+    @ivar error: the C{error.type} of the request; empty for none.
+    @ivar was_cancelled: whether the caller has cancelled the Deferred of the outcome.
     """
 
     context: Any = None

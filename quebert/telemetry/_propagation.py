@@ -26,9 +26,9 @@ _MOST_OF_OTHERS = 512
 
 def propagator_of(environ: Mapping[str, str]) -> TextMapPropagator:
     """
-    What reads and writes the headers: C{traceparent} and C{tracestate}, unless
-    C{OTEL_PROPAGATORS} asks for others.  So baggage, which may hold anything, goes to
-    executors only where somebody has asked for it.
+    The propagator that reads and writes the headers: C{traceparent} and C{tracestate},
+    unless C{OTEL_PROPAGATORS} asks for others.  So baggage, which may hold anything,
+    goes to executors only where the variable asks for it.
     """
     if environ.get("OTEL_PROPAGATORS", "").strip():
         return propagate.get_global_textmap()

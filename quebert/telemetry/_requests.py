@@ -42,7 +42,7 @@ class CurrentTask(Protocol):
     The task that a request is made for.
 
     @ivar number: of the attempt, from 1.
-    @ivar was_cancelled: whether nobody wants the outcome any more.
+    @ivar was_cancelled: whether the caller has cancelled the Deferred of the outcome.
     @ivar request: the span of the last request.
     @ivar error: what went wrong with that request; empty for nothing.
     """

@@ -50,9 +50,9 @@ FLUSH = 3.0
 @attrs.frozen(eq=False)
 class Sdk:
     """
-    What makes spans and metrics.
+    The tracer and the meter.
 
-    @ivar faults: is told where they cannot be made.
+    @ivar faults: logs errors in making them.
     """
 
     tracer: Tracer
@@ -63,7 +63,7 @@ class Sdk:
 
     def end(self, seconds: float = FLUSH) -> bool:
         """
-        Export what is left; blocks for C{seconds} at most.
+        Export the spans and metrics that are left; blocks for C{seconds} at most.
 
         @return: whether all was done in time.
         """

@@ -89,7 +89,7 @@ class MessageSender:
     @contextmanager
     def enter(self) -> Iterator[bool]:
         """
-        What is done in the block may fail: the message is sent all the same.
+        Calls of the SDK in the block may fail: the message is sent all the same.
 
         @return: whether the SDK may be called.
         """

@@ -30,28 +30,29 @@ __all__ = ["OFF", "Telemetry", "TelemetryOff", "telemetry_of"]
 
 class Telemetry(Protocol):
     """
-    What follows tasks through mediators.
+    Follows tasks through mediators.
     """
 
     def callback(self, queue: str, callback: Callback) -> Callback:
         """
-        What is to be called with the messages of a queue in place of C{callback}.
+        The callback for the messages of a queue, in place of C{callback}.
         """
 
     def http_client(self, http: HTTPClient) -> HTTPClient:
         """
-        What is to make the requests of a mediator in place of C{http}.
+        The client for the requests of a mediator, in place of C{http}.
         """
 
     def stop(self) -> Deferred[None]:
         """
-        Export what is left; fires when that is done, or takes too long.
+        Export the spans and metrics that are left; fires when that is done, or takes
+        too long.
         """
 
 
 class TelemetryOff:
     """
-    Nobody asks for telemetry.
+    No telemetry: no variable asks for it.
     """
 
     def callback(self, queue: str, callback: Callback) -> Callback:

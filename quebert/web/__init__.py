@@ -1,13 +1,12 @@
 """
-What people and programs reach over HTTP: the API, the page, and the events of a whole
-cluster of mediators.
+The web server of a cluster of mediators: the API, the page, and server-sent events.
 
 Theory of operation.  A request is decoded (C{_request}), let in (C{_access_rules}, by
 C{_tokens}), routed (C{_routes}, C{_api}), and answered from a L{Cluster}, which is
 read, or by L{Controls}, which change something (C{_changes}, C{_background} and
 C{_audit}).
 All of this is values in and values out; C{_resource} alone knows Twisted's requests,
-C{_site} its connections.  C{_hub} tells all who listen what happens (C{_stream},
+C{_site} its connections.  C{_hub} sends events to all open streams (C{_stream},
 C{_sampling}, C{_snapshots}).
 
 Plain C{twisted.web} rather than Klein: all that Klein would do is to choose a function
@@ -15,7 +14,7 @@ by the path, which are 60 lines of C{_routes}.  It would bring Werkzeug, Tubes a
 others; it decodes a path before it is cut at its slashes, while queues may have slashes
 in their names; and our verbs stand behind a colon.
 
-What is there to be read and changed is composed by L{quebert.web.cluster}.
+L{quebert.web.cluster} composes the cluster that is read and changed.
 
 To add a route: L{quebert.web._api}.  To add a field: L{quebert.web._views}.
 """

@@ -53,9 +53,9 @@ class AccessRules:
     """
     Judges requests.
 
-    @ivar tokens: gives those that are known now.
-    @ivar open_reading: whether this machine may read without a token.
-    @ivar hosts: names by which this machine may do so.
+    @ivar tokens: the known tokens.
+    @ivar open_reading: whether programs of this machine may read without a token.
+    @ivar hosts: names of this machine, as C{Host}, by which they may do so.
     """
 
     tokens: Tokens
@@ -64,9 +64,9 @@ class AccessRules:
 
     def grant(self, request: APIRequest) -> Grant:
         """
-        What a request may do.
+        The rights of a request.
 
-        @raise APIProblem: nothing.
+        @raise APIProblem: the request has no rights.
         """
         self._check_same_origin(request)
         given = request.headers.get("authorization")
@@ -116,7 +116,7 @@ class AccessRules:
 
 def not_allowed(grant: Grant, right: str) -> APIProblem:
     """
-    What to answer where C{grant} does not give a right.
+    The problem to answer with if C{grant} lacks a right.
     """
     if not grant.name:  # there was no token
         return APIProblem(HTTPStatus.UNAUTHORIZED, _NEEDED, _REALM)

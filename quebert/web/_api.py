@@ -58,7 +58,7 @@ _READ, _OPERATE = "read", "operate"
 @attrs.frozen(kw_only=True)
 class Streaming:
     """
-    The answer to somebody who wants to be told of events.
+    The answer to a request for a stream of events.
     """
 
     grant: Grant
@@ -74,7 +74,7 @@ class API:
     """
     Answers requests.
 
-    @param admission: gives who may do what now.
+    @param admission: gives the access rules in force.
     """
 
     log = Logger()

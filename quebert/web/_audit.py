@@ -1,5 +1,5 @@
 """
-The audit log: who has changed what, when, and what came of it.
+The audit log: each change, with its time, its user and its result.
 
 Each line is an object of JSON.  It goes to the log, and, where one is named, to a file
 that is opened anew for each line, so that it can be moved away at any time.

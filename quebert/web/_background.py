@@ -1,5 +1,5 @@
 """
-Operations that take long: they go on in the background, and tell how far they are.
+Long operations, which run in the background and report their progress.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Running:
 
     def now(self, **changes: Any) -> BackgroundView:
         """
-        How far it is.
+        The progress of the operation.
         """
         progress = self.progress
         total = progress.total or None if not self.view.done else progress.total
@@ -55,10 +55,10 @@ class _Running:
 
 class Background:
     """
-    All of them.
+    All long operations.
 
     @param reactor: keeps the time.
-    @param tell: called with each that has come further, and with its end.
+    @param tell: called with the progress of an operation, and with its end.
     """
 
     log = Logger()
@@ -79,11 +79,11 @@ class Background:
         ended: Callable[[BackgroundView], object],
     ) -> BackgroundView:
         """
-        Begin one.
+        Begin an operation.
 
-        @param work: awaited with the C{Progress} that it is to keep up to date.
-        @param ended: called with how it was at its end.
-        @raise APIProblem: there are too many.
+        @param work: awaited with the C{Progress} that it has to keep up to date.
+        @param ended: called with the operation at its end.
+        @raise APIProblem: too many operations run.
         """
         if len(self._running) >= MOST_AT_ONCE:
             text = (

@@ -1,5 +1,5 @@
 """
-What the server asks of the rooms below, as Protocols.  Its doubles are in
+The roles that the server needs from the rooms below, as Protocols.  Its doubles are in
 C{quebert.test.fake_cluster}.
 """
 
@@ -43,16 +43,16 @@ class BadPageToken(ConfigError):
 @attrs.frozen(kw_only=True)
 class TaskQuery:
     """
-    Which tasks are searched for.  What is C{None} or empty does not matter.
+    Conditions for a search of tasks; one that is C{None} or empty lets all through.
 
-    @ivar q: how the uuid begins.
-    @ivar queue: that they came from.
-    @ivar url: what their URL has in it.
-    @ivar status: of their last answer.
-    @ivar outcome: of their last attempt.
-    @ivar reason: what their reason has in it.
-    @ivar after: since when, in seconds since the epoch.
-    @ivar before: until when, likewise.
+    @ivar q: the beginning of the uuid.
+    @ivar queue: the name of the queue.
+    @ivar url: a part of the URL.
+    @ivar status: of the last answer.
+    @ivar outcome: of the last attempt.
+    @ivar reason: a part of the reason.
+    @ivar after: the newest attempt ended then or later, in seconds since the epoch.
+    @ivar before: the newest attempt ended then or earlier.
     @ivar page_token: where the page begins.
     @ivar page_size: how many tasks it has at most.
     """
@@ -71,7 +71,7 @@ class TaskQuery:
 
 class ClusterWatcher(Protocol):
     """
-    Is told what happens in the cluster while it happens.
+    Gets attempts and gaps of the cluster as they come.
     """
 
     def attempted(self, batch: AttemptBatch) -> object:
@@ -87,7 +87,7 @@ class ClusterWatcher(Protocol):
 
 class Cluster(Protocol):
     """
-    What there is to read.  What cannot be had is C{None}, and in C{problems}.
+    Reads a cluster.  A figure that cannot be had is C{None}, and C{problems} says why.
     """
 
     def watch(self, watcher: ClusterWatcher) -> None:
@@ -137,16 +137,16 @@ class Cluster(Protocol):
         """
         Why a task waits.
 
-        @param queue: that it is of; empty where nobody knows.
+        @param queue: the queue of the task; empty if that is not known.
         @raise BrokerError: the broker cannot be asked.
         """
 
 
 class Controls(Protocol):
     """
-    What can be changed.  Each raises L{ConfigError<quebert.errors.ConfigError>} where
-    there is no such queue, and L{BrokerError<quebert.errors.BrokerError>} where the
-    broker does not do it.
+    Changes a cluster.  Each method raises L{ConfigError<quebert.errors.ConfigError>} if
+    there is no such queue, and L{BrokerError<quebert.errors.BrokerError>} if the broker
+    refuses or is away.
     """
 
     def pause(self, queue: str, by: str) -> Awaitable[Sequence[str]]:
@@ -161,7 +161,7 @@ class Controls(Protocol):
 
     def purge(self, queue: str) -> Awaitable[int]:
         """
-        Drop what waits; gives how many messages.
+        Drop the tasks that wait; give their number.
         """
 
     def redrive(
@@ -211,7 +211,7 @@ class Health:
 
 class ServerReport(Protocol):
     """
-    What is told to Prometheus and to those who supervise processes.
+    Metrics and health, for Prometheus and for supervisors of processes.
     """
 
     def metrics(self, accept: str) -> tuple[str, bytes]:

@@ -1,5 +1,5 @@
 """
-A request that was let in: who makes it, and what it may do.  Pure.
+A request that was let in, with its caller and its rights.  Pure.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Call:
     """
     A request that was let in.
 
-    @ivar names: what stands in its path, such as the queue.
+    @ivar names: the values of the names in the path, such as the queue.
     """
 
     request: APIRequest

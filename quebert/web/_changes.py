@@ -1,5 +1,6 @@
 """
-What changes something: each is written to the audit log, with what came of it.
+The handlers of requests that change something.  Each is written to the audit log, with
+its result.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _Bulk = Callable[[str, Sequence[Match], Progress], Awaitable[object]]
 
 class ChangeHandlers:
     """
-    Answers what changes something.
+    Answers requests that change something.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class ChangeHandlers:
         **about: Any,
     ) -> T:
         """
-        Await C{work}, and note what came of it.
+        Await C{work}, and write its result to the audit log.
         """
         caller = call.request.caller
         try:
@@ -79,7 +80,7 @@ class ChangeHandlers:
 
     async def purge(self, call: Call) -> APIAnswer:
         """
-        Drop what waits.
+        Drop the tasks that wait.
         """
         body_fields(call.request)
         work = self._controls.purge(call.queue)

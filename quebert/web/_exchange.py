@@ -34,10 +34,10 @@ _DETAIL = 1_000
 @attrs.frozen(kw_only=True)
 class Caller:
     """
-    Who makes a request.
+    The sender of a request.
 
-    @ivar name: of the token; empty without one.
-    @ivar address: that the connection comes from.
+    @ivar name: the name of the token; empty without one.
+    @ivar address: the address that the connection comes from.
     """
 
     name: str = ""
@@ -46,7 +46,7 @@ class Caller:
     @property
     def shown(self) -> str:
         """
-        What a log calls it.
+        The name in a log.
         """
         return self.name or "nobody"
 
@@ -89,10 +89,10 @@ class APIAnswer:
 
 class APIProblem(Exception):
     """
-    What a request is refused with.
+    Refuses a request.
 
     @ivar status: that of HTTP.
-    @ivar field: of the query or the body that is wrong; empty for none.
+    @ivar field: the field of the query or the body that is wrong; empty for none.
     @ivar headers: of the answer.
     """
 
@@ -127,7 +127,7 @@ def problem_answer(
     status: int, detail: str, *headers: tuple[str, str], field: str = ""
 ) -> APIAnswer:
     """
-    An answer that says what is wrong.
+    The answer with a problem.
     """
     problem: dict[str, Any] = {
         "title": HTTPStatus(status).phrase,

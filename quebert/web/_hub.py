@@ -1,17 +1,17 @@
 """
-Server-sent events for all who listen.
+Server-sent events, for all open streams.
 
-Theory of operation.  What is told is made once for all listeners of a kind: those that
-may see the same queues.  An overview goes out each second, attempts twice a second
-(L{quebert.web._sampling}), operations and gaps when there are any.
+Theory of operation.  The text of an event is made once for all listeners of a kind:
+those that may see the same queues.  An overview goes out each second, attempts twice a
+second (L{quebert.web._sampling}), operations and gaps when there are any.
 
-A listener that does not take what was written is written no more to.  It misses
-overviews, and its attempts go on being counted; of operations and gaps the newest
-L{KEPT} wait.  So what it holds is bounded, and what it gets next is new.
+Nothing more is written to a listener that does not read.  It misses overviews, and its
+attempts go on being counted; of operations and gaps the newest L{KEPT} wait.  So a slow
+listener takes little memory, and the next events that it gets are new.
 
-Each event has an id.  Whoever connects again with the last one gets the operations and
-gaps that it has missed, if there are not too many.  The id begins with a number of the
-process, since another one begins to count anew.
+Each event has an id.  A client that connects again with its last id gets the operations
+and gaps that it has missed, if there are not too many.  The id begins with a number of
+the process, since another process begins to count anew.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _Told = tuple[int, str, bytes, str | None]
 @attrs.frozen
 class _Audience:
     """
-    What listeners have in common: what they want, and may have.
+    A kind of listeners: those that ask for the same queue, with the same rights.
     """
 
     queue: str
@@ -63,10 +63,10 @@ class _Audience:
 
 class Listener:
     """
-    Somebody who listens.
+    One open stream.
 
-    @ivar kind: what it wants, and may have.
-    @ivar sample: the attempts that it has not been told of.
+    @ivar kind: the queue that it asks for, and its rights.
+    @ivar sample: the attempts that were not sent to it yet.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Listener:
     @property
     def is_ready(self) -> bool:
         """
-        Whether it takes what is written.
+        Whether the client reads.
         """
         return not self._waits
 
@@ -104,13 +104,13 @@ class Listener:
 
     def hold(self) -> None:
         """
-        It does not take what was written.
+        The client does not read: write nothing more.
         """
         self._waits = True
 
     def go_on(self, format: Callable[[_Told], bytes]) -> None:
         """
-        It has taken it.
+        The client reads again: write the events that wait.
         """
         self._waits = False
         while self._late and not self._waits:
@@ -119,7 +119,7 @@ class Listener:
 
 class EventHub:
     """
-    All who listen.
+    All listeners.
     """
 
     def __init__(self, reactor: Any, snapshots: Snapshots) -> None:
@@ -146,7 +146,7 @@ class EventHub:
         write: Callable[[bytes], object],
     ) -> Listener:
         """
-        Begin to tell somebody: what was missed after C{last_id} at once.
+        Add a listener, and send it the events that it has missed after C{last_id}.
 
         @param queue: whose attempts alone are told; empty for those of each queue.
         """
@@ -163,7 +163,7 @@ class EventHub:
 
     def leave(self, listener: Listener) -> None:
         """
-        Tell somebody nothing more.
+        Remove a listener.
         """
         if self._listeners.pop(listener, False) is None:
             self._samples.close(listener.sample)
@@ -172,13 +172,13 @@ class EventHub:
 
     def go_on(self, listener: Listener) -> None:
         """
-        A slow listener has taken what was written.
+        A slow listener reads again.
         """
         listener.go_on(self._formatted)
 
     def stop(self) -> None:
         """
-        Tell nobody anything.
+        Send nothing more.
         """
         for listener in list(self._listeners):
             self.leave(listener)
@@ -274,7 +274,7 @@ class EventHub:
 
     def _overview_to(self, listeners: list[Listener] | None) -> None:
         """
-        Tell the overview to some, or to all who listen when it is there.
+        Send the overview to some listeners, or to all that are there when it is made.
         """
         getting = Deferred.fromCoroutine(self._snapshots.get())
         getting.addCallback(self._tell_overview, listeners)
@@ -296,14 +296,14 @@ class EventHub:
 
 def may_operate(grant: Grant) -> bool:
     """
-    Whether somebody may change anything.
+    Whether a grant allows to operate.
     """
     return "operate" in grant.rights
 
 
 def seen_by(view: ClusterView, grant: Grant) -> ClusterView:
     """
-    What somebody may see of an overview.
+    The part of an overview that a grant allows to see.
     """
     if grant.is_for_all:
         return view

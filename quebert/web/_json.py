@@ -48,7 +48,7 @@ def _fields(kind: type[Any]) -> tuple[tuple[str, str | None], ...]:
 
 def plain(value: Any) -> Any:
     """
-    A value as JSON can have it: what is no number is C{None}.
+    A value as JSON can have it: C{None} stands for C{NaN} and infinity.
     """
     if isinstance(value, float):
         return value if isfinite(value) else None

@@ -58,10 +58,10 @@ _OF_STREAMS = (
 
 class WebResource(Resource):
     """
-    Answers whatever is requested.
+    Answers all requests.
 
-    @ivar limits: how much it takes.
-    @ivar transit: what is on its way, of all requests.
+    @ivar limits: the bounds of requests.
+    @ivar transit: the bytes of all requests that are under way.
     """
 
     log = Logger()

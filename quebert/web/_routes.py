@@ -33,14 +33,14 @@ class Route(Generic[T]):
     @property
     def parts(self) -> tuple[str, ...]:
         """
-        What stands between the slashes.
+        The parts between the slashes.
         """
         return tuple(self.path.partition(":")[0].split("/")[1:])
 
     @property
     def verb(self) -> str:
         """
-        What stands after the colon.
+        The part after the colon.
         """
         return self.path.partition(":")[2]
 
@@ -58,7 +58,7 @@ class Routes(Generic[T]):
 
     def find(self, request: APIRequest) -> tuple[Route[T], Mapping[str, str]]:
         """
-        The route of a request, with what stands for the names in its path.
+        The route of a request, with the values of the names in its path.
 
         @raise APIProblem: 404 or 405.
         """

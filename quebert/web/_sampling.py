@@ -1,11 +1,11 @@
 """
-Attempts for onlookers: how many there were, and some of them.  Pure.
+Samples of attempts, for listeners: a number, and some of the attempts.  Pure.
 
 Theory of operation.  At 20,000 attempts a second nobody reads them, and a browser
-could not show them.  So each onlooker is told a number and the newest L{SHOWN} twice a
+could not show them.  So each listener gets a number and the newest L{SHOWN} twice a
 second.  Records stay as they came in their batch until some are shown.  A batch is gone
-through once, however many onlookers there are: by queues, and not at all where nobody
-asks for a single queue.
+through once, however many listeners there are: by queues, and not at all where no
+listener asks for a single queue.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Sample:
 
     def take(self) -> AttemptPage:
         """
-        What there was since the last time, the newest first.
+        The attempts since the last call, the newest first.
         """
         shown = tuple(attempt_view(*each) for each in reversed(self._shown))
         page = AttemptPage(count=self._count, shown=shown)
@@ -74,7 +74,7 @@ class Sample:
 
 class Samples:
     """
-    A sample for each kind of onlooker.
+    A sample for each kind of listener.
     """
 
     def __init__(self) -> None:

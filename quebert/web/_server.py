@@ -1,5 +1,5 @@
 """
-The web server: what stands between a cluster and those who look at it.
+The web server: composes the API, the page and the streams over a cluster.
 """
 
 from __future__ import annotations

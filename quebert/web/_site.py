@@ -13,7 +13,7 @@ __all__ = ["WebSite"]
 
 class WebSite(ExecutorSite):
     """
-    A site that refuses in the way of the API what is refused before it is a request.
+    A site whose answer to a head that is refused is a problem of the API, too.
     """
 
     def worded(self, answer: ExecutorAnswer) -> ExecutorAnswer:

@@ -1,6 +1,6 @@
 """
-The overview, which is made once for all who ask within a second, and which is always
-there: also when the broker does not answer.
+The overview, which is made once for all requests of a second, and which is always
+there: also while the broker does not answer.
 """
 
 from __future__ import annotations

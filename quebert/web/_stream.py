@@ -22,7 +22,7 @@ PATIENCE = 60.0
 @implementer(IPushProducer)
 class EventStream:
     """
-    Writes what the hub tells to a request, whose head is written already.
+    Writes the events of the hub to a request, whose head is written already.
     """
 
     def __init__(self, reactor: Any, hub: EventHub, request: Request) -> None:
@@ -72,7 +72,7 @@ class EventStream:
 
     def pauseProducing(self) -> None:
         """
-        The client does not take what was written.
+        The client does not read.
         """
         self._is_paused = True
         if self._listener is not None:

@@ -1,5 +1,5 @@
 """
-Who may do what: tokens, of which a file has hashes.
+Tokens and their rights; a file has the hashes of the tokens.
 
 A line of the file is C{NAME RIGHTS QUEUES HASH}: rights with commas between, patterns
 of queues with commas between, and C{sha256:} with 64 hexadecimal digits.  Tokens are
@@ -46,9 +46,9 @@ _LONGEST = 512
 @attrs.frozen
 class Grant:
     """
-    What somebody may do.
+    The rights of a token.
 
-    @ivar name: whose it is.
+    @ivar name: the name of its owner.
     @ivar rights: some of L{RIGHTS}.
     @ivar queues: patterns of names, with C{*}, C{?} and C{[...]}.
     """
@@ -90,7 +90,7 @@ def new_token() -> str:
 
 def hash_of(token: str) -> str:
     """
-    What the file has of a token.
+    The hash of a token, as in the file.
     """
     return f"sha256:{_digest(token).hex()}"
 
@@ -131,7 +131,7 @@ class Tokens:
     @property
     def grants(self) -> tuple[Grant, ...]:
         """
-        What they allow.
+        The grants of all tokens.
         """
         return tuple(grant for _, grant in self._grants)
 
@@ -168,8 +168,8 @@ class Tokens:
 
     def find(self, token: str) -> Grant | None:
         """
-        What a token allows; C{None} if nobody knows it.  It takes the same time
-        whichever it is.
+        The grant of a token; C{None} for an unknown one.  The time does not depend on
+        the token.
         """
         shown = _digest(token[:_LONGEST])
         found = None

@@ -1,9 +1,9 @@
 """
-What the API shows, as frozen values.
+The values that the API shows, frozen.
 
-Their names are those of the JSON, and C{None} is what nobody knows.  Times are seconds
-since the epoch.  Hosts, mediators and reasons why tasks wait are shown as
-L{quebert.operations} tells them.
+Their names are those of the JSON.  C{None} stands for a figure that is not known.
+Times are seconds since the epoch.  Hosts, mediators and reasons why tasks wait are
+shown as L{quebert.operations} tells them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """
-The cluster that is there: what L{LiveCluster}, the history and the broker tell, as the
-API shows it.
+Reads the real cluster for the API: from L{LiveCluster}, the history and the broker to
+L{quebert.web._views}.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ _TASK = tuple(f.name for f in attrs.fields(TaskView) if f.name != "last")
 
 class RealCluster:
     """
-    What there is to read.
+    Reads the cluster (L{quebert.web.Cluster}).
 
-    @param explain: tells why a task waits.
+    @param explain: says why a task waits.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class RealCluster:
 
     async def queue(self, name: str) -> QueueDetail:
         """
-        One queue, with what can be had of it.
+        One queue, with its latencies, its due times and its newest attempts.
 
         @raise ConfigError: there is no such queue.
         """

@@ -1,5 +1,5 @@
 """
-What can be changed, done by L{quebert.operations}, and noted in the history.
+Changes the real cluster by L{quebert.operations}, and notes that in the history.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MANY = 500
 
 class LifeNotes:
     """
-    Writes to the history what was done to tasks.
+    Writes changes of tasks to the history.
 
     @param now: gives the time of day.
     """
@@ -40,7 +40,7 @@ class LifeNotes:
 
     def write(self, records: Sequence[LifeRecord]) -> None:
         """
-        Write them, some time.  Without the history, what was done is done all the same.
+        Write them, some time.  If the history fails, the change is done all the same.
         """
         if records:
             Deferred.fromCoroutine(self._write(records))
@@ -53,7 +53,7 @@ class LifeNotes:
 
     def of_letter(self, state: str, queue: str, letter: DeadLetter) -> LifeRecord:
         """
-        What happens to a dead letter now.
+        The record of a change of a dead letter, now.
         """
         url = shown_url(letter.url)
         return LifeRecord(
@@ -98,7 +98,7 @@ class RealControls:
 
     async def purge(self, queue: str) -> int:
         """
-        Drop what waits; gives how many messages.
+        Drop the tasks that wait; give their number.
         """
         progress = Progress()
         await operations.purge(self._broker, queue, progress)
@@ -137,9 +137,9 @@ class RealControls:
 
 class _Noting:
     """
-    Notes which dead letters leave.  It asks for nothing, and is asked last whether one
-    matches; the progress then tells how many have left.  Some are on their way at a
-    time, in their order.
+    Notes which dead letters leave their queue.  Its C{match} stands behind all others
+    and matches always, so it sees the letters that are about to leave, in their order;
+    the progress then says how many of them have left.
     """
 
     def __init__(

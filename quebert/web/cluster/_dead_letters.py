@@ -3,8 +3,8 @@ Dead letters in pages.
 
 Theory of operation.  A broker has no pages: to see the tenth letter is to look at nine
 others, and to group them is to look at all.  So all are looked through once, with one
-such look at a queue at a time; what was seen is kept for some seconds, and longer for
-whoever goes through its pages, whose token names it.
+such look at a queue at a time.  The letters that were seen are kept for some seconds,
+and longer for a client that goes through their pages, whose token names the look.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _CELL = 500
 
 def dead_view(letter: DeadLetter) -> DeadView:
     """
-    What is shown of a letter: without secrets, so far as they can be known.
+    A letter as it is shown: without secrets, so far as they can be known.
     """
     first = letter.headers.get(FIRST_ATTEMPT)
     status = letter.status
@@ -77,7 +77,7 @@ def _number(text: str) -> int | None:
 @attrs.define(eq=False)
 class _DeadLook:
     """
-    What a look through the dead letters of a queue has found.
+    The letters that a look through the dead letters of a queue has found.
     """
 
     name: str
@@ -89,7 +89,7 @@ class _DeadLook:
 
     def see(self, letter: DeadLetter) -> None:
         """
-        There is another.
+        Count a letter, and keep it if there is room.
         """
         self.count += 1
         group = _cell(letter.kind), _cell(letter.common_reason)
@@ -101,7 +101,7 @@ class _DeadLook:
 
     def page(self, begin: int, size: int) -> DeadPage:
         """
-        Some of it.
+        A page of the letters.
         """
         end = begin + size
         more = end < len(self.letters)
@@ -143,7 +143,7 @@ class DeadLetterBook:
 
     def forget(self, queue: str) -> None:
         """
-        What is dead of a queue has changed.
+        The dead letters of a queue have changed: look anew.
         """
         for key in list(self._looks):
             if key[0] == queue and self._looks[key].done.called:

@@ -1,6 +1,6 @@
 """
-Takes the attempts of all mediators into the history: from a durable queue, which holds
-them while this process is down, or while the database is.
+Writes the attempts of all mediators into the history.  They come from a durable queue,
+which keeps them while this process, or the database, is down.
 """
 
 from __future__ import annotations
@@ -37,9 +37,11 @@ _MOST_HEARD = 10_000
 
 class HistoryFeeder:
     """
-    Reads the durable queue, and has each batch acknowledged once it is written.
+    Reads the durable queue.  Each batch is acknowledged after the history has written
+    it.
 
-    @ivar gaps: how often something was missing, and C{dropped}: how many attempts.
+    @ivar gaps: how many gaps there were.
+    @ivar dropped: how many attempts these gaps have, so far as that is known.
     """
 
     log = Logger()
@@ -94,7 +96,7 @@ class HistoryFeeder:
 
     async def _wait(self, waiter: Deferred[None]) -> None:
         """
-        Wait for it, or until this is stopped.
+        Wait for C{waiter}, or until this is stopped.
         """
         if self._is_stopped:
             waiter.cancel()
@@ -128,7 +130,7 @@ class HistoryFeeder:
 
     async def attempts(self, batch: AttemptBatch, gap: Gap | None) -> None:
         """
-        Attempts of a mediator have ended.
+        Write the attempts of a batch.
 
         @raise HistoryError: they are not written, and must come again.
         """
@@ -140,21 +142,21 @@ class HistoryFeeder:
 
     def state(self, state: MediatorState) -> None:
         """
-        Nobody keeps how a mediator was.
+        The history has no states of mediators.
         """
 
     # -- What others hear
 
     def attempted(self, batch: AttemptBatch) -> None:
         """
-        A batch was heard of, and will come here, too.
+        The live view has a batch, which comes out of the durable queue, too.
         """
         now = self._broker.reactor.seconds()
         self._lag.heard(batch.mediator, batch.sequence, now)
 
     def lost(self, mediator: str, count: int | None) -> None:
         """
-        Others have missed something.
+        The live view has a gap.  The durable queue may have none.
         """
 
     # -- How it is
@@ -162,7 +164,7 @@ class HistoryFeeder:
     @property
     def view(self) -> HistoryView:
         """
-        How the history is.
+        The state of the history, for the overview.
         """
         problem = self._ledger.problem or self._problem
         reader = self._reader
@@ -179,8 +181,8 @@ class HistoryFeeder:
 
 class HistoryLag:
     """
-    How long what was heard of has not been written.  Pure; it needs no clock of a
-    mediator.
+    How many seconds the history is behind the live view.  Pure; the clocks of mediators
+    do not matter.
     """
 
     def __init__(self) -> None:
@@ -190,7 +192,7 @@ class HistoryLag:
 
     def heard(self, mediator: str, sequence: int, now: float) -> None:
         """
-        There is a batch.
+        The live view has a batch.
         """
         if self._written.get(mediator, 0) < sequence:
             self._heard[mediator, sequence] = now
@@ -199,8 +201,8 @@ class HistoryLag:
 
     def written(self, mediator: str, sequence: int) -> None:
         """
-        It is written, and all before it, of whichever mediator: unless they were
-        dropped, they have come before.
+        The history has written a batch, and so all batches that were heard before, of
+        any mediator: the durable queue keeps their order.
         """
         self._written[mediator] = sequence
         self._written.move_to_end(mediator)
@@ -212,6 +214,6 @@ class HistoryLag:
 
     def behind(self, now: float) -> float:
         """
-        For how many seconds the oldest one waits.
+        Seconds since the oldest batch was heard that is not written.
         """
         return now - next(iter(self._heard.values())) if self._heard else 0.0

@@ -1,9 +1,9 @@
 """
-What happens in the cluster now: looks at the queues of the broker, and the events of
-all mediators, read from a queue that lasts as long as the connection.
+The cluster now: looks at the queues of the broker, and the events of all mediators,
+read from a queue that lasts as long as the connection.
 
-Theory of operation.  Somebody looks each second while somebody asks, and else each
-C{IDLE} seconds, so that metrics are never older.  Whatever fails is told as a problem,
+Theory of operation.  The queues are looked at each second while clients ask, and else
+each C{IDLE} seconds, so that metrics are never older.  A failure is shown as a problem,
 and tried again: nothing here ends before it is stopped.
 """
 
@@ -44,12 +44,13 @@ _MOST_QUEUES = 1_000
 
 class LiveCluster:
     """
-    Looks on.
+    Folds looks and events into L{Live<quebert.operations.Live>}, and passes events on
+    to watchers.
 
-    @param queues: those to look at, beside those of which mediators tell.
-    @param metrics: are told the same.
+    @param queues: names of queues to show, beside those that mediators watch.
+    @param metrics: get the same states and attempts.
     @param now: gives the time of day.
-    @ivar problem: why the broker does not tell how it is; empty if it does.
+    @ivar problem: why the broker cannot be looked at; empty if it can.
     """
 
     log = Logger()
@@ -234,7 +235,7 @@ class LiveCluster:
 
     def state(self, state: MediatorState) -> None:
         """
-        A mediator tells how it is.
+        A mediator has published its state.
         """
         if self._fold.state(state):
             self._metrics.state(state)

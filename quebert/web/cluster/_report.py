@@ -16,7 +16,7 @@ __all__ = ["ClusterReport"]
 
 class ClusterReport:
     """
-    What is told to Prometheus, and to those who supervise processes.
+    Metrics and health, for Prometheus and for supervisors of processes.
     """
 
     def __init__(

@@ -40,8 +40,8 @@ class WebService:
     """
     Serves a cluster over HTTP.
 
-    @param queues: to look at, beside those of which mediators tell.
-    @param tokens: those that are known beside the file of C{asked}.
+    @param queues: names of queues to show, beside those that mediators watch.
+    @param tokens: known tokens, beside those of the file of C{asked}.
     @ivar port: where it listens, once it does.
     """
 
@@ -160,7 +160,7 @@ class WebService:
 
     async def stop(self) -> None:
         """
-        End.  What is not in the history yet waits in its queue.
+        End.  Attempts that are not in the history yet wait in its queue.
         """
         if self._server is not None:
             await self._server.stop()

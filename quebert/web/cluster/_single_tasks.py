@@ -1,6 +1,6 @@
 """
-Questions about one task, and what can be done to it: from L{quebert.operations} to the
-values of the API, and to the history.
+Explains, cancels and runs one task, by L{quebert.operations}: gives the values of the
+API, and notes changes in the history.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class SingleTasks:
         """
         Why a task waits.
 
-        @param queue: that it is of; empty where nobody knows.
+        @param queue: the queue of the task; empty if that is not known.
         @raise ConfigError: the uuid cannot be one, or no queue is known.
         @raise BrokerError: the broker cannot be asked.
         """
