@@ -89,6 +89,9 @@ class LifeRecord:
     reason: str = ""
 
 
+_OF_RECORD = tuple(field.name for field in attrs.fields(AttemptRecord))
+
+
 @attrs.frozen(kw_only=True)
 class PastAttempt(AttemptRecord):
     """
@@ -98,6 +101,14 @@ class PastAttempt(AttemptRecord):
     """
 
     mediator: str = ""
+
+    @classmethod
+    def of(cls, record: AttemptRecord, mediator: str) -> PastAttempt:
+        """
+        An attempt of a mediator.
+        """
+        fields = {name: getattr(record, name) for name in _OF_RECORD}
+        return cls(mediator=mediator, **fields)
 
 
 @attrs.frozen(kw_only=True)

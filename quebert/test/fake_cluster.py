@@ -20,17 +20,24 @@ from twisted.internet.task import deferLater
 
 from quebert.errors import BrokerError, ConfigError, StoreError
 from quebert.events import AttemptBatch, AttemptRecord, WatchState
+from quebert.history import (
+    DueCount,
+    DurationColumn,
+    LatencyMap,
+    PastAttempt,
+    TaskSummary,
+)
 from quebert.operations import (
     DeadLetter,
     LiveHost,
     LiveMediator,
+    LiveQueue,
     Match,
     Progress,
     WhyReason,
 )
 from quebert.web import (
     AttemptGap,
-    AttemptView,
     BadPageToken,
     ChangeView,
     ClusterView,
@@ -38,20 +45,13 @@ from quebert.web import (
     DeadGroup,
     DeadPage,
     DeadView,
-    DueView,
     Health,
     HistoryView,
-    LatencyColumn,
-    LatencyView,
     QueueDetail,
-    QueueView,
-    SeriesView,
     TaskDetail,
     TaskPage,
     TaskQuery,
-    TaskView,
     WhyView,
-    attempt_view,
 )
 
 __all__ = ["QUEUES", "WAITING", "FakeCluster", "waiting_uuid"]
@@ -116,7 +116,7 @@ class _Queue:
     retrying: int = 7
     dead: list[DeadView] = attrs.field(factory=list)
     counts: deque[tuple[int, int]] = attrs.field(factory=lambda: deque(maxlen=60))
-    recent: deque[AttemptView] = attrs.field(factory=lambda: deque(maxlen=50))
+    recent: deque[PastAttempt] = attrs.field(factory=lambda: deque(maxlen=50))
     now_in: int = 0
     now_out: int = 0
 
@@ -221,7 +221,7 @@ class FakeCluster:
         )
         found = self._queues[queue]
         for record in records[-10:]:
-            view = attempt_view(record, batch.mediator)
+            view = PastAttempt.of(record, batch.mediator)
             found.recent.append(view)
             self._remember(view)
         for watcher in self._watchers:
@@ -257,8 +257,8 @@ class FakeCluster:
             retry_at=None if is_done else now + 5,
         )
 
-    def _remember(self, view: AttemptView) -> None:
-        task = TaskView(
+    def _remember(self, view: PastAttempt) -> None:
+        task = TaskSummary(
             uuid=view.uuid,
             queue=view.queue,
             url=view.url,
@@ -291,7 +291,7 @@ class FakeCluster:
     def _keep_waiting(self, reason: str) -> None:
         states = {"retrying": "retrying", "dead": "buried", "done": "done"}
         state = "running" if reason == "running" else states.get(reason, "delayed")
-        task = TaskView(
+        task = TaskSummary(
             uuid=waiting_uuid(reason),
             queue="slow",
             url=f"https://api.example/waiting/{reason}",
@@ -343,12 +343,12 @@ class FakeCluster:
             ),
         )
 
-    def _view(self, queue: _Queue) -> QueueView:
+    def _view(self, queue: _Queue) -> LiveQueue:
         ins = tuple(float(each[0]) for each in queue.counts)
         outs = tuple(float(each[1]) for each in queue.counts)
         missing = (0.0,) * (60 - len(ins))
         is_empty = not queue.ready
-        return QueueView(
+        return LiveQueue(
             name=queue.name,
             exists=True,
             ready=None if self.broken else queue.ready,
@@ -363,7 +363,8 @@ class FakeCluster:
             oldest=None if is_empty else 1.5,
             p50=0.03 if outs and outs[-1] else None,
             p99=0.21 if outs and outs[-1] else None,
-            series=SeriesView(tasks_in=missing + ins, out=missing + outs),
+            series_in=missing + ins,
+            series_out=missing + outs,
             breakers=(_HOSTS[1],) if queue.name == "webhooks" else (),
             problems=("a rung cannot be seen",) if queue.name == "slow" else (),
         )
@@ -444,12 +445,12 @@ class FakeCluster:
                 for n in range(len(_BUCKETS) + 1)
             ]
             columns.append(
-                LatencyColumn(at=now - 300 + 5 * number, counts=tuple(counts))
+                DurationColumn(at=now - 300 + 5 * number, counts=tuple(counts))
             )
-        due = tuple(DueView(at=now + 60 * n, count=5 * n % 17) for n in range(1, 20))
+        due = tuple(DueCount(at=now + 60 * n, count=5 * n % 17) for n in range(1, 20))
         return QueueDetail(
             queue=self._view(queue),
-            latency=LatencyView(buckets=_BUCKETS, columns=tuple(columns)),
+            latency=LatencyMap(buckets=_BUCKETS, columns=tuple(columns)),
             due=due,
             attempts=tuple(reversed(queue.recent)),
         )

@@ -33,22 +33,20 @@ from twisted.internet.task import react
 from twisted.protocols.basic import LineReceiver
 
 import quebert.web
+from quebert.history import DueCount, PastAttempt, TaskSummary
 from quebert.operations import Match, WhyReason
 from quebert.test import fake_cluster
 from quebert.test.fake_cluster import FakeCluster
 from quebert.web import (
     EVERYTHING,
     Assets,
-    AttemptView,
     ClusterView,
     DeadPage,
-    DueView,
     Grant,
     QueueDetail,
     TaskDetail,
     TaskPage,
     TaskQuery,
-    TaskView,
     Tokens,
     WebServer,
     WhyView,
@@ -170,7 +168,7 @@ class LifelikeCluster(FakeCluster):
         )
         latency = attrs.evolve(detail.latency, columns=columns)
         due = tuple(
-            DueView(at=self._now() + 30 * n, count=int(40 / n + 12 * (n % 7 == 0)))
+            DueCount(at=self._now() + 30 * n, count=int(40 / n + 12 * (n % 7 == 0)))
             for n in range(1, 40)
         )
         return attrs.evolve(detail, latency=latency, due=due)
@@ -194,7 +192,7 @@ class LifelikeCluster(FakeCluster):
         if uuid != PICTURED:
             return await super().task(uuid)
         attempts = tuple(
-            AttemptView(
+            PastAttempt(
                 uuid=uuid,
                 queue="mail",
                 url="https://mail.example/letters/8841",
@@ -212,7 +210,7 @@ class LifelikeCluster(FakeCluster):
             )
             for number, due, seconds, status, reason, answer, again in _ATTEMPTS
         )
-        task = TaskView(
+        task = TaskSummary(
             uuid=uuid,
             queue="mail",
             url=attempts[0].url,

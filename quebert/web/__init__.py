@@ -30,7 +30,6 @@ from quebert.web._boundaries import (
     ServerReport,
     TaskQuery,
 )
-from quebert.web._sampling import attempt_view
 from quebert.web._server import WebServer
 from quebert.web._tokens import (
     EVERYTHING,
@@ -43,22 +42,15 @@ from quebert.web._tokens import (
 )
 from quebert.web._views import (
     AttemptGap,
-    AttemptView,
     ChangeView,
     ClusterView,
     DeadGroup,
     DeadPage,
     DeadView,
-    DueView,
     HistoryView,
-    LatencyColumn,
-    LatencyView,
     QueueDetail,
-    QueueView,
-    SeriesView,
     TaskDetail,
     TaskPage,
-    TaskView,
     WhyView,
 )
 
@@ -67,7 +59,6 @@ __all__ = [
     "RIGHTS",
     "Assets",
     "AttemptGap",
-    "AttemptView",
     "Audit",
     "BadPageToken",
     "ChangeView",
@@ -78,24 +69,17 @@ __all__ = [
     "DeadGroup",
     "DeadPage",
     "DeadView",
-    "DueView",
     "Grant",
     "Health",
     "HistoryView",
-    "LatencyColumn",
-    "LatencyView",
     "QueueDetail",
-    "QueueView",
-    "SeriesView",
     "ServerReport",
     "TaskDetail",
     "TaskPage",
     "TaskQuery",
-    "TaskView",
     "Tokens",
     "WebServer",
     "WhyView",
-    "attempt_view",
     "hash_of",
     "new_token",
     "token_line",

@@ -1,5 +1,5 @@
 """
-From the values of L{quebert.web._views} to JSON.  Pure.
+From the values of the API (L{quebert.web._views}) to JSON.  Pure.
 """
 
 from __future__ import annotations
@@ -11,23 +11,21 @@ from typing import Any
 
 import attrs
 
-from quebert.web._views import (
-    AttemptGap,
-    QueueDetail,
-    SeriesView,
-    TaskDetail,
-    WhyView,
-)
+from quebert.operations import LiveQueue
+from quebert.web._views import AttemptGap, QueueDetail, TaskDetail, WhyView
 
 __all__ = ["encoded", "plain"]
 
-#: Names that Python, or another field, does not leave to us.
+#: Fields with another name in JSON.  Behind a dot, it is the name in an inner object.
 _NAMES: Mapping[tuple[type[Any], str], str] = {
     (AttemptGap, "begin"): "from",
     (AttemptGap, "end"): "to",
-    (SeriesView, "tasks_in"): "in",
+    (LiveQueue, "series_in"): "series.in",
+    (LiveQueue, "series_out"): "series.out",
     (WhyView, "every"): "all",
 }
+#: Fields that the JSON does not have.
+_HIDDEN = {(LiveQueue, "paused_by"), (LiveQueue, "paused_since")}
 #: Fields whose own fields stand in place of them.
 _SPREAD = {(QueueDetail, "queue"), (TaskDetail, "task"), (WhyView, "first")}
 _known: dict[type[Any], tuple[tuple[str, str | None], ...]] = {}
@@ -38,7 +36,7 @@ def _fields(kind: type[Any]) -> tuple[tuple[str, str | None], ...]:
     The fields of a class, with their names in JSON; C{None} for one that is spread.
     """
     if kind not in _known:
-        names = [field.name for field in attrs.fields(kind)]
+        names = [f.name for f in attrs.fields(kind) if (kind, f.name) not in _HIDDEN]
         told = (
             None if (kind, n) in _SPREAD else _NAMES.get((kind, n), n) for n in names
         )
@@ -67,6 +65,10 @@ def _object(value: Any) -> dict[str, Any]:
         inner = plain(getattr(value, name))
         if told is None:
             found.update(inner)
+            continue
+        outer, _, within = told.partition(".")
+        if within:
+            found.setdefault(outer, {})[within] = inner
         else:
             found[told] = inner
     return found

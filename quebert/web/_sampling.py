@@ -13,26 +13,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 
-import attrs
-
 from quebert.events import AttemptBatch, AttemptRecord
-from quebert.web._views import AttemptPage, AttemptView
+from quebert.history import PastAttempt
+from quebert.web._views import AttemptPage
 
-__all__ = ["SHOWN", "Sample", "Samples", "attempt_view"]
+__all__ = ["SHOWN", "Sample", "Samples"]
 
 #: Attempts that are shown at a time.
 SHOWN = 30
 
-_FIELDS = tuple(field.name for field in attrs.fields(AttemptRecord))
 _Shown = tuple[AttemptRecord, str]
-
-
-def attempt_view(record: AttemptRecord, mediator: str) -> AttemptView:
-    """
-    An attempt as it is shown.
-    """
-    fields = {name: getattr(record, name) for name in _FIELDS}
-    return AttemptView(mediator=mediator, **fields)
 
 
 class Sample:
@@ -65,7 +55,7 @@ class Sample:
         """
         The attempts since the last call, the newest first.
         """
-        shown = tuple(attempt_view(*each) for each in reversed(self._shown))
+        shown = tuple(PastAttempt.of(*each) for each in reversed(self._shown))
         page = AttemptPage(count=self._count, shown=shown)
         self._count = 0
         self._shown.clear()

@@ -1,159 +1,37 @@
 """
 The values that the API shows, frozen.
 
-Their names are those of the JSON.  C{None} stands for a figure that is not known.
-Times are seconds since the epoch.  Hosts, mediators and reasons why tasks wait are
-shown as L{quebert.operations} tells them.
+Their names are those of the JSON, but for those that L{quebert.web._json} renames.
+C{None} stands for a figure that is not known.  Times are seconds since the epoch.
+
+Queues, hosts, mediators and reasons why tasks wait are values of L{quebert.operations};
+tasks, attempts, latencies and due times are values of L{quebert.history}.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 
-from quebert.operations import LiveHost, LiveMediator, WhyReason
+from quebert.history import DueCount, LatencyMap, PastAttempt, TaskSummary
+from quebert.operations import LiveHost, LiveMediator, LiveQueue, WhyReason
 
 __all__ = [
     "AttemptGap",
     "AttemptPage",
-    "AttemptView",
     "BackgroundView",
     "ChangeView",
     "ClusterView",
     "DeadGroup",
     "DeadPage",
     "DeadView",
-    "DueView",
     "HistoryView",
-    "LatencyColumn",
-    "LatencyView",
     "QueueDetail",
-    "QueueView",
-    "SeriesView",
     "TaskDetail",
     "TaskPage",
-    "TaskView",
     "WhyView",
 ]
-
-
-@attrs.frozen(kw_only=True)
-class SeriesView:
-    """
-    Tasks per second, of each of the last 60 seconds, the newest last.
-
-    @ivar tasks_in: that came; C{in} in JSON.
-    @ivar out: whose attempt ended.
-    """
-
-    tasks_in: tuple[float, ...] = ()
-    out: tuple[float, ...] = ()
-
-
-@attrs.frozen(kw_only=True)
-class QueueView:
-    """
-    A queue now.
-
-    @ivar name: its name.
-    @ivar exists: whether there is such a queue.
-    @ivar ready: how many tasks wait for a mediator.
-    @ivar delayed: how many wait for their time.
-    @ivar running: how many mediators have.
-    @ivar retrying: how many wait to be tried again.
-    @ivar dead: how many were given up.
-    @ivar consumers: how many consumers it has.
-    @ivar paused: whether it is paused.
-    @ivar rate_in: tasks per second that come.
-    @ivar rate_out: attempts per second that end.
-    @ivar oldest: how many seconds the oldest task has waited.
-    @ivar p50: seconds that the half of the requests of the last minute took at most.
-    @ivar p99: the same of 99 of 100.
-    @ivar series: the same for each second.
-    @ivar breakers: origins whose circuit breaker is open.
-    @ivar problems: what could not be seen, and why; sentences.
-    """
-
-    name: str
-    exists: bool | None = None
-    ready: int | None = None
-    delayed: int | None = None
-    running: int | None = None
-    retrying: int | None = None
-    dead: int | None = None
-    consumers: int | None = None
-    paused: bool | None = None
-    rate_in: float | None = None
-    rate_out: float | None = None
-    oldest: float | None = None
-    p50: float | None = None
-    p99: float | None = None
-    series: SeriesView = attrs.field(factory=SeriesView)
-    breakers: tuple[str, ...] = ()
-    problems: tuple[str, ...] = ()
-
-
-@attrs.frozen(kw_only=True)
-class AttemptView:
-    """
-    An attempt (L{AttemptRecord<quebert.events.AttemptRecord>}), and whose it was.
-
-    @ivar uuid: of the task.
-    @ivar queue: that the task came from.
-    @ivar url: without user, password and query.
-    @ivar number: from 1.
-    @ivar started: when it began.
-    @ivar ended: when its outcome was clear.
-    @ivar outcome: one of L{OUTCOMES<quebert.events.OUTCOMES>}.
-    @ivar added: when the task was published first.
-    @ivar due: when it was due.
-    @ivar status: of the answer.
-    @ivar reason: why the task is not done.
-    @ivar answer: the beginning of the answer.
-    @ivar retry_at: when the task is tried again.
-    @ivar mediator: its name.
-    """
-
-    uuid: str
-    queue: str
-    url: str
-    number: int
-    started: float
-    ended: float
-    outcome: str
-    added: float | None = None
-    due: float | None = None
-    status: int | None = None
-    reason: str = ""
-    answer: str = ""
-    retry_at: float | None = None
-    mediator: str = ""
-
-
-@attrs.frozen(kw_only=True)
-class TaskView:
-    """
-    A task, as far as the history knows it.
-
-    @ivar uuid: of the task.
-    @ivar queue: that it came from.
-    @ivar url: without user, password and query.
-    @ivar state: such as C{"retrying"}.
-    @ivar added: when it was published first.
-    @ivar due: when its next attempt is due.
-    @ivar attempts: how many there were.
-    @ivar last: its last attempt.
-    @ivar retry_at: when it is tried again.
-    """
-
-    uuid: str
-    queue: str
-    url: str
-    state: str
-    added: float | None = None
-    due: float | None = None
-    attempts: int = 0
-    last: AttemptView | None = None
-    retry_at: float | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -183,8 +61,8 @@ class TaskDetail:
     @ivar gaps: where some of them may be missing.
     """
 
-    task: TaskView
-    attempts: tuple[AttemptView, ...] = ()
+    task: TaskSummary
+    attempts: Sequence[PastAttempt] = ()
     gaps: tuple[AttemptGap, ...] = ()
 
 
@@ -197,7 +75,7 @@ class TaskPage:
     @ivar next_page_token: where the next page begins.
     """
 
-    tasks: tuple[TaskView, ...]
+    tasks: Sequence[TaskSummary]
     next_page_token: str | None = None
 
 
@@ -211,7 +89,7 @@ class AttemptPage:
     """
 
     count: int
-    shown: tuple[AttemptView, ...]
+    shown: Sequence[PastAttempt]
 
 
 @attrs.frozen(kw_only=True)
@@ -306,51 +184,11 @@ class ClusterView:
     """
 
     at: float
-    queues: tuple[QueueView, ...] = ()
+    queues: tuple[LiveQueue, ...] = ()
     hosts: tuple[LiveHost, ...] = ()
     mediators: tuple[LiveMediator, ...] = ()
     problems: tuple[str, ...] = ()
     history: HistoryView = attrs.field(factory=HistoryView)
-
-
-@attrs.frozen(kw_only=True)
-class LatencyColumn:
-    """
-    How many requests that ended in the time after C{at} took how long: a number for
-    each bucket, and one for what is longer.
-
-    @ivar at: when the time of the column begins.
-    @ivar counts: of requests, for each bucket.
-    """
-
-    at: float
-    counts: tuple[int, ...]
-
-
-@attrs.frozen(kw_only=True)
-class LatencyView:
-    """
-    How long requests take.
-
-    @ivar buckets: their upper bounds in seconds.
-    @ivar columns: the oldest first.
-    """
-
-    buckets: tuple[float, ...] = ()
-    columns: tuple[LatencyColumn, ...] = ()
-
-
-@attrs.frozen(kw_only=True)
-class DueView:
-    """
-    How many tasks are due until C{at}, and after the one before.
-
-    @ivar at: the end of a time.
-    @ivar count: of tasks that are due in it.
-    """
-
-    at: float
-    count: int
 
 
 @attrs.frozen(kw_only=True)
@@ -364,10 +202,10 @@ class QueueDetail:
     @ivar attempts: the newest first.
     """
 
-    queue: QueueView
-    latency: LatencyView = attrs.field(factory=LatencyView)
-    due: tuple[DueView, ...] = ()
-    attempts: tuple[AttemptView, ...] = ()
+    queue: LiveQueue
+    latency: LatencyMap = LatencyMap(buckets=(), columns=())
+    due: Sequence[DueCount] = ()
+    attempts: Sequence[PastAttempt] = ()
 
 
 @attrs.frozen(kw_only=True)

@@ -120,9 +120,7 @@ class MemoryAPI:
         fields |= {name.replace("_", "-"): each for name, each in headers.items()}
         pairs = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in fields.items()]
         try:
-            request = decoded(
-                method, target.encode(), pairs, content, address, version
-            )
+            request = decoded(method, target.encode(), pairs, content, address, version)
         except APIProblem as e:
             done: Deferred[APIAnswer | Streaming] = Deferred()
             done.callback(e.answer)

@@ -10,9 +10,10 @@ import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert.history import PastAttempt, TaskSummary
 from quebert.test.fake_cluster import waiting_uuid
 from quebert.test.web.doubles import LOOPBACK, TOKENS, MemoryAPI
-from quebert.web import AttemptView, TaskDetail, TaskView
+from quebert.web import TaskDetail
 from quebert.web._request import decoded
 
 _UUID = waiting_uuid("not_due")
@@ -119,10 +120,10 @@ class RightsTests(SynchronousTestCase):
         api = MemoryAPI()
         shown: Any = {"url": "http://x/", "number": 1, "started": 1.0, "ended": 2.0}
         attempts = tuple(
-            AttemptView(uuid="u", queue=queue, outcome="done", **shown)
+            PastAttempt(uuid="u", queue=queue, outcome="done", **shown)
             for queue in ("webhooks", "mail")
         )
-        task = TaskView(uuid="u", queue="mail", url="http://x/", state="done")
+        task = TaskSummary(uuid="u", queue="mail", url="http://x/", state="done")
         detail = TaskDetail(task=task, attempts=attempts)
         self.patch(api.cluster, "task", lambda uuid: succeed(detail))
         for token, count in (("mailer", 1), ("reader", 2)):

@@ -11,9 +11,9 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.errors import HistoryError
+from quebert.history import LatencyMap
 from quebert.operations import Live, LiveQueue
 from quebert.test.history_records import NOW
-from quebert.web import LatencyView
 from quebert.web.cluster._cluster import RealCluster
 
 
@@ -71,5 +71,5 @@ class RealClusterTests(SynchronousTestCase):
             each.errback(HistoryError("no answer"))
         found = self.successResultOf(reading)
         self.assertEqual(found.queue.problems, ("odd", "no answer"))
-        self.assertEqual(found.latency, LatencyView())
+        self.assertEqual(found.latency, LatencyMap(buckets=(), columns=()))
         self.assertEqual((found.due, found.attempts), ((), ()))

@@ -15,30 +15,22 @@ from quebert.errors import ConfigError, HistoryError, UnknownPageToken
 from quebert.history import (
     HistoryLedger,
     HistoryQuery,
+    LatencyMap,
     PastAttempt,
     TaskHistory,
-    TaskSummary,
 )
-from quebert.operations import Live, LiveQueue, Match
+from quebert.operations import Live, Match
 from quebert.web import (
     AttemptGap,
-    AttemptView,
     BadPageToken,
     ClusterView,
     ClusterWatcher,
     DeadPage,
-    DueView,
-    LatencyColumn,
-    LatencyView,
     QueueDetail,
-    QueueView,
-    SeriesView,
     TaskDetail,
     TaskPage,
     TaskQuery,
-    TaskView,
     WhyView,
-    attempt_view,
 )
 from quebert.web.cluster._dead_letters import DeadLetterBook
 from quebert.web.cluster._history_feeder import HistoryFeeder
@@ -51,9 +43,7 @@ T = TypeVar("T")
 _LATENCY = 3_600.0
 # Attempts of a queue.
 _SHOWN = 50
-_ATTEMPT = tuple(field.name for field in attrs.fields(AttemptView))
-_OF_QUEUE = tuple(f.name for f in attrs.fields(QueueView) if f.name != "series")
-_TASK = tuple(f.name for f in attrs.fields(TaskView) if f.name != "last")
+_NO_LATENCY = LatencyMap(buckets=(), columns=())
 
 
 class RealCluster:
@@ -101,18 +91,19 @@ class RealCluster:
         found = next((each for each in live.queues if each.name == name), None)
         if found is None:
             raise ConfigError(f"no queue {name!r} is known here")
-        queue = _queue(found)
-        problems = list(queue.problems)
+        problems = list(found.problems)
         # All are asked at once: a database that hangs is waited for once.
-        asking = self._asked(self._latency(name), LatencyView(), problems)
+        latest = self._ledger.latency(name, self._now() - _LATENCY)
+        asking = self._asked(latest, _NO_LATENCY, problems)
         latency = Deferred.fromCoroutine(asking)
-        due = Deferred.fromCoroutine(self._asked(self._due(name), (), problems))
+        asking_due = self._asked(self._ledger.due(name), (), problems)
+        due = Deferred.fromCoroutine(asking_due)
         attempts = await self._asked(self._attempts(name), (), problems)
         return QueueDetail(
             latency=await latency,
             due=await due,
             attempts=attempts,
-            queue=attrs.evolve(queue, problems=tuple(dict.fromkeys(problems))),
+            queue=attrs.evolve(found, problems=tuple(dict.fromkeys(problems))),
         )
 
     async def _asked(self, asking: Awaitable[T], default: T, problems: list[str]) -> T:
@@ -122,25 +113,13 @@ class RealCluster:
             problems.append(str(e))
             return default
 
-    async def _latency(self, queue: str) -> LatencyView:
-        found = await self._ledger.latency(queue, self._now() - _LATENCY)
-        columns = (
-            LatencyColumn(at=each.at, counts=tuple(each.counts))
-            for each in found.columns
-        )
-        return LatencyView(buckets=tuple(found.buckets), columns=tuple(columns))
-
-    async def _due(self, queue: str) -> tuple[DueView, ...]:
-        found = await self._ledger.due(queue)
-        return tuple(DueView(at=each.at, count=each.count) for each in found)
-
-    async def _attempts(self, queue: str) -> tuple[AttemptView, ...]:
+    async def _attempts(self, queue: str) -> Sequence[PastAttempt]:
         recent = self._live.recent(queue)
         if len(recent) < _SHOWN:  # since this process began
             past = await self._ledger.attempts_of(queue, most=_SHOWN)
             if len(past) > len(recent):
-                return tuple(map(_past, past))
-        return tuple(attempt_view(*each) for each in recent)
+                return past
+        return tuple(PastAttempt.of(*each) for each in recent)
 
     async def dead(
         self, queue: str, matches: Sequence[Match], token: str, size: int
@@ -177,7 +156,7 @@ class RealCluster:
         except UnknownPageToken as e:
             raise BadPageToken(str(e)) from None
         return TaskPage(
-            tasks=tuple(map(_task, found.tasks)),
+            tasks=found.tasks,
             next_page_token=found.next_page_token or None,
         )
 
@@ -205,28 +184,12 @@ class RealCluster:
 def _overview(live: Live, feeder: HistoryFeeder) -> ClusterView:
     return ClusterView(
         at=live.at,
-        queues=tuple(map(_queue, live.queues)),
+        queues=live.queues,
         hosts=live.hosts,
         mediators=live.mediators,
         problems=tuple(dict.fromkeys(live.problems)),
         history=feeder.view,
     )
-
-
-def _queue(live: LiveQueue) -> QueueView:
-    series = SeriesView(tasks_in=live.series_in, out=live.series_out)
-    fields = {name: getattr(live, name) for name in _OF_QUEUE}
-    return QueueView(series=series, **fields)
-
-
-def _past(past: PastAttempt) -> AttemptView:
-    return AttemptView(**{name: getattr(past, name) for name in _ATTEMPT})
-
-
-def _task(summary: TaskSummary) -> TaskView:
-    fields = {name: getattr(summary, name) for name in _TASK}
-    last = None if summary.last is None else _past(summary.last)
-    return TaskView(last=last, **fields)
 
 
 def _detail(found: TaskHistory) -> TaskDetail:
@@ -237,7 +200,7 @@ def _detail(found: TaskHistory) -> TaskDetail:
         for each in found.gaps
     )
     return TaskDetail(
-        task=_task(found.summary),
-        attempts=tuple(map(_past, found.attempts)),
+        task=found.summary,
+        attempts=found.attempts,
         gaps=tuple(gaps),
     )
