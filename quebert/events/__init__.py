@@ -16,7 +16,14 @@ mediator has to tell it.  To add a field to a state: C{_records}, with a default
 C{_CHECKS} in C{_state_codec}, if it is of another type, and C{service/_watch_events}.
 To add a kind of event: a routing key in C{_names}, its codec, L{EventPublisher} and
 L{EventReader}.
-An outcome: L{OUTCOMES}, and C{_name} in C{_ended_tasks}.
+An outcome: L{OUTCOMES}, and L{FINAL}, if the task is over; C{_name} in C{_ended_tasks};
+C{_WITHOUT} and C{_STATES} in C{history/_rows}; C{_ENDS} in C{operations/_reasons};
+C{cli/_tail}; on the page, C{format.js}, C{tasks_view.js}, C{life_line.js} and
+C{story.js}; the tables in C{docs/events.rst} and C{docs/metrics.rst}.
+
+Another way for events to leave a mediator, such as HTTP: a listener, as
+C{service/_own_view} is one (C{listeners} of C{service/_watch_events} and of
+L{EventPublisher}).  L{quebert.web} sends them to browsers (C{_hub} there).
 """
 
 from quebert.events._batch_decoder import decode_batch
@@ -29,6 +36,7 @@ from quebert.events._reader import EventHandler, EventReader, reading
 from quebert.events._recorder import Recorder
 from quebert.events._records import (
     ANSWER,
+    FINAL,
     OUTCOMES,
     AttemptBatch,
     AttemptRecord,
@@ -44,6 +52,7 @@ __all__ = [
     "ANSWER",
     "ATTEMPTS",
     "EXCHANGE",
+    "FINAL",
     "HISTORY",
     "MEDIATORS",
     "OUTCOMES",

@@ -12,6 +12,7 @@ import attrs
 
 __all__ = [
     "ANSWER",
+    "FINAL",
     "OUTCOMES",
     "AttemptBatch",
     "AttemptRecord",
@@ -24,7 +25,8 @@ __all__ = [
 
 #: Characters of an answer that are kept.
 ANSWER = 1024
-#: What may become of a task after an attempt, or without one.
+#: What may become of a task after an attempt, or without one.  A new one goes to the end:
+#: the history has their places as numbers.
 OUTCOMES = (
     "done",
     "retry",
@@ -34,6 +36,8 @@ OUTCOMES = (
     "postponed",
     "cancelled",
 )
+#: Those after which there is no further attempt.
+FINAL = frozenset({"done", "expired", "discarded", "buried", "cancelled"})
 # Outcomes that may come without a request, and of a request without an answer.
 _UNCLEAR = frozenset(("retry", "discarded", "buried"))
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, ScalarSelect, func, or_, select
 
+from quebert.events import FINAL
 from quebert.history._encoding import (
     ATTEMPTS,
     MINUTE,
@@ -58,8 +59,6 @@ _ENTRIES = 10_000
 _VERIFIED = 5000
 _GAPS = 1000
 _MEDIATORS = 10_000
-# States after which nothing more is expected.
-_FINAL = "done", "expired", "discarded", "buried", "cancelled"
 
 
 def life_of(connection: Connection, uuid: str) -> TaskHistory | None:
@@ -75,7 +74,7 @@ def life_of(connection: Connection, uuid: str) -> TaskHistory | None:
         return None
     (task,) = summaries(connection, [folds_of(connection, segments, [raw])[raw]])
     first = min(seconds(rows[0].started) or 0.0, task.added or float("inf"))
-    last = seconds(rows[-1].ended) if task.state in _FINAL else None
+    last = seconds(rows[-1].ended) if task.state in FINAL else None
     return TaskHistory(
         summary=task,
         attempts=[attempt(row) for row in rows if row.number],

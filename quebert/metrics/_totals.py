@@ -16,7 +16,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, Union
 
-from quebert.events import OUTCOMES, AttemptRecord, Columns, was_requested
+from quebert.events import FINAL, OUTCOMES, AttemptRecord, Columns, was_requested
 
 __all__ = [
     "LIFE",
@@ -62,7 +62,6 @@ LIFE = (0.1, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 21600.0, 86400.0, 60480
 
 # Seconds: a longer time is a wrong clock.
 _LONGEST = 1e10
-_FINAL = frozenset(("done", "expired", "discarded", "buried", "cancelled"))
 _KNOWN = frozenset(OUTCOMES)
 
 _FIELDS = (
@@ -178,7 +177,7 @@ class QueueTotals:
             [
                 end - first
                 for first, outcome, end in zip(added, outcomes, ended, strict=True)
-                if first is not None and outcome in _FINAL
+                if first is not None and outcome in FINAL
             ]
         )
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from quebert._url import absolute, origin_of
 from quebert.errors import ConfigError, NoDefaultURL
-from quebert.events import AttemptRecord
+from quebert.events import FINAL, AttemptRecord
 from quebert.operations._access import BrokerAccess
 from quebert.operations._live_values import Live, LiveMediator
 from quebert.operations._overview import overview
@@ -80,8 +80,8 @@ def _queues(
 
 
 def _is_over(attempts: Sequence[AttemptRecord]) -> bool:
-    ends = ("done", "expired", "discarded", "cancelled")
-    return bool(attempts) and attempts[-1].outcome in ends
+    # A dead letter can be redriven.
+    return bool(attempts) and attempts[-1].outcome in FINAL - {"buried"}
 
 
 def _facts(

@@ -5,7 +5,8 @@ A line of the file is C{NAME RIGHTS QUEUES HASH}: rights with commas between, pa
 of queues with commas between, and C{sha256:} with 64 hexadecimal digits.  Tokens are
 random, of 256 bits, so that a plain hash can be told to others.
 
-To add a right: L{RIGHTS}, the route that asks for it, and C{docs/web.rst}.
+To add a right: L{RIGHTS}, C{_RIGHTS} in C{cli/_web}, the routes that ask for it
+(C{_table} in C{_api}), and C{docs/web.rst}.
 """
 
 from __future__ import annotations

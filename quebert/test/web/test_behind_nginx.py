@@ -121,8 +121,10 @@ class TLSProxy:
         self.log = folder / "log"
         with open(self.log, "ab") as log:
             self._process = subprocess.Popen(
-                [program, "-e", "stderr", "-g", directives]
-                + ["-c", str(folder / "configuration")],
+                [
+                    *(program, "-e", "stderr", "-g", directives),
+                    *("-c", str(folder / "configuration")),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
