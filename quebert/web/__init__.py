@@ -7,7 +7,7 @@ read, or by L{Controls}, which change something (C{_changes}, C{_background} and
 C{_audit}).
 All of this is values in and values out; C{_resource} alone knows Twisted's requests,
 C{_site} its connections.  C{_hub} sends events to all open streams (C{_stream},
-C{_sampling}, C{_snapshots}).
+C{_listener}, C{_sampling}, C{_snapshots}).
 
 Plain C{twisted.web} rather than Klein: all that Klein would do is to choose a function
 by the path, which are 60 lines of C{_routes}.  It would bring Werkzeug, Tubes and four

@@ -5,10 +5,6 @@ Theory of operation.  The text of an event is made once for all listeners of a k
 those that may see the same queues.  An overview goes out each second, attempts twice a
 second (L{quebert.web._sampling}), operations and gaps when there are any.
 
-Nothing more is written to a listener that does not read.  It misses overviews, and its
-attempts go on being counted; of operations and gaps the newest L{KEPT} wait.  So a slow
-listener takes little memory, and the next events that it gets are new.
-
 Each event has an id.  A client that connects again with its last id gets the operations
 and gaps that it has missed, if there are not too many.  The id begins with a number of
 the process, since another process begins to count anew.
@@ -26,100 +22,21 @@ from twisted.internet.defer import Deferred
 
 from quebert.events import AttemptBatch
 from quebert.web._json import encoded
-from quebert.web._sampling import Sample, Samples
+from quebert.web._listener import KEPT, Audience, KeptEvent, Listener
+from quebert.web._sampling import Samples
 from quebert.web._snapshots import Snapshots
 from quebert.web._tokens import Grant
 from quebert.web._views import BackgroundView, ClusterView
 
-__all__ = ["KEPT", "EventHub", "Listener", "may_operate", "seen_by"]
+__all__ = ["EventHub", "may_operate", "seen_by"]
 
-#: Operations and gaps that are remembered.
-KEPT = 100
 # Seconds.
 _OVERVIEW, _ATTEMPTS, _HEARTBEAT = 1.0, 0.5, 15.0
-
-#: The name of an event, its JSON, and the queue that one must be allowed to see.
-_Told = tuple[int, str, bytes, str | None]
-
-
-@attrs.frozen
-class _Audience:
-    """
-    A kind of listeners: those that ask for the same queue, with the same rights.
-    """
-
-    queue: str
-    grant: Grant
-
-    @property
-    def sees(self) -> Callable[[str], bool] | None:
-        """
-        Whether a queue is theirs; C{None} if each is.
-        """
-        if self.queue:
-            return lambda name: name == self.queue
-        return None if self.grant.is_for_all else self.grant.sees
-
-
-class Listener:
-    """
-    One open stream.
-
-    @ivar kind: the queue that it asks for, and its rights.
-    @ivar sample: the attempts that were not sent to it yet.
-    """
-
-    def __init__(
-        self, kind: _Audience, sample: Sample, write: Callable[[bytes], object]
-    ) -> None:
-        self.kind = kind
-        self.sample = sample
-        self._write = write
-        self._waits = False
-        self._late: deque[_Told] = deque(maxlen=KEPT)
-        self._format: Callable[[_Told], bytes] = lambda told: b""
-
-    @property
-    def is_ready(self) -> bool:
-        """
-        Whether the client reads.
-        """
-        return not self._waits
-
-    def send(self, text: bytes) -> None:
-        """
-        Write, unless it is slow.
-        """
-        if not self._waits:
-            self._write(text)
-
-    def tell(self, told: _Told, text: bytes) -> None:
-        """
-        Write something that is not to be missed.
-        """
-        if self._waits:
-            self._late.append(told)
-        else:
-            self._write(text)
-
-    def hold(self) -> None:
-        """
-        The client does not read: write nothing more.
-        """
-        self._waits = True
-
-    def go_on(self, format: Callable[[_Told], bytes]) -> None:
-        """
-        The client reads again: write the events that wait.
-        """
-        self._waits = False
-        while self._late and not self._waits:
-            self._write(format(self._late.popleft()))
 
 
 class EventHub:
     """
-    All listeners.
+    Makes the events, and sends them to all listeners.
     """
 
     def __init__(self, reactor: Any, snapshots: Snapshots) -> None:
@@ -129,7 +46,7 @@ class EventHub:
         self._samples = Samples()
         self._boot = secrets.token_hex(4)
         self._number = 0
-        self._kept: deque[_Told] = deque(maxlen=KEPT)
+        self._kept: deque[KeptEvent] = deque(maxlen=KEPT)
         self._timers: dict[str, Any] = {}
         self._turn = 0
 
@@ -150,12 +67,12 @@ class EventHub:
 
         @param queue: whose attempts alone are told; empty for those of each queue.
         """
-        kind = _Audience(queue, grant)
+        kind = Audience(queue, grant)
         listener = Listener(kind, self._samples.open(kind.sees), write)
         self._listeners[listener] = None
         write(b": quebert\nretry: 2000\n\n")
-        for told in self._missed(last_id):
-            self._tell_one(listener, told)
+        for each in self._missed(last_id):
+            self._tell_one(listener, each)
         if len(self._listeners) == 1:
             self._begin()
         self._overview_to([listener])
@@ -183,13 +100,13 @@ class EventHub:
         for listener in list(self._listeners):
             self.leave(listener)
 
-    def _missed(self, last_id: str) -> list[_Told]:
+    def _missed(self, last_id: str) -> list[KeptEvent]:
         boot, _, number = last_id.partition("-")
         if boot != self._boot or not (number.isascii() and number.isdigit()):
             return []
-        return [told for told in self._kept if told[0] > int(number[:18])]
+        return [each for each in self._kept if each.number > int(number[:18])]
 
-    # -- What is told
+    # -- Events
 
     def attempted(self, batch: AttemptBatch) -> None:
         """
@@ -213,19 +130,18 @@ class EventHub:
 
     def _keep(self, name: str, text: bytes, queue: str | None) -> None:
         self._number += 1
-        told = self._number, name, text, queue
-        self._kept.append(told)
+        kept = KeptEvent(self._number, name, text, queue)
+        self._kept.append(kept)
         for listener in list(self._listeners):
-            self._tell_one(listener, told)
+            self._tell_one(listener, kept)
 
-    def _tell_one(self, listener: Listener, told: _Told) -> None:
-        queue, grant = told[3], listener.kind.grant
+    def _tell_one(self, listener: Listener, kept: KeptEvent) -> None:
+        queue, grant = kept.queue, listener.kind.grant
         if grant.is_for_all or (queue is not None and grant.sees(queue)):
-            listener.tell(told, self._formatted(told))
+            listener.tell(kept, self._formatted(kept))
 
-    def _formatted(self, told: _Told) -> bytes:
-        number, name, text, _ = told
-        return self._event(number, name, text)
+    def _formatted(self, kept: KeptEvent) -> bytes:
+        return self._event(kept.number, kept.name, kept.text)
 
     def _event(self, number: int, name: str, text: bytes) -> bytes:
         head = f"event: {name}\nid: {self._boot}-{number}\ndata: ".encode("ascii")

@@ -10,7 +10,8 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from quebert.web._hub import EventHub, Listener
+from quebert.web._hub import EventHub
+from quebert.web._listener import Listener
 from quebert.web._tokens import Grant
 
 __all__ = ["EventStream"]

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.events import AttemptBatch, AttemptRecord
 from quebert.test.web.doubles import TOKENS, MemoryAPI
-from quebert.web._hub import KEPT, Listener
+from quebert.web._listener import KEPT, Listener
 from quebert.web._sampling import SHOWN, Samples
 from quebert.web._views import BackgroundView
 
