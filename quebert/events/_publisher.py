@@ -65,14 +65,16 @@ class _NoBroker(BrokerError):
 
 class EventPublisher:
     """
-    @param recorder: has the tasks.
+    Publishes the attempts and the state of a mediator, by a timer.
+
+    @param recorder: has the tasks that have ended.
     @param client: publishes.
     @param mediator: the name of the mediator.
-    @param state: tells how the mediator is; it is given the time, and how late the
+    @param state: gives the state of the mediator, from the time, and from how late the
         timer was at most since the state before, in seconds.
     @param interval: seconds between two batches.
     @param most: how many records may wait.
-    @param publish: whether anything is published.  If not, L{listeners} are told.
+    @param publish: whether anything is published.  If not, only L{listeners} get records.
     @ivar lag: seconds by which the timer was late at most since the last state.
     @ivar listeners: called with the records of each batch, before it is published; in
         this process, and quickly.

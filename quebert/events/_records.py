@@ -25,8 +25,8 @@ __all__ = [
 
 #: Characters of an answer that are kept.
 ANSWER = 1024
-#: What may become of a task after an attempt, or without one.  A new one goes to the end:
-#: the history has their places as numbers.
+#: What may become of a task after an attempt, or without one.  A new one goes to the
+#: end: the history has their places as numbers.
 OUTCOMES = (
     "done",
     "retry",

@@ -15,7 +15,7 @@ operation makes a connection of its own::
 
 What happens meanwhile is seen by L{live} (C{_live} composes; C{_live_fold}, C{_seen}
 and C{_series} are pure), L{follow} and L{why} (C{_task_search} looks for a task, and
-C{_reasons} decides).
+C{_reasons} decides, with C{_obstacles}).
 
 Printing is done by L{quebert.cli}.
 
@@ -25,10 +25,11 @@ found: L{DeadLetter}, C{_FIELDS} in C{_matching}, and the text of C{--match} in
 C{cli/_dead_commands}.  To add a line of C{quebert status}: L{Status}; C{_status} for
 what AMQP tells of a queue, C{_elsewhere} for the delay ladder, C{_management} for
 RabbitMQ's management API; and C{cli/_overview_text}.  To add a reason why a task waits:
-C{REASONS} in C{_why_values}, with the facts that it needs; C{_reasons}; its heading on
-the page, C{WORDS} in C{format.js}; and the table in C{docs/live.rst}.  To add a
-figure of a queue to C{quebert top} and the page: L{LiveQueue}, C{_live_fold}, and
-C{cli/_top_columns}; the rest is in L{quebert.web._views}.
+C{REASONS} in C{_why_values}, with the facts that it needs; C{_reasons}, or
+C{_obstacles}; its heading on the page, C{WORDS} in C{format.js}; and the table in
+C{docs/live.rst}.  To add a figure of a queue to C{quebert top} and the page:
+L{LiveQueue}, C{_live_fold}, and C{cli/_top_columns}; the rest is in
+L{quebert.web._views}.
 """
 
 from quebert.operations._access import BrokerAccess

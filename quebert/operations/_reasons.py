@@ -1,9 +1,9 @@
 """
-Why a task waits: from what is known of it, its queue and its host, to the reasons.
-Pure.
+Why a task waits: from the place where the task is to all reasons that apply.  Pure.
 
-Each reason that applies is told, that which decides first: if only that were gone, the
-task would wait no longer, or for less.  What is not known is no reason.
+The reason that decides comes first: if it alone were gone, the task would wait no
+longer, or for less.  C{_obstacles} has the reasons that queues, hosts and limits give.
+A fact that is not known is no reason.
 """
 
 from __future__ import annotations
@@ -15,8 +15,16 @@ import attrs
 from quebert._text import one_line
 from quebert.amqp.watch import DROPPED, RETRYING, RUNNING, HeldTask
 from quebert.events import AttemptRecord
+from quebert.operations._obstacles import (
+    behind,
+    closed,
+    full,
+    host_refuses,
+    how_long,
+    limits,
+)
 from quebert.operations._why_values import Facts, OnLadder, WhyReason
-from quebert.operations._why_words import before, counted, moment, pace, span
+from quebert.operations._why_words import moment
 
 __all__ = ["reasons_of"]
 
@@ -27,18 +35,14 @@ _ENDS: Mapping[str, str] = {
     "discarded": "it was discarded",
     "cancelled": "it was cancelled",
 }
-# The part of a rate that is used where the rate is what holds tasks up.
-_USED = 0.8
 _LONGEST = 300
-# Mediators that a sentence names.
-_NAMED = 3
 # Seconds: what is put off until a breaker lets a request through is due just then.
 _SOON = 5.0
 
 
 def reasons_of(facts: Facts) -> tuple[WhyReason, ...]:
     """
-    All that apply, the one that decides first.
+    All reasons that apply; the one that decides first.
     """
     found = tuple(_reasons(facts))
     return found or (_not_found(facts),)
@@ -60,7 +64,7 @@ def _reasons(facts: Facts) -> Iterator[WhyReason]:
         yield _ended(facts.last)
     elif facts.last is not None and (facts.last.retry_at or 0.0) > facts.now:
         yield _retrying(facts, facts.last.retry_at)
-        yield from _closed(facts)
+        yield from closed(facts)
     elif facts.unseen_ready:
         yield from _perhaps_in_queue(facts)
 
@@ -73,7 +77,7 @@ def _not_found(facts: Facts) -> WhyReason:
     )
 
 
-# -- Where it may be
+# -- By the place of the task
 
 
 def _running(held: tuple[str, HeldTask]) -> WhyReason:
@@ -87,7 +91,7 @@ def _running(held: tuple[str, HeldTask]) -> WhyReason:
 
 def _held(facts: Facts) -> Iterator[WhyReason]:
     """
-    A mediator has it, and has not begun.
+    A mediator has the task, and has not begun.
     """
     mediator, task = facts.held[0]
     if task.state == DROPPED:
@@ -97,20 +101,20 @@ def _held(facts: Facts) -> Iterator[WhyReason]:
     if task.state == RETRYING:
         retry_at = None if facts.last is None else facts.last.retry_at
         yield _retrying(facts, retry_at, mediator)
-        yield from _closed(facts)
+        yield from closed(facts)
         return
-    found = [*_closed(facts), *_host(facts), *_limits(facts, 0), *_full(facts)]
+    found = [*closed(facts), *host_refuses(facts), *limits(facts, 0), *full(facts)]
     if not found:
-        found = [_behind(facts, 0, f"mediator {mediator} has it, and is to begin it")]
+        found = [behind(facts, 0, f"mediator {mediator} has it, and is to begin it")]
     yield from (attrs.evolve(each, by=each.by or mediator) for each in found)
 
 
 def _on_ladder(facts: Facts, ladder: OnLadder) -> Iterator[WhyReason]:
     due = ladder.due
     if ladder.arrived and (due is None or due <= facts.now):
-        found = [*_closed(facts)]
+        found = [*closed(facts)]
         yield from found or [
-            _behind(facts, 0, "its time has come, and it is on its way to its queue")
+            behind(facts, 0, "its time has come, and it is on its way to its queue")
         ]
         return
     if ladder.tried:
@@ -120,23 +124,23 @@ def _on_ladder(facts: Facts, ladder: OnLadder) -> Iterator[WhyReason]:
         waits = WhyReason(
             reason="not_due", text=f"its time has not come: it is due {when}", until=due
         )
-    breaker = [each for each in _host(facts) if each.reason == "breaker_open"]
+    breaker = [each for each in host_refuses(facts) if each.reason == "breaker_open"]
     put_off = facts.last is not None and facts.last.outcome == "postponed"
     ends = (due or 0.0) - _SOON
     later = [each for each in breaker if put_off or (each.until or 0.0) > ends]
     yield from later
     yield waits
     yield from (each for each in breaker if each not in later)
-    yield from _closed(facts)
+    yield from closed(facts)
 
 
 def _in_queue(facts: Facts, position: int) -> Iterator[WhyReason]:
-    found = [*_closed(facts), *_limits(facts, position)]
+    found = [*closed(facts), *limits(facts, position)]
     if position:
-        found.append(_behind(facts, position))
-    found += [*_full(facts), *_host(facts)]
+        found.append(behind(facts, position))
+    found += [*full(facts), *host_refuses(facts)]
     yield from found or [
-        _behind(facts, 0, "it is the first of its queue, and is to begin")
+        behind(facts, 0, "it is the first of its queue, and is to begin")
     ]
 
 
@@ -146,10 +150,10 @@ def _perhaps_in_queue(facts: Facts) -> Iterator[WhyReason]:
         f"if it was added, it is among the {ready} tasks that wait in queue"
         f" {facts.queue}, which were not looked at"
     )
-    yield from _closed(facts)
-    yield from _limits(facts, ready)
-    yield _behind(facts, ready, f"{text}; {_how_long(facts, ready)}")
-    yield from _full(facts)
+    yield from closed(facts)
+    yield from limits(facts, ready)
+    yield behind(facts, ready, f"{text}; {how_long(facts, ready)}")
+    yield from full(facts)
 
 
 def _dead(kind: str, reason: str) -> WhyReason:
@@ -179,141 +183,3 @@ def _retrying(facts: Facts, until: float | None, mediator: str = "") -> WhyReaso
         until=until,
         by=mediator or None,
     )
-
-
-# -- What may be against it
-
-
-def _closed(facts: Facts) -> Iterator[WhyReason]:
-    """
-    Nothing of the queue begins.
-    """
-    status = facts.status
-    if status is None:
-        return
-    if status.paused:
-        since = status.paused_since
-        by = f" by {status.paused_by}" if status.paused_by else ""
-        when = "" if since is None else f" since {moment(since)}"
-        yield WhyReason(
-            reason="paused",
-            text=f"queue {facts.queue} is paused{by}{when}",
-            by=status.paused_by or None,
-        )
-    watched = facts.watches or facts.present
-    if status.consumers == 0 and not (status.paused and watched):
-        yield from _without_consumer(facts, exists=bool(status.exists))
-
-
-def _without_consumer(facts: Facts, *, exists: bool) -> Iterator[WhyReason]:
-    """
-    No mediator consumes the queue.  One that answers, and whose rate is used up, has no
-    consumer for a while: the rate is the reason.
-    """
-    if not exists:
-        text = f"there is no queue {facts.queue}"
-    elif not facts.present:
-        text = f"no mediator consumes queue {facts.queue}"
-    elif _rates(facts):
-        return
-    else:
-        who = ", ".join(facts.present[:_NAMED])
-        text = f"mediators watch queue {facts.queue}, and take no task now: {who}"
-    yield WhyReason(reason="no_consumer", text=text)
-
-
-def _host(facts: Facts) -> Iterator[WhyReason]:
-    """
-    Its host takes no request.
-    """
-    host = facts.host
-    if host is None:
-        return
-    if host.breaker == "open":
-        until = host.open_until
-        when = "" if until is None else f" until {moment(until)}"
-        yield WhyReason(
-            reason="breaker_open",
-            text=f"requests to {host.origin} have failed: its circuit breaker is open,"
-            f" and lets none through{when}",
-            until=until,
-        )
-    elif host.limit is not None and host.in_flight >= host.limit:
-        requests = counted(host.in_flight, "request")
-        yield WhyReason(
-            reason="host_concurrency",
-            text=f"{host.origin} has {requests} now, of at most {host.limit:g} at the"
-            " same time",
-        )
-
-
-def _limits(facts: Facts, position: int) -> Iterator[WhyReason]:
-    """
-    The rate of its queue is used up, or others go first.
-    """
-    rates = _rates(facts)
-    has_room = not _is_full(facts)
-    if rates and (has_room or (facts.rate_out or 0.0) >= _USED * rates[0]):
-        rate = rates[0]
-        yield WhyReason(
-            reason="rate_limit",
-            text=f"queue {facts.queue} begins {pace(rate)} at most, and"
-            f" {before(position)}",
-            until=facts.now + (position + 1) / rate if rate > 0 else None,
-            position=position,
-            rate=rate,
-        )
-    priorities = {w.priority for w in facts.watches.values() if w.priority}
-    if priorities and facts.others and has_room:
-        its = ", ".join(sorted(priorities))
-        yield WhyReason(
-            reason="lower_priority",
-            text=f"queue {facts.queue}, of priority {its}, shares places with other"
-            f" queues: their tasks have {facts.others} of them now",
-        )
-
-
-def _rates(facts: Facts) -> list[float]:
-    return [w.rate for w in facts.watches.values() if w.rate is not None]
-
-
-def _is_full(facts: Facts) -> bool:
-    watches = [each for each in facts.watches.values() if each.consuming]
-    return bool(watches) and all(0 < w.prefetch <= w.in_flight for w in watches)
-
-
-def _full(facts: Facts) -> Iterator[WhyReason]:
-    """
-    All mediators have as many as they may.
-    """
-    if _is_full(facts):
-        count = sum(each.in_flight for each in facts.watches.values())
-        held = counted(count, "task")
-        yield WhyReason(
-            reason="prefetch_full",
-            text=f"the mediators of queue {facts.queue} have {held} of it, and"
-            " take no more at the same time",
-        )
-
-
-def _behind(facts: Facts, position: int, text: str = "") -> WhyReason:
-    seconds = _seconds(facts, position)
-    return WhyReason(
-        reason="behind",
-        text=text or f"{before(position)}; {_how_long(facts, position)}",
-        until=None if seconds is None else facts.now + seconds,
-        position=position,
-        rate=facts.rate_out,
-    )
-
-
-def _seconds(facts: Facts, position: int) -> float | None:
-    return position / facts.rate_out if facts.rate_out else None
-
-
-def _how_long(facts: Facts, position: int) -> str:
-    seconds = _seconds(facts, position)
-    if seconds is None:
-        known = facts.rate_out is not None
-        return "none has ended just now" if known else "how long that takes is unknown"
-    return f"at {facts.rate_out:.3g} a second, that takes about {span(seconds)}"
