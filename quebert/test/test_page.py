@@ -428,6 +428,9 @@ def test_tokens(browser: Browser, expect: Any) -> None:
     Where reading needs a token, it is asked for; who may only read changes nothing.
     """
     with page_server("--closed") as server, browser.tab(server.url) as tab:
+        page = tab.open("/", token="")
+        expect(page.locator("#notices")).to_contain_text("This page needs a token.")
+        expect(page.locator("main")).not_to_contain_text("Loading")
         page = tab.open("/queues/slow", token="")
         page.get_by_role("button", name="Give a token").click()
         dialog = page.get_by_role("dialog")

@@ -8,9 +8,9 @@ Queues, hosts, mediators and reasons why tasks wait are values of L{quebert.oper
 tasks, attempts, latencies and due times are values of L{quebert.history}.
 
 To add a field: its class, here or there, and the place that fills it, which is
-C{cluster/_cluster} for most; C{assets/types.js}, and the view of the page that shows it,
-such as C{assets/queues_view.js} for a column of the queues; C{quebert.test.fake_cluster};
-and C{docs/web.rst}.
+C{cluster/_cluster} for most; C{assets/types.js}, and the view of the page that shows
+it, such as C{assets/queues_view.js} for a column of the queues;
+C{quebert.test.fake_cluster}; and C{docs/web.rst}.
 """
 
 from __future__ import annotations

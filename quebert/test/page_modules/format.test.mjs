@@ -136,3 +136,11 @@ test("a uuid is short, and another text is not long", () => {
   assert.equal(format.shortUuid("0badc0de-0000-0000-0000-000000000001"), "0badc0de");
   assert.equal(format.shortUuid("<script>alert(1)</script>"), "<script>aler…");
 });
+
+test("the reason of a dead letter does not repeat its uuid and URL", () => {
+  const uuid = "5d0c1f7e-6a52-4c39-b0a7-2f3e4d5c6b7a";
+  const reason = `task ${uuid} for /mail is given up after 2 attempts: 500`;
+  const letter = { uuid, url: "/mail", reason };
+  assert.equal(format.shortReason(letter), "given up after 2 attempts: 500");
+  assert.equal(format.shortReason({ ...letter, url: "/other" }), reason);
+});

@@ -572,6 +572,10 @@ test("what is wrong is said above the view", () => {
     },
     100,
   );
+  const link = { status: "refused", text: "a token is needed", code: 401 };
+  assert.match(notices({ ...initial(), link }, 0)[0].text, /^This page needs a token\./);
+  const other = { ...link, text: "It is for others", code: 403 };
+  assert.equal(notices({ ...initial(), link: other }, 0)[0].text, "It is for others");
   assert.match(lost.text, /^It ended\. Trying again in 5 s\. What you see is from \S+\.$/);
   const behind = { problems: [], history: { ok: true, behind: 12.3 } };
   assert.equal(

@@ -60,7 +60,11 @@ export function notices({ link, overview, received, lost }, here) {
   /** @type {Notice[]} */
   const all = [];
   if (link.status === "refused") {
-    all.push({ key: "refused", tone: "bad", text: link.text, act: "Give a token" });
+    const text =
+      link.code === 401
+        ? "This page needs a token. Whoever runs quebert web makes one with quebert token."
+        : link.text;
+    all.push({ key: "refused", tone: "bad", text, act: "Give a token" });
   } else if (link.status === "lost") {
     const wait = format.wait(Math.max(0, link.retryAt - here));
     const since = received ? ` What you see is from ${format.clock(received)}.` : "";

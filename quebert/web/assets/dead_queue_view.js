@@ -268,7 +268,7 @@ function what(letter) {
     "div",
     {},
     foreign(format.line(letter.url)),
-    foreign(format.visible(letter.reason, 600), { class: "dim block" }),
+    foreign(format.visible(format.shortReason(letter), 600), { class: "dim block" }),
     answer
       ? h(
           "details",

@@ -203,6 +203,15 @@ export function line(text, longest = 300) {
   return visible(text, longest).replace(/\s+/g, " ").trim();
 }
 
+/**
+ * The reason of a dead letter, without its uuid and URL, which stand beside it.
+ * @param {{uuid: string, url: string, reason: string}} letter
+ */
+export function shortReason({ uuid, url, reason }) {
+  const beginning = `task ${uuid} for ${url} is `;
+  return reason.startsWith(beginning) ? reason.slice(beginning.length) : reason;
+}
+
 /** @param {string} uuid */
 export function shortUuid(uuid) {
   return /^[0-9a-f]{8}-/i.test(uuid) ? uuid.slice(0, 8) : line(uuid, 12);

@@ -116,11 +116,13 @@ export function open(context, { name }) {
   async function look() {
     try {
       detail = await context.api.queue(name, context.signal);
+      for (const part of [state, strip.element]) setHidden(part, false);
       failure.replaceChildren();
     } catch (error) {
       if (context.signal.aborted) return;
       const missing = error instanceof Problem && error.status === 404;
       if (missing && detail) detail = null;
+      for (const part of [state, strip.element]) setHidden(part, missing);
       // What was seen before stays, with a word that it is old.
       if (!detail)
         failure.replaceChildren(

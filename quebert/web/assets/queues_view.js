@@ -231,8 +231,8 @@ export function open(context) {
   );
 
   /** @param {import("./store.js").State} state */
-  function update({ overview }) {
-    setHidden(waiting, overview !== null);
+  function update({ overview, link }) {
+    setHidden(waiting, overview !== null || link.status === "refused");
     setHidden(list.element, overview === null);
     if (!overview) return;
     const { queues, mediators, history } = overview;
