@@ -74,7 +74,7 @@ class EventPublisher:
         timer was at most since the state before, in seconds.
     @param interval: seconds between two batches.
     @param most: how many records may wait.
-    @param publish: whether anything is published.  If not, only L{listeners} get records.
+    @param publish: whether anything is published, or only L{listeners} get records.
     @ivar lag: seconds by which the timer was late at most since the last state.
     @ivar listeners: called with the records of each batch, before it is published; in
         this process, and quickly.
