@@ -430,7 +430,7 @@ def test_tokens(browser: Browser, expect: Any) -> None:
     with page_server("--closed") as server, browser.tab(server.url) as tab:
         page = tab.open("/", token="")
         expect(page.locator("#notices")).to_contain_text("This page needs a token.")
-        expect(page.locator("main")).not_to_contain_text("Loading")
+        expect(page.locator("main .loading")).to_be_hidden()
         page = tab.open("/queues/slow", token="")
         page.get_by_role("button", name="Give a token").click()
         dialog = page.get_by_role("dialog")
