@@ -60,8 +60,8 @@ _RIGHTS = ("read", "operate", "add")
     "--tokens",
     metavar="FILE",
     type=click.Path(),
-    help="The file of those who may do something; quebert token adds a line to it."
-    " SIGHUP has it read again.",
+    help="The file of tokens, to which quebert token adds a line; without one, nobody"
+    " may change anything. SIGHUP has it read again.",
 )
 @click.option(
     "--history",
@@ -96,7 +96,9 @@ _RIGHTS = ("read", "operate", "add")
     " repeatable.",
 )
 @click.option(
-    "--closed", is_flag=True, help="Let nobody read without a token, even from here."
+    "--closed",
+    is_flag=True,
+    help="Let nobody read without a token, even from here. Give it behind a proxy.",
 )
 @click.option(
     "--certfile",
@@ -221,8 +223,8 @@ async def _serve(
     multiple=True,
     default=["read"],
     show_default=True,
-    help="What it allows: to read, to operate on queues and tasks, to add tasks;"
-    " repeatable.",
+    help="What it allows: to read, which the page needs; to operate on queues and"
+    " tasks; to add tasks. Repeatable.",
 )
 @click.option(
     "--queue",
@@ -231,7 +233,8 @@ async def _serve(
     multiple=True,
     default=["*"],
     show_default=True,
-    help="The queues that it is for, such as mail*; repeatable.",
+    help="The queues that it is for, such as mail*; repeatable. For some queues it"
+    " shows no hosts, mediators or metrics.",
 )
 @json_option
 def token(
