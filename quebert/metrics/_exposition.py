@@ -1,12 +1,11 @@
 """
 Metrics as Prometheus reads them: OpenMetrics or its older text, as a client accepts.
 
-Only here, and in C{_rendering}, is C{prometheus-client} imported.
+Only here is C{prometheus-client} imported.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +19,6 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from quebert.metrics._catalogue import FAMILIES, Family
-from quebert.metrics._rendering import rendered, shown
 from quebert.metrics._totals import Histogram
 
 __all__ = ["Exposition", "MetricsCollector"]
@@ -29,8 +27,6 @@ __all__ = ["Exposition", "MetricsCollector"]
 FRESH = 1.0
 # Characters of an Accept header that are read.
 _LONGEST = 1_000
-# Names are others where a client wants them escaped in these ways; none does.
-_ESCAPED = re.compile("escaping=(dots|values)")
 # Kinds of expositions that are kept.
 _KINDS = 8
 
@@ -61,7 +57,7 @@ class MetricsCollector(Collector):
 
 def _metric(family: Family, samples: Iterable[tuple[tuple[str, ...], Any]]) -> Metric:
     name, text = family.full_name, family.text
-    samples = [(tuple(map(shown, labels)), value) for labels, value in samples]
+    samples = [(tuple(map(_shown, labels)), value) for labels, value in samples]
     if family.kind == "histogram":
         histogram = HistogramMetricFamily(name, text, labels=family.labels)
         for labels, value in samples:
@@ -75,6 +71,15 @@ def _metric(family: Family, samples: Iterable[tuple[tuple[str, ...], Any]]) -> M
     for labels, value in samples:
         metric.add_metric(labels, value)
     return metric
+
+
+def _shown(label: str) -> str:
+    """
+    A name as UTF-8 can have it: JSON can bring one that is half a character.
+    """
+    if label.isascii():
+        return label
+    return label.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
@@ -96,7 +101,7 @@ class Exposition:
     """
 
     def __init__(self, samples: Samples, clock: Callable[[], float]) -> None:
-        self._samples = samples
+        self._collector = MetricsCollector(samples)
         self._clock = clock
         self._made: dict[str, bytes] = {}
         self._made_at = 0.0
@@ -113,11 +118,7 @@ class Exposition:
             self._made, self._made_at = {}, now
         found = self._made.get(content_type)
         if found is None:
-            if _ESCAPED.search(content_type):
-                found = encode(MetricsCollector(self._samples))
-            else:
-                is_open = content_type.startswith("application/openmetrics-text")
-                found = rendered(self._samples(), openmetrics=is_open)
+            found = encode(self._collector)
             if len(self._made) < _KINDS:
                 self._made[content_type] = found
         return content_type, found

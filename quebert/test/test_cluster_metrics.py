@@ -13,7 +13,6 @@ from typing import Any
 from unittest import SkipTest, mock
 
 import attrs
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as open_metrics,
 )
@@ -30,7 +29,7 @@ from quebert.events import (
     WatchState,
 )
 from quebert.metrics import FAMILIES, ClusterMetrics, QueueDepth
-from quebert.metrics._exposition import FRESH, MetricsCollector
+from quebert.metrics._exposition import FRESH
 from quebert.test.checks import refusal
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
@@ -255,29 +254,6 @@ class ClusterMetricsTests(SynchronousTestCase):
                 self.assertEqual(family.type, expected[name].kind)
                 labels = {key for each in family.samples for key in each.labels}
                 self.assertEqual(labels - {"le"}, set(expected[name].labels))
-
-    def test_as_the_library(self) -> None:
-        """
-        The text is that of prometheus-client, byte by byte, also of strange names and
-        large numbers, and where a client wants names escaped in another way.
-        """
-        self.full()
-        strange = 'a"b\\c\nd é \U0001f600 \udfff'
-        self.metrics.attempts(batch(record(strange), sequence=50))
-        counts = {"received": 12_345_678, "done": 999_999, "in_flight": 10**6}
-        queues = {strange: WatchState(consuming=True, rate=0.1, **counts)}
-        self.metrics.state(state("large", queues=queues, cpu=1e22, lag=1e-9))
-        for accept in (
-            "",
-            OPEN_METRICS,
-            "text/plain; version=1.0.0; escaping=allow-utf-8",
-            f"{OPEN_METRICS}; escaping=dots",
-            f"{OPEN_METRICS}; escaping=values",
-        ):
-            encode, content_type = choose_encoder(accept)
-            wanted = encode(MetricsCollector(self.metrics.samples))
-            found = self.metrics.exposition(accept)
-            self.assertEqual(found, (content_type, wanted))
 
     def test_strange_names(self) -> None:
         """
