@@ -2,9 +2,9 @@
 Threads in which a database is asked, and how long that may take.
 
 A thread cannot be ended.  Where a database says nothing, as one that is frozen, who
-asks is told so in some seconds.  The thread goes on waiting, until what it waits for is
-ended from outside.  While that is so of all threads that read, others are refused at
-once.
+asks is told so in some seconds; the thread goes on waiting, until what it waits for is
+ended from outside.  Who asks next is told so at once, but for one now and then who
+finds out whether the database answers again.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from threading import Thread
 from typing import Any, ParamSpec, TypeVar
 
 from twisted.internet import defer
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-__all__ = ["DatabaseThreads"]
+__all__ = ["DatabaseThreads", "Silence"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,8 +30,55 @@ _LIMIT = 90.0
 _OPENING = 3600.0
 #: Seconds in which a question is answered: more than the database has for it.
 ANSWER = 10.0
+# Seconds from which on a question that fails has taken long, and seconds for which
+# nobody asks then.
+_LONG, _PAUSE = 1.0, 5.0
 #: Threads that answer questions.
 READERS = 2
+
+
+class Silence:
+    """
+    Whether the database is known to say nothing.  Pure: times are passed in.
+    """
+
+    def __init__(self) -> None:
+        self._why: Exception | None = None
+        self._heard_at = float("-inf")
+        self._until = 0.0
+        self._is_probed = False
+
+    def probe(self, now: float) -> bool:
+        """
+        Whether one is to find out whether it answers again; others may just ask.
+
+        @raise Exception: it says nothing: why the last one who asked failed.
+        """
+        if self._why is None:
+            return False
+        if self._is_probed or now < self._until:
+            raise self._why.with_traceback(None)
+        self._is_probed = True
+        return True
+
+    def probed(self) -> None:
+        """
+        The one who was to find out has ended.
+        """
+        self._is_probed = False
+
+    def heard(self, now: float) -> None:
+        """
+        It has done what it was to do.
+        """
+        self._why, self._heard_at = None, now
+
+    def failed(self, why: Exception, began: float, now: float) -> None:
+        """
+        It has not.  If that took long, and it did nothing else meanwhile, it is silent.
+        """
+        if now - began >= _LONG and self._heard_at < began:
+            self._why, self._until = why, now + _PAUSE
 
 
 class DatabaseThreads:
@@ -54,8 +101,7 @@ class DatabaseThreads:
         self._writer = make(1, "history writer")
         self._readers = make(READERS, "history reader")
         self._in_use = {self._writer: 0, self._readers: 0}
-        # What was not answered in time, and is still asked.
-        self._overdue: set[Deferred[Any]] = set()
+        self._silence = Silence()
 
     def start(self) -> None:
         """
@@ -74,31 +120,42 @@ class DatabaseThreads:
         """
         Do work in the thread that writes.
         """
-        return await self._run(self._writer, _LIMIT, work, *args, **kwargs)
+        result = await self._run(self._writer, _LIMIT, work, *args, **kwargs)
+        self._silence.heard(self._reactor.seconds())
+        return result
 
     async def read(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """
         Do work in a thread that reads.
 
-        @raise TimeoutError: it takes too long, or what was asked before does.
+        @raise TimeoutError: it takes too long, or what was asked before did.
         """
-        silence = TimeoutError(f"no answer in {ANSWER:g} s")
-        if len(self._overdue) >= READERS:
-            raise silence
+        silence, now = self._silence, self._reactor.seconds
+        began, is_probe = now(), silence.probe(now())
+        try:
+            answer = await self._answer(work, *args, **kwargs)
+        except CancelledError:
+            raise
+        except Exception as e:
+            silence.failed(e, began, now())
+            raise
+        finally:
+            if is_probe:
+                silence.probed()
+        silence.heard(now())
+        return answer
+
+    async def _answer(
+        self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         coroutine = self._run(self._readers, _LIMIT, work, *args, **kwargs)
         running: Deferred[T] = Deferred.fromCoroutine(coroutine)
         answer: Deferred[T] = Deferred()
-        running.addBoth(self._returned, answer)
+        running.addBoth(_pass_on, answer)
         try:
             return await answer.addTimeout(ANSWER, self._reactor)
         except defer.TimeoutError:
-            self._overdue.add(answer)
-            raise silence from None
-
-    def _returned(self, result: Any, answer: Deferred[Any]) -> None:
-        self._overdue.discard(answer)
-        if not answer.called:
-            answer.callback(result)
+            raise TimeoutError(f"no answer in {ANSWER:g} s") from None
 
     async def stop(self, close: Callable[[], object]) -> None:
         """
@@ -130,6 +187,11 @@ class DatabaseThreads:
             self._in_use[pool] -= 1
             if aborting.active():
                 aborting.cancel()
+
+
+def _pass_on(result: Any, answer: Deferred[Any]) -> None:
+    if not answer.called:  # else nobody waits for it any more
+        answer.callback(result)
 
 
 def _pool(threads: int, name: str) -> ThreadPool:

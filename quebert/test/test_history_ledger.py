@@ -402,7 +402,7 @@ class LedgerTests(SynchronousTestCase):
         so in some seconds, and others at once, until it answers again.
         """
         self.start()
-        self.readers.held = True
+        self.readers.held = self.writer.held = True
         first = [Deferred.fromCoroutine(self.ledger.task("x")) for _ in range(2)]
         self.clock.advance(_threads.ANSWER)
         later = Deferred.fromCoroutine(self.ledger.task("x"))
@@ -411,14 +411,52 @@ class LedgerTests(SynchronousTestCase):
             self.assertEqual(str(error.value), "the history: no answer in 10 s")
         self.clock.advance(_threads._LIMIT)
         self.assertGreater(self.store.aborted, 0)
+        probe = Deferred.fromCoroutine(self.ledger.task("x"))
+        self.failureResultOf(
+            Deferred.fromCoroutine(self.ledger.task("y")), HistoryError
+        )
         self.readers.let_go()
-        self.assertEqual(self.result(self.ledger.task("x")), "x")
+        self.assertEqual(self.successResultOf(probe), "x")
+        self.assertEqual(self.result(self.ledger.task("y")), "y")
+        self.writer.let_go()
+
+    def test_silence_is_over(self) -> None:
+        """
+        What is written shows that the database answers again.
+        """
+        self.start()
         self.readers.held = True
-        for _ in range(3):
-            Deferred.fromCoroutine(self.ledger.task("x")).cancel()
-        patient = Deferred.fromCoroutine(self.ledger.task("y"))
+        asked = Deferred.fromCoroutine(self.ledger.task("x"))
+        self.writer.held = True
+        done = self.record(1)
+        self.clock.advance(_threads.ANSWER)
+        self.failureResultOf(asked, HistoryError)
         self.readers.let_go()
-        self.assertEqual(self.successResultOf(patient), "y")
+        self.failureResultOf(
+            Deferred.fromCoroutine(self.ledger.task("x")), HistoryError
+        )
+        self.writer.let_go()
+        self.successResultOf(done)
+        self.assertEqual(self.result(self.ledger.task("x")), "x")
+
+    def test_long_questions(self) -> None:
+        """
+        A question that takes too long keeps others from nothing while the database
+        writes; nor does one that nobody waits for.
+        """
+        self.start()
+        self.readers.held = True
+        asked = Deferred.fromCoroutine(self.ledger.task("x"))
+        given_up = Deferred.fromCoroutine(self.ledger.task("x"))
+        given_up.cancel()
+        self.failureResultOf(given_up)
+        self.clock.advance(5)
+        self.successResultOf(self.record(1))
+        self.clock.advance(_threads.ANSWER)
+        self.failureResultOf(asked, HistoryError)
+        other = Deferred.fromCoroutine(self.ledger.task("y"))
+        self.readers.let_go()
+        self.assertEqual(self.successResultOf(other), "y")
 
     def test_silence_while_writing(self) -> None:
         """
