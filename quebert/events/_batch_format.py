@@ -72,7 +72,7 @@ class UnreadableEvents(QuebertError, ValueError):
 
 def unpacked(body: bytes, magic: bytes, version: int, most: int, what: str) -> bytes:
     """
-    What is behind C{magic} and the version.
+    The bytes behind C{magic} and the version.
 
     @param most: bytes that it may have.
     @param what: what to call it.

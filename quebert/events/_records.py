@@ -225,7 +225,8 @@ class MediatorState:
     @property
     def weight(self) -> int:
         """
-        How much it takes of who keeps it and shows it, in entries of some 64 bytes.
+        The memory that a reader needs to keep and show the state, in entries of some 64
+        bytes.
         """
         queues, origins, settings = self.queues, self.origins, self.settings
         texts = *queues, *origins, *settings, *settings.values()

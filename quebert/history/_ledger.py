@@ -1,8 +1,9 @@
 """
 The ledger of attempts: takes batches, and answers questions, without blocking.
 
-L{HistoryLedger.record} returns once a batch is written: whoever has it from a queue of
-the broker acknowledges it no earlier, so the broker holds what is not written.  While
+L{HistoryLedger.record} returns once a batch is written: a reader
+of the queue of the broker acknowledges it no earlier, so the broker keeps batches that
+are not written.  While
 the database fails, L{HistoryLedger.problem} tells why.  Where too much waits, C{record}
 fails.
 
@@ -120,8 +121,8 @@ class HistoryLedger:
     @property
     def problem(self) -> str:
         """
-        Why the database does not take or remove what it should, in one sentence; empty
-        if it does.
+        Why the database fails to write or to remove entries, in one sentence; empty if
+        it does not fail.
         """
         return self._recorder.problem
 

@@ -91,7 +91,7 @@ def folds_of(
     connection: Connection, segments: range, uuids: Iterable[bytes]
 ) -> Mapping[bytes, TaskFold]:
     """
-    What the entries of tasks come to.
+    Sum up the entries of tasks.
     """
     c = entries.c
     folds: dict[bytes, TaskFold] = {}

@@ -118,7 +118,7 @@ class _Streams:
 
 class _Planner:
     """
-    Finds out where to look for what matches a query.
+    Chooses the streams and the conditions for a query.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class _Planner:
 
     def scan(self) -> Scan:
         """
-        Where to look, and for what.
+        The streams, and the conditions for their entries.
         """
         query = self._query
         streams = self._by_uuid() or self._by_url() or self._by_outcome()

@@ -25,7 +25,8 @@ T = TypeVar("T")
 
 class HistoryStore:
     """
-    A database and what is done with it.  One thread at a time writes; several read.
+    All that the history asks of its database.  One thread at a time writes; several
+    read.
 
     @raise ConfigError: there is no such kind of database.
     """
@@ -68,7 +69,7 @@ class HistoryStore:
 
     def retain(self, retention: Retention, now: float) -> bool:
         """
-        Remove some of what is not to be kept.
+        Remove a slice of the entries that are too old, or too many.
 
         @return: whether there may be more.
         """
@@ -77,13 +78,13 @@ class HistoryStore:
 
     def problem_of(self, error: BaseException) -> str:
         """
-        What is wrong with the database, in one sentence.
+        Describe an error of the database in one sentence.
         """
         return problem_of(error, self._database.where)
 
     def is_of_the_records(self, error: BaseException) -> bool:
         """
-        Whether what is written is wrong, rather than the database.
+        Whether the records are the cause of an error, rather than the database.
         """
         return is_of_the_records(error)
 

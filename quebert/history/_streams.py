@@ -3,8 +3,8 @@ Entries that match, the newest first, from several places of the indexes at once
 
 The entries of one queue, say, are in the order of time in one index; those of another
 queue are elsewhere.  Each such place is a stream.  Of a stream a bounded number of
-entries is read, so that a query ends in time if few of many entries match.  What is
-known of all streams then reaches back as far as that one does that was read least.
+entries is read, so that a query ends in time if few of many entries match.  The result
+then reaches back as far as the stream of which least was read.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """
-Threads in which a database is asked, and how long that may take.
+Threads that ask a database, and how long a question may take.
 
-A thread cannot be ended.  Where a database says nothing, as one that is frozen, who
-asks is told so in some seconds; the thread goes on waiting, until what it waits for is
-ended from outside.  Who asks next is told so at once, but for one now and then who
-finds out whether the database answers again.
+A thread cannot be ended.  If a database does not answer, as one that is frozen, the
+caller gets an error in some seconds.  The thread goes on waiting, until its statement
+is ended from outside.  Further questions are refused at once meanwhile, but for one now
+and then, which finds out whether the database answers again.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class DatabaseThreads:
         """
         Do work in a thread that reads.
 
-        @raise TimeoutError: it takes too long, or what was asked before did.
+        @raise TimeoutError: it takes too long, or the questions before it do.
         """
         silence, now = self._silence, self._reactor.seconds
         began, is_probe = now(), silence.probe(now())

@@ -1,5 +1,5 @@
 """
-Tokens for the page that follows: where it begins, and of what query it is.  Pure.
+Tokens for the next page of a query: the place where the page begins.  Pure.
 """
 
 from __future__ import annotations

@@ -165,8 +165,8 @@ class TaskHistory:
 
     @ivar summary: how the task is now.
     @ivar attempts: the oldest first.
-    @ivar lives: what else has happened to it, the oldest first.
-    @ivar gaps: those in which more may have happened to it.
+    @ivar lives: the other events of its life, the oldest first.
+    @ivar gaps: the gaps in which there may have been more.
     """
 
     summary: TaskSummary
@@ -180,13 +180,13 @@ class HistoryQuery:
     """
     Conditions for a search of tasks.  The newest entry of a task must match all.
 
-    @ivar uuid: with what the uuid begins.
-    @ivar queue: its name.
-    @ivar url: with what the URL begins, if this begins with C{http:} or C{https:}; else
-        what is in the URL.  Upper and lower case differ.
+    @ivar uuid: the beginning of the uuid.
+    @ivar queue: the name of the queue.
+    @ivar url: the beginning of the URL, if this begins with C{http:} or C{https:}; else
+        a part of the URL.  Upper and lower case differ.
     @ivar status: of the answer; C{4} stands for all from 400 to 499, and so on.
     @ivar outcome: one of L{quebert.events.OUTCOMES}, or of L{LIVES}.
-    @ivar reason: what is in the reason.
+    @ivar reason: a part of the reason.
     @ivar after: the newest attempt has ended then, or later.
     @ivar before: the newest attempt has ended then, or earlier.
     """

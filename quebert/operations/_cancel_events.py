@@ -48,7 +48,7 @@ class CancelEvents:
     """
     The events of one operation.  The operation does not fail if they are lost.
 
-    @ivar by: who cancels tasks.
+    @ivar by: the name of the user.
     """
 
     _client: TxAMQPClient

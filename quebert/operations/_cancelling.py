@@ -150,7 +150,7 @@ async def _waiting(wire: Wire, queue: str) -> int:
 
 async def _has_consumers(wire: Wire, queue: str) -> bool:
     """
-    Whether what waits in C{queue} is on its way to mediators.
+    Whether tasks that wait in C{queue} are on their way to mediators.
     """
     try:
         found = await depth(wire, queue)

@@ -33,7 +33,7 @@ class LiveFold:
     """
     Takes events and looks at queues; gives a L{Live}.
 
-    @param now: tells the time, in seconds since the epoch.
+    @param now: gives the time, in seconds since the epoch.
     @param only: the queues to see; C{None} for all.
     @param kept: queues that are told even if there is no such queue; any other one is
         forgotten after L{FORGOTTEN} seconds.
@@ -68,7 +68,7 @@ class LiveFold:
         """
         Take a batch of attempts.
 
-        @param gap: those before that were not told, if there are any.
+        @param gap: the attempts that are missing before the batch, if there are any.
         """
         now, by_queue = self._now(), dict[str, list[AttemptRecord]]()
         self._drop(now, batch.dropped if gap is None else gap.count)
@@ -80,7 +80,7 @@ class LiveFold:
 
     def _drop(self, now: float, count: int) -> None:
         """
-        So many attempts were not told.
+        Count attempts that are missing.
         """
         if count:
             if not self._has_dropped(now):
@@ -91,7 +91,7 @@ class LiveFold:
 
     def _has_dropped(self, now: float) -> bool:
         """
-        Whether some were not told in the last minutes.
+        Whether attempts went missing in the last minutes.
         """
         return abs(now - self._dropped_at) <= FORGOTTEN
 
@@ -178,7 +178,7 @@ class LiveFold:
 
     def _is_gone(self, now: float, name: str, queue: SeenQueue) -> bool:
         """
-        Whether a queue was deleted some time ago, and nobody wants it.
+        Whether a queue was deleted some time ago, and no mediator watches it.
         """
         since = queue.missing_since
         if since is None or name in self._kept:
@@ -204,8 +204,9 @@ class LiveFold:
 
     def _note_gone(self, now: float, queue: str, consumers: int | None) -> None:
         """
-        Where RabbitMQ counts fewer consumers than mediators have told of, those that
-        are silent may have been killed, the one that is silent for longest first.
+        Note which mediators may have been killed: RabbitMQ counts fewer consumers than
+        their states have.  These are the silent ones; the one that is silent for
+        longest comes first.
         """
         consuming = [
             e for e in self._watching(queue) if e.state.queues[queue].consuming

@@ -1,5 +1,5 @@
 """
-What mediators tell of origins, all together, and by which clocks.  Pure.
+Sums up the states of origins of all mediators, and compares their clocks.  Pure.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _BREAKERS = ("", "closed", "half-open", "open")
 
 def hosts_of(mediators: Iterable[SeenMediator]) -> Iterable[LiveHost]:
     """
-    The origins that these tell of, each once; times are by the clock here.
+    The origins of these mediators, each once.  Times are by the clock of this process.
     """
     found: dict[str, LiveHost] = {}
     for each in mediators:
@@ -59,7 +59,7 @@ def _severity(breaker: str) -> int:
 
 def clocks_of(mediators: Iterable[SeenMediator]) -> Iterator[str]:
     """
-    A sentence where clocks differ: single attempts are told with the times of these.
+    A sentence where clocks differ: single attempts have the times of these clocks.
     """
     differing = [each for each in mediators if each.ahead]
     if not differing:

@@ -84,7 +84,7 @@ class LiveHost:
 
     @ivar origin: such as C{"https://example.com:443"}.
     @ivar breaker: the worst of the states of their circuit breakers.
-    @ivar open_until: when the last one lets a request through again.
+    @ivar open_until: when the last circuit breaker lets a request through again.
     @ivar limit: how many requests there may be at once.
     @ivar in_flight: how many there are.
     @ivar rate: requests a second that there may be.
@@ -156,9 +156,9 @@ class LiveMediator:
 @attrs.frozen(kw_only=True)
 class Live:
     """
-    All of it.
+    The live view at a moment.
 
-    @ivar at: when.
+    @ivar at: the moment.
     @ivar queues: all queues that are known.
     @ivar hosts: all origins.
     @ivar mediators: all mediators.

@@ -1,16 +1,16 @@
 """
-What is known of one queue, and of one mediator, to who looks on.  Pure.
+One queue, and one mediator, as the live view has seen them.  Pure.
 
-Theory of operation.  The clocks of machines differ, so that an attempt counts in the
-second in which it was heard of.  Where a clock differs by more than the way of an event
-may take (L{CLOCKS}), times that it told are moved by the difference.
+Theory of operation.  The clocks of machines differ, so an attempt counts in the second
+in which its event came.  Where a clock differs by more than an event may take on its
+way (L{CLOCKS}), times by this clock are moved by the difference.
 
-What comes into a queue is told by nobody: the messages that are there now and were not,
-those that mediators have now and had not, and those that left.  The numbers come at
-different moments, so a mean over some seconds is told.
+Nobody counts the tasks that come into a queue.  Their number is the change of those
+that wait and of those that mediators have, and those that left.  These figures come at
+different moments, so the live view shows a mean over some seconds.
 
-Who waits longest is not told, either.  Tasks begin in their order, about: the first one
-that waits came after the one that began last.
+Nobody knows which task waits longest, either.  Tasks begin in their order, about: the
+first one that waits came after the one that began last.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def ahead(told: float, now: float) -> float:
 
 class SeenQueue:
     """
-    What is known of a queue.
+    A queue, by events and by looks.
 
     @ivar missing_since: since when there is no such queue; C{None} if there is.
     """
@@ -94,7 +94,7 @@ class SeenQueue:
 
     def looked(self, now: float, status: Status, in_flight: int) -> None:
         """
-        The broker has told of it.
+        Take a look at the queue.
         """
         is_missing = status.exists is False and not status.paused
         self.missing_since = (self.missing_since or now) if is_missing else None
@@ -133,12 +133,12 @@ class SeenQueue:
 
 class SeenMediator:
     """
-    What is known of a mediator.
+    A mediator, by its newest state.
 
-    @ivar heard: when it told last.
+    @ivar heard: when this state came.
     @ivar ahead: by how many seconds its clock is ahead of the one here.
     @ivar gone: queues of which RabbitMQ counts no consumer of it any more.
-    @ivar weight: that of what it told.
+    @ivar weight: that of the state.
     """
 
     def __init__(
@@ -156,20 +156,20 @@ class SeenMediator:
 
     def is_lost(self, now: float) -> bool:
         """
-        Whether it has told nothing for too long.
+        Whether no state has come for too long.
         """
         # The clock here may have been set back.
         return abs(now - self.heard) > LOST
 
     def is_silent(self, now: float) -> bool:
         """
-        Whether it should have told of itself again.
+        Whether another state should have come.
         """
         return abs(now - self.heard) > SILENT
 
     def live(self, now: float) -> LiveMediator:
         """
-        What is told of it.
+        The mediator, for the live view.
         """
         state = self.state
         return LiveMediator(

@@ -1,5 +1,5 @@
 """
-Why a task waits, and what is known of the task, as frozen values.  Pure.
+The reasons why a task waits, and the facts about the task, as frozen values.  Pure.
 """
 
 from __future__ import annotations

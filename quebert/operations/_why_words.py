@@ -1,5 +1,5 @@
 """
-Numbers and times in the sentences that tell why a task waits.  Pure.
+Numbers and times in the sentences of reasons why a task waits.  Pure.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-Faults of telemetry itself, told once in a while: they may come with each task.
+Faults of telemetry itself, logged once in a while: they may come with each task.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ _MOST = 500
 
 class RoutedMessage(Message, Protocol):
     """
-    A message that tells how it came.
+    A message with its exchange and its routing key.
     """
 
     @property
@@ -237,7 +237,7 @@ class Processing:
 
     def _traced(self, outcome: Outcome | Failure) -> Outcome | Failure:
         """
-        The outcome of a message that nobody has traced, with headers that tell of this
+        The outcome of a message without a trace, with the headers of this
         span.
         """
         if not isinstance(outcome, (Retry, Bury)):

@@ -59,7 +59,7 @@ def context_of(
     propagator: TextMapPropagator, headers: Mapping[str, Any]
 ) -> tuple[Context, bool]:
     """
-    The context that the headers of a message tell, and whether it is one of a trace.
+    The context in the headers of a message, and whether it is one of a trace.
     """
     context = propagator.extract(headers, Context(), _GETTER)
     return context, get_current_span(context).get_span_context().is_valid
@@ -67,7 +67,7 @@ def context_of(
 
 def headers_of(propagator: TextMapPropagator, context: Context) -> dict[str, str]:
     """
-    The headers that tell a context; none where it is not one of a trace.
+    The headers for a context; none if it is not one of a trace.
     """
     carrier: dict[str, str] = {}
     if get_current_span(context).get_span_context().is_valid:

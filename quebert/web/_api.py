@@ -1,5 +1,5 @@
 """
-The API: a table of routes, and what answers them.
+The API: a table of routes, and the functions that answer.
 
 To add a route: a line in C{_table}, its function here or in L{quebert.web._changes},
 and C{docs/web.rst}.

@@ -65,7 +65,7 @@ class EventHub:
         """
         Add a listener, and send it the events that it has missed after C{last_id}.
 
-        @param queue: whose attempts alone are told; empty for those of each queue.
+        @param queue: the queue whose attempts are sent; empty for all queues.
         """
         kind = Audience(queue, grant)
         listener = Listener(kind, self._samples.open(kind.sees), write)

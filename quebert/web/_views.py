@@ -42,12 +42,12 @@ __all__ = [
 @attrs.frozen(kw_only=True)
 class AttemptGap:
     """
-    Attempts of a mediator that nobody knows of.
+    Attempts of a mediator that are missing.
 
     @ivar mediator: its name.
     @ivar begin: from when on; C{from} in JSON.
     @ivar end: until when; C{to} in JSON.
-    @ivar count: how many; C{None} if nobody knows.
+    @ivar count: how many; C{None} if that is not known.
     """
 
     mediator: str
@@ -178,9 +178,9 @@ class HistoryView:
 @attrs.frozen(kw_only=True)
 class ClusterView:
     """
-    All of it at a moment.
+    The cluster at a moment.
 
-    @ivar at: when.
+    @ivar at: the moment.
     @ivar queues: all queues that are known.
     @ivar hosts: all origins that are known.
     @ivar mediators: all mediators that are known.
@@ -220,7 +220,7 @@ class WhyView:
 
     @ivar first: the reason that counts.
     @ivar every: each that applies.
-    @ivar queue: that the task is of; empty if nobody knows.
+    @ivar queue: the queue of the task; empty if that is not known.
     @ivar unseen: what could not be seen, and why; sentences.
     """
 
@@ -233,7 +233,7 @@ class WhyView:
 @attrs.frozen(kw_only=True)
 class ChangeView:
     """
-    What became of a wish for one task.
+    The result of a change of one task.
 
     @ivar result: such as C{"cancelled"}.
     @ivar text: the same as a sentence.
@@ -246,14 +246,14 @@ class ChangeView:
 @attrs.frozen(kw_only=True)
 class BackgroundView:
     """
-    How far an operation is that goes on in the background.
+    The progress of an operation in the background.
 
     @ivar operation: its identifier.
     @ivar kind: such as C{"redrive"}.
-    @ivar queue: of which the messages are.
+    @ivar queue: the queue of the messages.
     @ivar done: whether it has ended.
     @ivar count: how many messages were done.
-    @ivar total: how many there were to look at; C{None} if nobody knows yet.
+    @ivar total: how many there were to look at; C{None} if that is not known yet.
     @ivar problem: why it has failed; empty if it has not.
     """
 

@@ -175,7 +175,8 @@ class WebService:
 
 def access_warnings(asked: ClusterWeb) -> Iterator[str]:
     """
-    What keeps people on other machines out, or shows their tokens to the network.
+    Warnings of a place to listen that lets nobody on other machines in, or shows their
+    tokens to the network.
     """
     if asked.listen.is_private:
         return
@@ -226,7 +227,7 @@ class _RenewedTLS:
 
     def getContext(self) -> Context:
         """
-        What a connection is made with.
+        The context of a new connection.
         """
         context: Context = self._options.getContext()
         return context

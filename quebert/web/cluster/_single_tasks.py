@@ -85,10 +85,10 @@ class SingleTasks:
 
     async def cancel(self, queue: str, uuid: str, by: str) -> ChangeView:
         """
-        Have a task never be attempted.
+        Cancel a task.
 
         @raise ConfigError: the uuid cannot be one.
-        @raise BrokerError: the broker does not do it, or nobody knows.
+        @raise BrokerError: the broker refuses, or is lost half-way.
         """
         found = await self._in_turn(
             lambda: operations.cancel(self._broker, queue, uuid, by=by)
@@ -124,10 +124,10 @@ class SingleTasks:
 
     async def run_now(self, queue: str, uuid: str) -> ChangeView:
         """
-        Have a delayed task be attempted now.
+        Run a delayed task now.
 
         @raise ConfigError: the uuid cannot be one.
-        @raise BrokerError: the broker does not do it, or nobody knows.
+        @raise BrokerError: the broker refuses, or is lost half-way.
         """
         found = await self._in_turn(
             lambda: operations.run_now(self._broker, queue, uuid)
