@@ -16,10 +16,11 @@ mediator has to tell it.  To add a field to a state: C{_records}, with a default
 C{_CHECKS} in C{_state_codec}, if it is of another type, and C{service/_watch_events}.
 To add a kind of event: a routing key in C{_names}, its codec, L{EventPublisher} and
 L{EventReader}.
-An outcome: L{OUTCOMES}, and L{FINAL}, if the task is over; C{_name} in C{_ended_tasks};
-C{_WITHOUT} and C{_STATES} in C{history/_rows}; C{_ENDS} in C{operations/_reasons};
-C{cli/_tail}; on the page, C{format.js}, C{tasks_view.js}, C{life_line.js} and
-C{story.js}; the tables in C{docs/events.rst} and C{docs/metrics.rst}.
+To add an outcome: L{OUTCOMES}; L{FINAL}, if the task is over; L{was_requested};
+C{_name} in C{_ended_tasks}; C{_STATES} in C{history/_rows}; C{_ENDS} in
+C{operations/_reasons}; C{cli/_tail}; on the page, C{format.js}, C{tasks_view.js},
+C{life_line.js} and C{story.js}; the tables in C{docs/events.rst} and
+C{docs/metrics.rst}.
 
 Another way for events to leave a mediator, such as HTTP: a listener, as
 C{service/_own_view} is one (C{listeners} of C{service/_watch_events} and of
