@@ -170,7 +170,8 @@ def _asked(settings: Settings | None, options: dict[str, Any]) -> ClusterWeb:
             raise click.UsageError(f"--listen {e}") from None
     if options["history_age"] is not None:
         try:
-            found["history_age"] = seconds(options["history_age"])
+            age = seconds(options["history_age"], ClusterWeb.LEAST_AGE)
+            found["history_age"] = age
         except ConfigError as e:
             raise click.UsageError(f"--history-age {e}") from None
     if options["closed"]:

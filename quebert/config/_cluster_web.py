@@ -4,6 +4,7 @@ The table C{[web.cluster]}: what C{quebert web} serves of a whole cluster.
 
 from __future__ import annotations
 
+from typing import ClassVar
 from urllib.parse import urlsplit
 
 import attrs
@@ -24,8 +25,8 @@ __all__ = ["ClusterWeb", "cluster_web"]
 LISTEN = Listen("127.0.0.1", 8080)
 #: Where it keeps the history.
 HISTORY = ".quebert/history.sqlite"
-# Seconds, and bytes.
-_LEAST_AGE, _LEAST_SIZE, _MOST_SIZE = 60.0, 10**7, 2**50
+# Bytes.
+_LEAST_SIZE, _MOST_SIZE = 10**7, 2**50
 
 
 @attrs.frozen(kw_only=True)
@@ -44,6 +45,9 @@ class ClusterWeb:
     @ivar queues: to look at, beside those of which mediators tell.
     @ivar tls: its certificate and key; C{None} for HTTP.
     """
+
+    #: The fewest seconds of C{history_age}.
+    LEAST_AGE: ClassVar[float] = 60.0
 
     listen: Listen = LISTEN
     tokens: str | None = None
@@ -64,7 +68,7 @@ def cluster_web(table: Table, outside: Outside) -> ClusterWeb:
     fields = table.given(
         listen=listen,
         tokens=outside.path,
-        history_age=kinds.duration(_LEAST_AGE),
+        history_age=kinds.duration(ClusterWeb.LEAST_AGE),
         history_size=kinds.number(_LEAST_SIZE, _MOST_SIZE),
         audit=outside.path,
         hosts=kinds.array(_host),

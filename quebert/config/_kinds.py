@@ -152,7 +152,7 @@ def duration(
     return read
 
 
-def seconds(text: str) -> float:
+def seconds(text: str, least: float = 0.0) -> float:
     """
     A time as a command line or a table of a spreadsheet has it: a number of seconds, or
     a number with a unit, such as C{90}, C{"90s"}, C{"5m"}, C{"2h"} or C{"1d"}.
@@ -163,7 +163,7 @@ def seconds(text: str) -> float:
     with suppress(ValueError):
         value = float(text)
     try:
-        return duration()(value)
+        return duration(least)(value)
     except Wrong as e:
         raise ConfigError(str(e)) from None
 

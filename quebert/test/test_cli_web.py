@@ -209,6 +209,7 @@ class WebOptionsTests(SynchronousTestCase):
             ("--listen=x", "--listen must be a port"),
             ("--listen=70000", "--listen must be a port"),
             ("--history-age=soon", "--history-age must be"),
+            ("--history-age=1s", "--history-age must be seconds from 60"),
             ("--keyfile=k", "--keyfile needs --certfile"),
             ("--amqp-url=", "empty"),
             ("--management-url=x", "--management-url must be"),

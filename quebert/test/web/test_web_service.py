@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.client import Agent, readBody
 
 from quebert.config import ClusterWeb, Listen
+from quebert.errors import ConfigError
 from quebert.history import open_ledger
 from quebert.operations import BrokerAccess, Progress
 from quebert.test.history_records import batch_of, record_of, uuid_of
@@ -58,6 +59,16 @@ class WebServiceTests(TestCase):
         await service.stop()
         with self.assertRaises(ConnectionRefusedError):
             await Agent(reactor).request(b"GET", service.url.encode())
+
+
+    async def test_no_tokens(self) -> None:
+        """
+        A file of tokens that is not there is called so.
+        """
+        broker = BrokerAccess(reactor, f"amqp://guest:guest@127.0.0.1:{free_port()}/")
+        service = WebService(reactor, broker, ClusterWeb(tokens="/no/such"))
+        with self.assertRaisesRegex(ConfigError, "the tokens: /no/such cannot be read"):
+            await service.start()
 
 
 class WebServerStopTests(SynchronousTestCase):

@@ -139,7 +139,10 @@ class WebService:
     def _read_tokens(self) -> Tokens:
         if self._asked.tokens is None:
             return self._own
-        return self._own.and_those_of(Tokens.read(self._asked.tokens))
+        try:
+            return self._own.and_those_of(Tokens.read(self._asked.tokens))
+        except ConfigError as e:
+            raise ConfigError(f"the tokens: {e}") from None
 
     def reload(self) -> None:
         """
