@@ -60,7 +60,6 @@ class WebServiceTests(TestCase):
         with self.assertRaises(ConnectionRefusedError):
             await Agent(reactor).request(b"GET", service.url.encode())
 
-
     async def test_no_tokens(self) -> None:
         """
         A file of tokens that is not there is called so.
