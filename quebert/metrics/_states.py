@@ -18,14 +18,12 @@ from quebert.metrics._totals import MOST_QUEUES, OTHERS
 
 __all__ = ["FATES", "MOST_ORIGINS", "SILENT", "States"]
 
-#: Seconds without a word after which a mediator is taken for lost.
+#: Seconds without a state after which a mediator is taken for lost.
 SILENT = 15.0
-#: Seconds by which a word may be late; an older one is by a clock that was set back.
-LATE = 60.0
-#: Seconds by which a clock of a mediator may differ from ours, or seem to.
+#: Seconds by which the clock of a mediator may differ from ours, or seem to.
 CLOCKS = 30.0
-#: Seconds after which it is told of no more.  Its counts are known for longer: it may
-#: have been cut off.
+#: Seconds without a state after which a mediator has no figures any more.  Its counts
+#: are known for longer: it may have been cut off.
 FORGOTTEN = 600.0
 #: Seconds by which a state may be late.  One that is older by more comes from a machine
 #: whose clock was set back.
