@@ -130,7 +130,7 @@ async def add_tasks(
             return results, e
         return results, None
 
-    teller, ahead = _ResultTeller(on_result), _ItemsAhead(items, window)
+    teller, ahead = _PartwiseTeller(on_result), _ItemsAhead(items, window)
     reading = asyncio.create_task(ahead.read())
     try:
         while teller.error is None and (some := await ahead.take()):
@@ -198,7 +198,7 @@ class _ItemsAhead:
         await self._changed.wait()
 
 
-class _ResultTeller(ResultTeller):
+class _PartwiseTeller(ResultTeller):
     """
     Tells the results of some items after the others, with their places among all.
     """
