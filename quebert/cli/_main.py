@@ -161,7 +161,7 @@ def dev(
     For this machine alone: all listen on the loopback. Tells what becomes of each
     task.
     """
-    from quebert.cli import _broker, _dev
+    from quebert.cli import _broker, _dev, _dev_asked, _echo
 
     if functions and default_url is not None:
         raise click.UsageError("give --function or --default-url, not both")
@@ -175,7 +175,7 @@ def dev(
     broker = _broker.Served(
         port=amqp_port, data=_data(data, memory), port_option="--amqp-port"
     )
-    asked = _dev.Dev(
+    asked = _dev_asked.Dev(
         broker,
         command=context.find_root().info_name or "quebert",
         config=config,
@@ -188,7 +188,7 @@ def dev(
             lambda: asked.settings(Broker.from_url(broker.url(amqp_port or 5672)))
         )
     log_problems(
-        _dev.AskedToFail, StoreError, level=LogLevel.warn, told=_dev.TOLD_OTHERWISE
+        _echo.AskedToFail, StoreError, level=LogLevel.warn, told=_dev.TOLD_OTHERWISE
     )
     _run(lambda reactor: _dev.dev(reactor, asked, _say))
 

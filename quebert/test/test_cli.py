@@ -17,10 +17,11 @@ from twisted.logger import Logger, LogLevel, globalLogBeginner
 from twisted.trial.unittest import SynchronousTestCase
 
 import quebert
-from quebert.cli import _broker, _dev, _running
+from quebert.cli import _broker, _dev, _dev_asked, _echo, _running
 from quebert.cli import _main as cli
 from quebert.cli._broker import Served
-from quebert.cli._dev import Dev, Echo
+from quebert.cli._dev_asked import Dev
+from quebert.cli._echo import Echo
 from quebert.config import Broker
 from quebert.errors import StoreError
 from quebert.signatures import SharedSecret
@@ -338,7 +339,7 @@ class AddLineTests(SynchronousTestCase):
         """
         As it is where the environment says that the broker is elsewhere.
         """
-        self.patch(_dev, "default_amqp_url", lambda: "amqp://elsewhere")
+        self.patch(_dev_asked, "default_amqp_url", lambda: "amqp://elsewhere")
         line = self.add_line(Dev(Served()), 5672)
         self.assertEqual(line, f"{_ADD} --amqp-url amqp://guest:guest@127.0.0.1:5672/")
 
@@ -399,7 +400,7 @@ class EchoTests(SynchronousTestCase):
         It fails as often as it is to.
         """
         echo, params = Echo(), {"fail": 2}
-        error = _dev.AskedToFail
+        error = _echo.AskedToFail
         one, other = ({"uuid": uuid, "params": params} for uuid in "ab")
         self.assertEqual(refusal(error, echo, one), "1 of 2")
         self.assertEqual(refusal(error, echo, other), "1 of 2")
