@@ -7,35 +7,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
-import attrs
 from twisted.internet.defer import (
     CancelledError,
     Deferred,
     DeferredList,
     gatherResults,
 )
-from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from quebert._log import Logger
 from quebert._reactor import given_or_global
 from quebert._repeated import RepeatedWarning
 from quebert._text import one_line
-from quebert.amqp import Counts, PriorityGroup, TxAMQPClient, Watcher
-from quebert.boundaries import HTTPClient, Message
+from quebert.amqp import PriorityGroup, TxAMQPClient, Watcher
+from quebert.boundaries import HTTPClient
 from quebert.config import Host, Priorities, QueueSettings, Settings
 from quebert.errors import QuebertError
 from quebert.http import Agent, Dispatcher, HostTLS
 from quebert.limits import Admission
 from quebert.mediator import Mediator
 from quebert.metrics import QueueHealth
-from quebert.outcome import Outcome
 from quebert.policy import exponential
 from quebert.service._mediators import mediates_alike, mediator
 from quebert.service._task_log import log_done
 from quebert.service._watch_events import WatchEvents, Watching
+from quebert.service._watched_queue import WatchedQueue
 from quebert.service._ways import (
     admission_of,
     client_of,
@@ -53,64 +51,6 @@ __all__ = ["RETRY_LIMIT", "Watches"]
 RETRY_LIMIT = 60.0
 # Characters of why a queue cannot be watched.
 _PROBLEM = 300
-
-
-@attrs.define(eq=False)
-class _Watched:
-    """
-    A queue that is watched, or about to be.
-
-    @ivar mediator: gets what comes from now on.
-    @ivar refused: tells that it cannot be watched.
-    @ivar watcher: brings it; C{None} until it does.
-    @ivar way: which client, and what it was told, of that watcher.
-    @ivar starting: another watcher that is to take over, or the first.
-    @ivar starting_way: the same of that one.
-    @ivar begun: fires with the first watcher, and may fail before that.
-    @ivar failures: how often in a row it could not be watched.
-    @ivar problem: why, the last time; empty for no reason.
-    @ivar before: what became of the messages of the watchers before.
-    @ivar again: tries again.
-    """
-
-    queue: QueueSettings
-    mediator: Mediator
-    refused: RepeatedWarning
-    watcher: Watcher | None = None
-    way: Any = None
-    starting: Deferred[Any] | None = None
-    starting_way: Any = None
-    begun: Deferred[None] | None = None
-    failures: int = 0
-    problem: str = ""
-    before: list[Counts] = attrs.field(factory=list)
-    again: IDelayedCall | None = None
-    heeds_cancelled: ClassVar[bool] = True  # as a mediator
-
-    def received(self, message: Message) -> Deferred[Outcome]:
-        """
-        Give a message to the mediator of now.
-        """
-        return self.mediator.messageReceived(message)
-
-    def memory_of(self, body: bytes) -> int:
-        """
-        Bytes of memory that a message takes at most with the mediator of now.
-        """
-        return self.mediator.memory_of(body)
-
-    def supersede(self, client: TxAMQPClient | None) -> None:
-        """
-        Start no other watcher.  One that is just about to begin may have tasks
-        already, so that it begins and is ended then; but of another client than
-        this, whose broker may never be there, none does.
-        """
-        again, self.again = self.again, None
-        if again is not None and again.active():
-            again.cancel()
-        starting, self.starting = self.starting, None
-        if starting is not None and self.starting_way[0] is not client:
-            starting.cancel()
 
 
 class Watches:
@@ -144,7 +84,7 @@ class Watches:
         self._http = http or Dispatcher(Agent(self._reactor, policy=self._tls))
         self._clients: dict[Any, TxAMQPClient] = {}
         self._client: TxAMQPClient | None = None
-        self._watched: dict[str, _Watched] = {}
+        self._watched: dict[str, WatchedQueue] = {}
         self._ending: set[Deferred[Any]] = set()
         self._grace = 0.0
         self._hosts: Mapping[str, Host] = {}
@@ -160,7 +100,7 @@ class Watches:
         @raise QuebertError: none of them can.
         """
         self.change(settings)
-        beginning: dict[Deferred[None], _Watched] = {}
+        beginning: dict[Deferred[None], WatchedQueue] = {}
         for each in self._watched.values():
             if each.watcher is None:
                 each.begun = Deferred()
@@ -203,7 +143,9 @@ class Watches:
         for name, queue in settings.queues.items():
             watched = self._watched.get(name)
             if watched is None:
-                watched = _Watched(queue, mediators[name], self._warning(queue.name))
+                watched = WatchedQueue(
+                    queue, mediators[name], self._warning(queue.name)
+                )
                 self._watched[name] = watched
             watched.queue, watched.mediator = queue, mediators[name]
             watched.mediator.admission = admission
@@ -259,12 +201,12 @@ class Watches:
         """
         How each queue is watched.
         """
-        return {name: _health(each) for name, each in self._watched.items()}
+        return {name: each.health() for name, each in self._watched.items()}
 
     # -- One queue
 
     def _see_to(
-        self, watched: _Watched, client: TxAMQPClient, way: dict[str, Any]
+        self, watched: WatchedQueue, client: TxAMQPClient, way: dict[str, Any]
     ) -> None:
         """
         Have it watched the way that is wanted, unless it is.
@@ -286,7 +228,7 @@ class Watches:
         )
 
     def _began(
-        self, watcher: Watcher, watched: _Watched, way: Any, starting: Deferred[Any]
+        self, watcher: Watcher, watched: WatchedQueue, way: Any, starting: Deferred[Any]
     ) -> None:
         if watched.starting is not starting:
             self._end(watcher)
@@ -303,10 +245,10 @@ class Watches:
         if old is not None:
             watched.before.append(old.counts)
             self._end(old)
-        _fire(watched)
+        watched.fire()
 
     def _cannot(
-        self, failure: Failure, watched: _Watched, starting: Deferred[Any]
+        self, failure: Failure, watched: WatchedQueue, starting: Deferred[Any]
     ) -> None:
         if watched.starting is not starting:
             failure.trap(CancelledError, QuebertError)
@@ -329,14 +271,14 @@ class Watches:
                 queue=watched.queue.name,
             )
 
-    def _could_not(self, watched: _Watched, failure: Failure) -> None:
+    def _could_not(self, watched: WatchedQueue, failure: Failure) -> None:
         """
         A queue could not be watched at the start, and may have been removed since.
         """
         if any(each is watched for each in self._watched.values()):
             self._try_again(watched, failure)
 
-    def _try_again(self, watched: _Watched, failure: Failure) -> None:
+    def _try_again(self, watched: WatchedQueue, failure: Failure) -> None:
         watched.failures += 1
         watched.problem = one_line(failure.getErrorMessage(), _PROBLEM)
         seconds = exponential(watched.failures, constant=2, maximum=RETRY_LIMIT)
@@ -361,12 +303,12 @@ class Watches:
             queue=queue,
         )
 
-    def _remove(self, watched: _Watched) -> None:
+    def _remove(self, watched: WatchedQueue) -> None:
         watched.supersede(self._client)
         watched.refused.end()
         if watched.watcher is not None:
             self._end(watched.watcher)
-        _fire(watched)
+        watched.fire()
 
     # -- The end of some
 
@@ -415,19 +357,3 @@ def _kind_of_client(settings: Settings) -> tuple[Any, ...]:
     The settings whose change takes a new client.
     """
     return settings.broker, settings.quorum_delays, settings.service.max_memory
-
-
-def _health(watched: _Watched) -> QueueHealth:
-    watcher = watched.watcher
-    client = (watched.way or watched.starting_way or (None,))[0]
-    return QueueHealth(
-        consuming=watcher is not None and (watcher.consuming or watcher.resting),
-        paused=watcher is not None and watcher.paused,
-        connected=client is not None and client.is_connected,
-        problem=watched.problem,
-    )
-
-
-def _fire(watched: _Watched) -> None:
-    if watched.begun is not None and not watched.begun.called:
-        watched.begun.callback(None)
