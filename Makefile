@@ -41,13 +41,14 @@ $(VENV)/installed-%: setup.cfg pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	@touch $@
 
-# Libraries for Node that tests use, where there is a Node.
-$(VENV)/node_modules: | $(VENV)/bin/python
+# Libraries for Node that tests use, where there is a Node; those that this file names.
+$(VENV)/node_modules: Makefile | $(VENV)/bin/python
 	@mkdir -p $@
 	@if command -v npm >/dev/null; then \
 	    npm install --silent --no-audit --no-fund --prefix $(VENV) standardwebhooks@1 express@5 \
 	        axe-core@4 typescript@5 \
 	    || echo "no library for Node is there: nothing is tested with them"; fi
+	@touch $@
 
 demo: $(VENV)/installed-demo
 	$(BIN)/python examples/demo.py $(ARGS)
