@@ -358,7 +358,7 @@ class OutcomeTests(ClientTestCase):
             before, began = len(self.seen), self.network.seconds()
             self.network.settle()
             while len(self.seen) == before and self.network.seconds() < began + 9_999:
-                self.network.settle(1.0)
+                self.network.settle(2.0)
             self.assertEqual(len(self.seen), before + 1)
             since = self.seen[-1][0] - self.seen[-2][0]
             self.assertGreaterEqual(since, wait)
