@@ -47,11 +47,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """
-    With C{--broker=both}, have each test that suits either broker on both.
+    With C{--broker=both}, have each test that suits either broker on both.  One that
+    is marked C{any_broker} has the embedded one.
     """
     chosen = metafunc.config.getoption("--broker")
     if chosen == "both" and "chosen_broker" in metafunc.fixturenames:
-        brokers = "embedded", "rabbitmq"
+        marked = metafunc.definition.get_closest_marker("any_broker") is not None
+        brokers = ["embedded"] if marked else ["embedded", "rabbitmq"]
         metafunc.parametrize("chosen_broker", brokers, indirect=True, scope="session")
 
 
@@ -70,7 +72,8 @@ def pytest_collection_modifyitems(
         if "installed_rabbitmq" in fixtures or "rabbitmq" in parameters.values():
             item.add_marker("rabbitmq")
         elif "chosen_broker" in fixtures and "embedded" not in parameters.values():
-            item.add_marker("broker")
+            if item.get_closest_marker("any_broker") is None:
+                item.add_marker("broker")
             continue
         if chosen == "rabbitmq":
             same.add(item)  # as on the embedded broker: it uses neither

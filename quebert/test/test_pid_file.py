@@ -66,6 +66,7 @@ async def stopped(program: Program) -> None:
     assert await program.ended() == 0, program.output
 
 
+@pytest.mark.any_broker
 @ensureDeferred
 async def test_together(twistd: Twistd, folder: Path) -> None:
     """
@@ -86,6 +87,7 @@ async def test_together(twistd: Twistd, folder: Path) -> None:
     assert stale.read_text() == str(os.getpid())
 
 
+@pytest.mark.any_broker
 @ensureDeferred
 async def test_named(twistd: Twistd, folder: Path) -> None:
     """
@@ -101,6 +103,7 @@ async def test_named(twistd: Twistd, folder: Path) -> None:
     assert not (folder / "my.pid").exists()
 
 
+@pytest.mark.any_broker
 @ensureDeferred
 async def test_daemon(twistd: Twistd, folder: Path) -> None:
     """

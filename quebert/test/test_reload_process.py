@@ -202,6 +202,7 @@ async def test_in_a_row(
     assert "Traceback" not in program.output
 
 
+@pytest.mark.any_broker
 @ensureDeferred
 async def test_signed(
     executor: Executor, client: TxAMQPClient, file: File, run: Run, names: Names
@@ -252,6 +253,7 @@ async def test_signed(
         assert secret[6:20] not in said
 
 
+@pytest.mark.any_broker
 @ensureDeferred
 async def test_running_requests_finish(
     executor: Executor,
@@ -318,6 +320,7 @@ async def test_queues_come_and_go(
     assert await program.ended() == 0, program.output
 
 
+@pytest.mark.any_broker
 @ensureDeferred
 @pytest.mark.parametrize("processes", [1, 2])
 async def test_broken_file(
@@ -347,6 +350,7 @@ async def test_broken_file(
     assert "Traceback" not in program.output
 
 
+@pytest.mark.any_broker
 @ensureDeferred
 async def test_broken_at_start(file: File, run: Run) -> None:
     """
@@ -427,6 +431,7 @@ async def test_another_broker(
     assert "guest@" not in program.output
 
 
+@pytest.mark.any_broker
 @ensureDeferred
 async def test_worker_that_starts(file: File, run: Run, names: Names) -> None:
     """
@@ -454,6 +459,7 @@ run()
 """
 
 
+@pytest.mark.any_broker
 @ensureDeferred
 async def test_more_grace(
     broker: AnyBroker,
@@ -491,6 +497,7 @@ async def test_more_grace(
     assert len(executor.tasks) == 200
 
 
+@pytest.mark.any_broker
 @ensureDeferred
 async def test_workers_that_start(
     broker: AnyBroker,

@@ -17,6 +17,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import attrs
+import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from pytest_twisted import ensureDeferred
 from twisted.internet.task import deferLater
@@ -224,6 +225,7 @@ async def test_one(
     assert await program.ended() == 0, program.output
 
 
+@pytest.mark.any_broker
 @ensureDeferred
 async def test_workers(
     broker: AnyBroker,
@@ -268,6 +270,7 @@ async def test_workers(
     assert await program.ended() == 0, program.output
 
 
+@pytest.mark.any_broker
 @ensureDeferred
 async def test_taken(
     broker: AnyBroker, start: Callable[..., Program], names: Names, executor: Executor

@@ -225,6 +225,7 @@ async def test_grace_ends(
     assert depth(pika_channel, names.queue) == 1
 
 
+@pytest.mark.any_broker
 @ensureDeferred
 async def test_ctrl_c(supervise: Supervise, names: Names) -> None:
     """
@@ -240,6 +241,7 @@ async def test_ctrl_c(supervise: Supervise, names: Names) -> None:
     assert program.output.count("ended with exit status 0.\n") == 2
 
 
+@pytest.mark.any_broker
 @ensureDeferred
 async def test_one_is_stopped(
     executor: Executor, supervise: Supervise, names: Names, pika_channel: Any
@@ -263,6 +265,7 @@ async def test_one_is_stopped(
     assert await program.ended() == 0, program.output
 
 
+@pytest.mark.any_broker
 @ensureDeferred
 async def test_supervisor_is_killed(
     broker: AnyBroker,
@@ -306,6 +309,7 @@ async def test_refused_by_the_broker(
     assert not any(map(runs, pids(program)))
 
 
+@pytest.mark.any_broker
 @ensureDeferred
 async def test_function_fails(supervise: Supervise, odd: str) -> None:
     """
@@ -317,6 +321,7 @@ async def test_function_fails(supervise: Supervise, odd: str) -> None:
     assert len(pids(program)) == 2
 
 
+@pytest.mark.any_broker
 @ensureDeferred
 async def test_function_is_missing(supervise: Supervise, odd: str) -> None:
     """
@@ -341,6 +346,7 @@ async def test_waits_for_its_broker(supervise: Supervise, names: Names) -> None:
     assert ups(program) == 0
 
 
+@pytest.mark.any_broker
 @ensureDeferred
 async def test_log(supervise: Supervise, odd: str) -> None:
     """
@@ -360,6 +366,7 @@ async def test_log(supervise: Supervise, odd: str) -> None:
         assert re.match(r"\d{4}-\S+ \[|\t", line), line
 
 
+@pytest.mark.any_broker
 @ensureDeferred
 async def test_held_pipes(supervise: Supervise, odd: str) -> None:
     """
@@ -378,6 +385,7 @@ async def test_held_pipes(supervise: Supervise, odd: str) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.any_broker
 @ensureDeferred
 async def test_arguments(
     broker: AnyBroker, executor: Executor, supervise: Supervise, pika_channel: Any
@@ -402,6 +410,7 @@ async def test_arguments(
     assert await program.ended() == 0, program.output
 
 
+@pytest.mark.any_broker
 @ensureDeferred
 async def test_daemon(
     start: Callable[..., Program], broker: AnyBroker, names: Names, tmp_path: Path

@@ -379,6 +379,7 @@ else:
 """
 
 
+@pytest.mark.any_broker
 @ensureDeferred
 async def test_forked(
     traced: Traced,
@@ -394,6 +395,7 @@ async def test_forked(
     assert len({each.trace for each in sent}) == 2
 
 
+@pytest.mark.any_broker
 @ensureDeferred
 async def test_workers(
     traced: Traced, executor: Executor, collector: Collector
@@ -414,6 +416,7 @@ async def test_workers(
     ]
 
 
+@pytest.mark.any_broker
 @pytest.mark.parametrize("collector_is", ["down", "hanging", "failing", "slow"])
 @ensureDeferred
 async def test_no_collector(
