@@ -1,18 +1,23 @@
 """
 A plugin for pytest: tests that measure time run beside no others.
 
-Such a test is marked C{timed}.  All of them come last, and where pytest-xdist runs
-tests side by side, they begin when the others are over.
+Such a test is marked C{timed}.  All of them come first, and where pytest-xdist runs
+tests side by side, the others begin when these are over.  Were they last, a worker that
+has come to them would wait until the others have done all other tests.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
+
+T = TypeVar("T")
 
 
 def is_timed(item: pytest.Item) -> bool:
@@ -22,11 +27,35 @@ def is_timed(item: pytest.Item) -> bool:
     return item.get_closest_marker("timed") is not None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
     """
-    Put the timed tests last.
+    Have each worker begin with its share of the timed tests.
     """
-    items.sort(key=is_timed)
+    workers: int = getattr(config, "workerinput", {}).get("workercount", 1)
+    items[:] = timed_first(items, is_timed, workers)
+
+
+def timed_first(
+    tests: Sequence[T], timed: Callable[[T], bool], workers: int
+) -> list[T]:
+    """
+    The tests in such an order that of the tests of each worker the timed ones come
+    first, and each worker has as many of these as the others.
+
+    @param workers: among which C{--dist worksteal} divides the tests, in their order,
+        into as equal parts as it can.
+    """
+    those = [each for each in tests if timed(each)]
+    others = iter([each for each in tests if not timed(each)])
+    ordered: list[T] = []
+    for n in range(workers):
+        share = those[n::workers]
+        size = (len(tests) - len(ordered)) // (workers - n)
+        ordered += [*share, *islice(others, max(0, size - len(share)))]
+    return [*ordered, *others]
 
 
 def pytest_configure(config: pytest.Config) -> None:
