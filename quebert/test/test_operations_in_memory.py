@@ -376,6 +376,21 @@ class TaskSearchTests(OperationsTestCase):
         self.assertEqual(found.unseen, [])
         self.assertEqual(self.search("b", only="other").found, False)
 
+    def test_dead(self) -> None:
+        """
+        A task that was given up is found among the dead, with the reason.
+        """
+        for queue in "tasks", "tasks.dead":
+            self.call("queue_declare", queue=queue, durable=True)
+        headers = {KIND: "poison", REASON: "broken"}
+        properties = {"delivery-mode": 2, "headers": headers}
+        body = b'{"url": "/y", "uuid": "a"}'
+        self.result(self.client().publish("", "tasks.dead", body, properties))
+        found = self.search("a")
+        self.assertEqual((found.queue, found.url), ("tasks", "/y"))
+        self.assertEqual(found.dead, ("poison", "broken"))
+        self.assertIsNone(self.search("b").dead)
+
     def test_many(self) -> None:
         """
         A queue that somebody consumes is looked at only if few wait there.
