@@ -162,7 +162,7 @@ class Situation:
                 pid=1,
                 version="1",
                 started=1.0,
-                at=2.0,
+                at=time.time(),
                 queues={self.queue: WatchState(**given)},
                 origins=origins,
                 settings={"default_url": self.executor.url},
