@@ -83,8 +83,9 @@ class TaskFold:
             self.added = min(row.added, row.added if self.added is None else self.added)
         if row.number:
             self.last = max(self.last or place, place)
+            outcome = OUTCOME_OF.get(row.outcome, "")
             took = row.ended - row.started
-            self.attempts += was_requested(row.status, OUTCOME_OF[row.outcome], took)
+            self.attempts += was_requested(row.status, outcome, took)
 
 
 def folds_of(

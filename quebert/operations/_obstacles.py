@@ -41,14 +41,14 @@ def closed(facts: Facts) -> Iterator[WhyReason]:
 
 def _without_consumer(facts: Facts, *, exists: bool) -> Iterator[WhyReason]:
     """
-    No mediator consumes the queue.  One that answers, and whose rate is used up, has no
-    consumer for a while: the rate is the reason.
+    No mediator consumes the queue.  A mediator that answers has no consumer for a while
+    where a limit lets nothing begin: the limit is the reason.
     """
     if not exists:
         text = f"there is no queue {facts.queue}"
     elif not facts.present:
         text = f"no mediator consumes queue {facts.queue}"
-    elif _rates(facts):
+    elif any(limits(facts, 0)):
         return
     else:
         who = ", ".join(facts.present[:_NAMED])
@@ -87,7 +87,7 @@ def limits(facts: Facts, position: int) -> Iterator[WhyReason]:
 
     @param position: how many tasks are before this one.
     """
-    rates = _rates(facts)
+    rates = [w.rate for w in facts.watches.values() if w.rate is not None]
     has_room = not _is_full(facts)
     if rates and (has_room or (facts.rate_out or 0.0) >= _USED * rates[0]):
         rate = rates[0]
@@ -107,10 +107,6 @@ def limits(facts: Facts, position: int) -> Iterator[WhyReason]:
             text=f"queue {facts.queue}, of priority {its}, shares places with other"
             f" queues: their tasks have {facts.others} of them now",
         )
-
-
-def _rates(facts: Facts) -> list[float]:
-    return [w.rate for w in facts.watches.values() if w.rate is not None]
 
 
 def _is_full(facts: Facts) -> bool:

@@ -211,6 +211,9 @@ class ReasonsTests(SynchronousTestCase):
             ),
         )
         self.assertEqual(self.names(**known), ["no_consumer", "rate_limit"])
+        low = {"m1": attrs.evolve(FREE, consuming=False, priority="low")}
+        known = {"position": 0, "status": none, "watches": low, "others": 2}
+        self.assertEqual(self.names(**known, present=("m1",)), ["lower_priority"])
         (one,) = self.reasons(position=0, status=none, present=("m1", "m2"))
         self.assertEqual(
             (one.reason, one.text),

@@ -236,7 +236,8 @@ async def page_figures(web: WebFigures) -> AsyncIterator[PageFigures | None]:
     try:
         tabs = await deferToThreadPool(reactor, pool, _opened, stack, web)
         yield PageFigures(web.queue, pool, stack, *tabs)
-        await deferToThreadPool(reactor, pool, stack.close)
     finally:
-        await deferToThreadPool(reactor, pool, stack.close)
-        pool.stop()
+        try:
+            await deferToThreadPool(reactor, pool, stack.close)
+        finally:
+            pool.stop()
