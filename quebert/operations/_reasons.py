@@ -63,7 +63,8 @@ def _reasons(facts: Facts) -> Iterator[WhyReason]:
     elif facts.last is not None and facts.last.outcome in (*_ENDS, "buried"):
         yield _ended(facts.last)
     elif facts.last is not None and (facts.last.retry_at or 0.0) > facts.now:
-        yield _retrying(facts, facts.last.retry_at)
+        put_off = facts.last.outcome == "postponed"
+        yield (_put_off if put_off else _retrying)(facts, facts.last.retry_at)
         yield from closed(facts)
     elif facts.unseen_ready:
         yield from _perhaps_in_queue(facts)
@@ -173,9 +174,8 @@ def _ended(last: AttemptRecord) -> WhyReason:
 
 def _retrying(facts: Facts, until: float | None, mediator: str = "") -> WhyReason:
     when = "soon" if until is None or until <= facts.now else f"at {moment(until)}"
-    why = ""
-    if facts.last is not None and facts.last.reason:
-        why = f" ({one_line(facts.last.reason, _LONGEST)})"
+    is_told = facts.last is not None and facts.last.outcome == "retry"
+    why = _last_reason(facts) if is_told else ""
     where = f" by mediator {mediator}" if mediator else ""
     return WhyReason(
         reason="retrying",
@@ -183,3 +183,18 @@ def _retrying(facts: Facts, until: float | None, mediator: str = "") -> WhyReaso
         until=until,
         by=mediator or None,
     )
+
+
+def _put_off(facts: Facts, until: float | None) -> WhyReason:
+    """
+    A mediator has had the task, and has not attempted it.
+    """
+    when = "soon" if until is None or until <= facts.now else f"at {moment(until)}"
+    text = f"it was put off{_last_reason(facts)}; it is due {when}"
+    return WhyReason(reason="not_due", text=text, until=until)
+
+
+def _last_reason(facts: Facts) -> str:
+    if facts.last is None or not facts.last.reason:
+        return ""
+    return f" ({one_line(facts.last.reason, _LONGEST)})"

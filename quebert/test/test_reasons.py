@@ -150,6 +150,20 @@ class ReasonsTests(SynchronousTestCase):
         self.assertEqual(self.names(ladder=later, host=host), both[::-1])
         self.assertEqual(self.names(ladder=later, host=host, last=put_off), both)
 
+    def test_put_off(self) -> None:
+        """
+        A mediator had it, put it off, and it is not seen now: no attempt has failed.
+        """
+        last = record(
+            outcome="postponed", status=None, reason="not yet", retry_at=NOW + 60
+        )
+        (one,) = self.reasons(last=last)
+        self.assertEqual((one.reason, one.until), ("not_due", NOW + 60))
+        self.assertIn("it was put off (not yet); it is due at 2023", one.text)
+        (one,) = self.reasons(last=last, ladder=OnLadder(due=NOW + 60, tried=True))
+        self.assertEqual(one.reason, "retrying")
+        self.assertNotIn("not yet", one.text)
+
     def test_arrived(self) -> None:
         """
         Its time has come, and nobody has taken it.

@@ -18,7 +18,7 @@ from quebert.history import LifeRecord
 from quebert.operations import BrokerAccess, DeadLetter, Live, Match, Progress
 from quebert.web.cluster._controls import LifeNotes, RealControls
 from quebert.web.cluster._dead_letters import DeadLetterBook
-from quebert.web.cluster._single_tasks import AT_ONCE, SingleTasks
+from quebert.web.cluster._single_tasks import AT_ONCE, MOST_WHYS, SingleTasks
 
 
 @attrs.define
@@ -150,6 +150,46 @@ class SingleTasksTests(SynchronousTestCase):
         self.patch(operations, "run_now", run_now)
         found = self._result(self.controls.run_now("q", "u"))
         self.assertEqual((found.result, found.text), ("running", "said"))
+
+    def test_looks(self) -> None:
+        """
+        Whoever changes something looks when nobody else has the messages: after those
+        few who ask why a task waits.
+        """
+        begun: list[str] = []
+        looks: list[Deferred[None]] = []
+
+        async def look(what: str) -> None:
+            begun.append(what)
+            looks.append(Deferred())
+            await looks[-1]
+
+        async def why(broker: Any, uuid: str, queue: Any, **more: Any) -> Any:
+            await look(f"why {uuid}")
+            reason = operations.WhyReason(reason="paused", text="it is paused")
+            return operations.Why(uuid=uuid, queue="q", reasons=(reason,))
+
+        async def run_now(broker: Any, queue: str, uuid: str) -> Any:
+            await look("run")
+            return operations.RunNow(uuid, operations.RUNS_NOW, "said")
+
+        self.patch(operations, "why", why)
+        self.patch(operations, "run_now", run_now)
+        whys = [
+            Deferred.fromCoroutine(self.tasks.why(str(n), "q"))
+            for n in range(MOST_WHYS + 1)
+        ]
+        self.failureResultOf(whys.pop(), BrokerError)
+        running = Deferred.fromCoroutine(self.controls.run_now("q", "u"))
+        for number, each in enumerate(whys):
+            self.assertEqual(begun[number:], [f"why {number}"])
+            looks[-1].callback(None)
+            self.successResultOf(each)
+        self.assertEqual(begun[MOST_WHYS:], ["run"])
+        self.assertNoResult(Deferred.fromCoroutine(self.tasks.why("7", "q")))
+        looks[-1].callback(None)
+        self.successResultOf(running)
+        self.assertEqual(begun[-1], "why 7")
 
     def test_few(self) -> None:
         """

@@ -24,6 +24,8 @@ import { whyPanel } from "./why_panel.js";
 
 /** Seconds from one look at the task to the next. */
 const LOOK = 2;
+/** Seconds between two questions why it waits: each has the broker show its messages. */
+const ASK = 10;
 
 /** Reasons of tasks that do not wait, and of those that wait for their time. */
 const GONE = new Set(["running", "dead", "done", "not_found"]);
@@ -74,6 +76,9 @@ export function open(context, { name: uuid, search }) {
   for (const action of [running, cancelling]) setHidden(action, true);
   /** @type {TaskDetail|null} */
   let task = null;
+  // How the task was when it was asked why it waits, and when.
+  let askedOf = "";
+  let askedAt = 0;
 
   const items = keyed(
     list,
@@ -102,7 +107,7 @@ export function open(context, { name: uuid, search }) {
   async function run() {
     const result = await act(context, () => context.api.run(uuid, queue()));
     if (result) context.tell(format.line(result.text));
-    looking.now();
+    again();
   }
 
   async function cancel() {
@@ -114,6 +119,11 @@ export function open(context, { name: uuid, search }) {
     if (!sure) return;
     const result = await act(context, () => context.api.cancel(uuid, queue()));
     if (result) context.tell(format.line(result.text));
+    again();
+  }
+
+  function again() {
+    askedOf = "";
     looking.now();
   }
 
@@ -135,7 +145,13 @@ export function open(context, { name: uuid, search }) {
     setHidden(waiting, true);
     setHidden(body, false);
     setHidden(lived, !task);
-    if (!task || !isOver(task.state) || task.state === "buried") await ask();
+    const waits = !task || !isOver(task.state) || task.state === "buried";
+    const what = `${task?.state} ${task?.attempts.length} ${queue()}`;
+    if (waits && (what !== askedOf || context.now() >= askedAt + ASK)) {
+      askedOf = what;
+      askedAt = context.now();
+      await ask();
+    }
     update();
   }
 

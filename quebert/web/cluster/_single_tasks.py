@@ -1,6 +1,11 @@
 """
 Explains, cancels and runs one task, by L{quebert.operations}: gives the values of the
 API, and notes changes in the history.
+
+Theory of operation.  An AMQP client sees a message only by taking it for a moment, in
+which no other client finds it.  So one look goes on at a time: else a task that is to
+run now would not be found while the page asks why the task waits.  Few may wait to be
+told why, so that changes need not wait for long.
 """
 
 from __future__ import annotations
@@ -22,7 +27,9 @@ __all__ = ["SingleTasks"]
 T = TypeVar("T")
 
 #: Of these operations at a time; each looks at up to 2,000 messages.
-AT_ONCE = 4
+AT_ONCE = 1
+#: How many may wait to be told why a task waits.
+MOST_WHYS = 4
 
 
 class SingleTasks:
@@ -46,6 +53,7 @@ class SingleTasks:
         self._note = note
         self._now = now
         self._lanes = Lanes(AT_ONCE)
+        self._whys = 0
 
     async def _in_turn(self, work: Callable[[], Awaitable[T]]) -> T:
         await self._lanes.acquire()
@@ -60,8 +68,17 @@ class SingleTasks:
 
         @param queue: the queue of the task; empty if that is not known.
         @raise ConfigError: the uuid cannot be one, or no queue is known.
-        @raise BrokerError: the broker cannot be asked.
+        @raise BrokerError: the broker cannot be asked, or too many ask.
         """
+        if self._whys >= MOST_WHYS:
+            raise BrokerError(f"{self._whys} others ask why a task waits: ask again")
+        self._whys += 1
+        try:
+            return await self._why(uuid, queue)
+        finally:
+            self._whys -= 1
+
+    async def _why(self, uuid: str, queue: str) -> WhyView:
         attempts = await self._attempts(uuid)
         seen = await self._live.view()
         found = await self._in_turn(
