@@ -15,12 +15,15 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from quebert.config import ClusterWeb, Listen
 from quebert.errors import BrokerError, ConfigError
+from quebert.operations import BrokerAccess
 from quebert.test.checks import refusal
 from quebert.web import Assets, Audit, ClusterView
 from quebert.web._exchange import APIRequest, Caller
 from quebert.web._json import encoded
 from quebert.web._snapshots import Snapshots
+from quebert.web.cluster import WebService
 
 
 class AuditTests(TestCase):
@@ -250,3 +253,24 @@ class JSONTests(SynchronousTestCase):
         self.assertEqual(
             json.loads(encoded({"a": "x\ud800"}, b=1)), {"a": "x?", "b": 1}
         )
+
+
+class PlaceTests(SynchronousTestCase):
+    """
+    What C{quebert web} says of where the page is.
+    """
+
+    def test_url(self) -> None:
+        """
+        A name by which users of the machine may read, also if it listens everywhere.
+        """
+        table = {
+            "8080": "http://127.0.0.1:8080/",
+            "0.0.0.0:81": "http://localhost:81/",
+            "[::]:81": "http://localhost:81/",
+            "[::1]:81": "http://[::1]:81/",
+        }
+        for listen, url in table.items():
+            asked = ClusterWeb(listen=Listen.parse(listen))
+            service = WebService(Clock(), BrokerAccess(Clock()), asked)
+            self.assertEqual(service.url, url)

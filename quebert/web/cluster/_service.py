@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +73,12 @@ class WebService:
     @property
     def url(self) -> str:
         """
-        Where the page is.
+        Where the page is, by a name by which users of this machine may read it.
         """
-        listen = attrs.evolve(self._asked.listen, port=self.port)
-        return f"{'http' if self._asked.tls is None else 'https'}://{listen}/"
+        place = str(attrs.evolve(self._asked.listen, port=self.port))
+        if ip_address(self._asked.listen.address).is_unspecified:
+            place = f"localhost:{self.port}"
+        return f"{'http' if self._asked.tls is None else 'https'}://{place}/"
 
     def listen_at(self, listen: Listen) -> None:
         """
