@@ -165,6 +165,7 @@ class BatchCodecTests(SynchronousTestCase):
         most = record(queue="ä" * 127, url="u" * 4_096, answer="a" * 16_384)
         batch = attrs.evolve(MANY, records=(most,))
         self.assertEqual(decode_batch(encode_batch(batch)), batch)
+        wrong: Any
         for wrong in (
             {"mediator": "m" * 4_097},
             {"records": (record(queue="ä" * 128),)},

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from typing import Any
 
 import attrs
 from hypothesis import given
@@ -71,6 +72,7 @@ class StateCodecTests(SynchronousTestCase):
         names and numbers that AMQP, or a metric, cannot have, and very many of them.
         """
         watch = WatchState(consuming=True)
+        wrong: Any
         for wrong in (
             {"host": "h" * 5_000},
             {"memory": 10**300},
