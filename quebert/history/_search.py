@@ -199,10 +199,13 @@ class _Planner:
                 failed = c.outcome != literal_column("0")
                 condition = failed & in_queue & (c.outcome == bindparam("number"))
                 return _Streams(condition, streams, frozenset({"queue", "outcome"}))
-        names = self._connection.execute(
-            self._of_queue(select(queues.c.id), queues.c.id)
-        )
-        streams = [{"queue": each} for each in names.scalars()]
+        names = self._of_queue(select(queues.c.id), queues.c.id)
+        ids = list(self._connection.execute(names).scalars())
+        if len(ids) > _STREAMS:  # names stay when their last entry goes
+            entry = select(c.id).where(c.queue_id == queues.c.id).limit(1)
+            used = names.where(entry.scalar_subquery().is_not(None))
+            ids = list(self._connection.execute(used).scalars())
+        streams = [{"queue": each} for each in ids]
         return _Streams(in_queue, streams, frozenset({"queue"}))
 
     def _of_queue(self, query: Select[Any], column: Column[int]) -> Select[Any]:

@@ -511,6 +511,27 @@ def test_retention_by_age(store: HistoryStore, monkeypatch: pytest.MonkeyPatch) 
     assert _numbers(store) == [1]
 
 
+def test_old_queues(store: HistoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A search does not look into thousands of queues of which nothing is kept.
+    """
+    monkeypatch.setattr(_search, "_STREAMS", 5)
+    old = [record_of(n, queue=f"old {n}") for n in range(20)]
+    store.write([batch_of(1, old), batch_of(2, [record_of(2_000)])])
+    scan, looked = _search.Scan, list[int]()
+
+    def spied(stream: Any, streams: Any, *others: Any) -> Any:
+        looked.append(len(streams))
+        return scan(stream, streams, *others)
+
+    monkeypatch.setattr(_search, "Scan", spied)
+    assert len(store.find_tasks(HistoryQuery(), "", 50).tasks) == 21
+    while store.retain(Retention(age=5), NOW + 2_000):
+        pass
+    (task,) = store.find_tasks(HistoryQuery(), "", 50).tasks
+    assert (task.uuid, looked[0], looked[-1]) == (uuid_of(2_000), 21, 1)
+
+
 def test_retention_by_size(
     store: HistoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
