@@ -518,7 +518,7 @@ def test_old_queues(store: HistoryStore, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(_search, "_STREAMS", 5)
     old = [record_of(n, queue=f"old {n}") for n in range(20)]
     store.write([batch_of(1, old), batch_of(2, [record_of(2_000)])])
-    scan, looked = _search.Scan, list[int]()
+    scan, looked = _streams.Scan, list[int]()
 
     def spied(stream: Any, streams: Any, *others: Any) -> Any:
         looked.append(len(streams))
