@@ -485,12 +485,13 @@ class FakeCluster:
         return TaskPage(tasks=tuple(found[begin:end]), next_page_token=token)
 
     def _short_page(self, query: TaskQuery, most: int) -> TaskPage:
-        every = [*reversed(self._tasks.values())]
-        begin = _offset(query.page_token, len(every))
-        end = begin + most
-        found = tuple(e.task for e in every[begin:end] if _wanted(query, e))
-        token = str(end) if end < len(every) else None
-        return TaskPage(tasks=found, next_page_token=token)
+        # Counted from the oldest: tasks that come meanwhile change nothing.
+        every = [*self._tasks.values()]
+        end = _offset(query.page_token, len(every)) or len(every)
+        begin = max(0, end - most)
+        some = reversed(every[begin:end])
+        found = tuple(e.task for e in some if _wanted(query, e))
+        return TaskPage(tasks=found, next_page_token=str(begin) if begin else None)
 
     async def task(self, uuid: str) -> TaskDetail | None:
         self._check_history()

@@ -278,7 +278,7 @@ def test_search_among_many(tab: Tab, server: PageServer, expect: Any) -> None:
     """
     Where few of many tasks match, so that pages are short, the page looks on by itself.
     """
-    server.do("set", "looked_at", 3)
+    server.do("set", "looked_at", 20)
     try:
         page = tab.open("/tasks")
         rows = page.locator(".tasks tbody tr")
