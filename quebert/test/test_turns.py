@@ -42,9 +42,10 @@ class OrderTests(SynchronousTestCase):
 
     def order(self, tests: str, workers: int) -> str:
         """
-        Tests in their order; those that measure time have capital letters.
+        Tests in their order; those that measure time have capital letters, and digits
+        are those that start something.
         """
-        return "".join(timed_first(tests, str.isupper, workers))
+        return "".join(timed_first(tests, str.isupper, str.isdigit, workers))
 
     def test_one_worker(self) -> None:
         """
@@ -59,12 +60,19 @@ class OrderTests(SynchronousTestCase):
         self.assertEqual(self.order("abcdefghABCD", 2), "ACabcdBDefgh")
         self.assertEqual(self.order("abcdefgABC", 3), "AabBcdCefg")
 
+    def test_started_before(self) -> None:
+        """
+        What must not be started beside them is started before them, in each worker.
+        """
+        self.assertEqual(self.order("ab12cdeABC3", 2), "1ACab2Bcde3")
+        self.assertEqual(self.order("ab12", 2), "ab12")
+
     def test_few_others(self) -> None:
         """
         No test is lost where most of them measure time.
         """
         for workers in range(1, 6):
-            for tests in ("", "A", "a", "ABCa", "ABCDEFab"):
+            for tests in ("", "A", "a", "ABCa", "ABCDEFab", "ABC12"):
                 found = self.order(tests, workers)
                 self.assertEqual(sorted(found), sorted(tests))
 

@@ -1,9 +1,9 @@
 """
 A plugin for pytest: tests that measure time run beside no others.
 
-Such a test is marked C{timed}.  All of them come first, and where pytest-xdist runs
-tests side by side, the others begin when these are over.  Were they last, a worker that
-has come to them would wait until the others have done all other tests.
+Such a test is marked C{timed}.  They come first, and where pytest-xdist runs tests
+side by side, the others begin when these are over.  Were they last, a worker that has
+come to them would wait until the others have done all other tests.
 """
 
 from __future__ import annotations
@@ -32,30 +32,46 @@ def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
     """
-    Have each worker begin with its share of the timed tests.
+    Have each worker begin with its share of the timed tests, after one that starts its
+    RabbitMQ: the start of another's takes seconds of a processor.
     """
     workers: int = getattr(config, "workerinput", {}).get("workercount", 1)
-    items[:] = timed_first(items, is_timed, workers)
+    items[:] = timed_first(items, is_timed, is_on_rabbitmq, workers)
+
+
+def is_on_rabbitmq(item: pytest.Item) -> bool:
+    """
+    Whether a test runs on the RabbitMQ of its worker, and on another broker, too.
+    """
+    callspec = getattr(item, "callspec", None)
+    return callspec is not None and "rabbitmq" in callspec.params.values()
 
 
 def timed_first(
-    tests: Sequence[T], timed: Callable[[T], bool], workers: int
+    tests: Sequence[T],
+    timed: Callable[[T], bool],
+    starts: Callable[[T], bool],
+    workers: int,
 ) -> list[T]:
     """
     The tests in such an order that of the tests of each worker the timed ones come
     first, and each worker has as many of these as the others.
 
+    @param starts: tells which tests start what must not be started beside timed ones;
+        one of them comes before these.
     @param workers: among which C{--dist worksteal} divides the tests, in their order,
         into as equal parts as it can.
     """
     those = [each for each in tests if timed(each)]
-    others = iter([each for each in tests if not timed(each)])
+    others = [each for each in tests if not timed(each)]
+    before = [*islice(filter(starts, others), workers)] if those else []
+    rest = iter([each for each in others if each not in before])
     ordered: list[T] = []
     for n in range(workers):
-        share = those[n::workers]
+        share = [*before[n::workers], *those[n::workers]]
         size = (len(tests) - len(ordered)) // (workers - n)
-        ordered += [*share, *islice(others, max(0, size - len(share)))]
-    return [*ordered, *others]
+        ordered += [*share, *islice(rest, max(0, size - len(share)))]
+    return [*ordered, *rest]
 
 
 def pytest_configure(config: pytest.Config) -> None:
