@@ -43,7 +43,7 @@ __all__ = ["NOT_DELAYED", "RUNS_NOW", "RunNow", "run_now"]
 
 #: It is in its queue, or a mediator begins it.
 RUNS_NOW = "running"
-#: Nothing but its turn has it wait, or it runs already.
+#: Nothing but its turn has it wait, it runs already, or it is cancelled.
 NOT_DELAYED = "not_delayed"
 
 
