@@ -122,3 +122,11 @@ class Monitor(ProcessMonitor):
         killing = self.murder.get(name)
         if killing is not None and killing.active():
             killing.reset(self._patience(name))
+
+    def leave_ended(self, name: str) -> None:
+        """
+        Do not start a process again that has ended.
+        """
+        restarting = self.restart.get(name)
+        if restarting is not None and restarting.active():
+            restarting.cancel()

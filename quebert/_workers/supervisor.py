@@ -221,6 +221,8 @@ class Supervisor(Service):
             next="" if hopeless else self._next(worker.name),
         )
         if hopeless:
+            # One that took long to fail would start again before the reactor stops.
+            self._monitor.leave_ended(worker.name)
             self._fail()
         if not self.running and not self._monitor.protocols:
             self._gone.callback(None)

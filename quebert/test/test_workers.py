@@ -728,6 +728,17 @@ class SupervisorTests(SynchronousTestCase):
             self.said(), ["worker 1 (process 101) ended with exit status 1."]
         )
 
+    def test_fails_late(self) -> None:
+        """
+        One that takes long to fail is not started again, either.
+        """
+        self.start()
+        self.reactor.advance(EARLY)
+        for each in self.processes:
+            each.end(1)
+        self.reactor.advance(0)
+        self.assertEqual((self.failures, len(self.processes)), (1, 2))
+
     def test_killed_before_up(self) -> None:
         """
         A signal, or a good end, is no failure.
