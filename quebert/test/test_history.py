@@ -550,3 +550,12 @@ def test_retention_by_size(
         assert rounds < 100
     after = len(store.attempts_of("mail", None, 9999))
     assert 0 < after < before
+
+
+def test_bounds_of_retention() -> None:
+    """
+    What is kept for no time, or in no space, is refused.
+    """
+    for wrong in ({"age": 0.0}, {"size": -1}, {"age": "1"}):
+        with pytest.raises(ValueError, match="must be more than 0"):
+            Retention(**wrong)  # type: ignore[arg-type]

@@ -305,6 +305,16 @@ class CancelTests(OperationsTestCase):
         self.assertEqual([len(each.records) for each in kept.batches], [1_000, 1])
         self.result(reader.stop())
 
+    def test_no_queue(self) -> None:
+        """
+        A queue that is not there has nothing to cancel.
+        """
+        for work in (
+            operations.cancel(self.access, "none", "a"),
+            operations.cancel_all(self.access, "none", []),
+        ):
+            self.failure(work, ConfigError)
+
     def test_all(self) -> None:
         """
         All tasks that match are cancelled, wherever they wait.

@@ -216,3 +216,25 @@ class EventPublisherTests(EventsTestCase):
         self.assertEqual((kept.totals[-1], kept.gaps), (6, []))
         self.assertEqual(sum(len(each.records) for each in kept.batches), 6)
         self.assertEqual(mediator.publisher.dropped, 0)
+
+    def test_changed(self) -> None:
+        """
+        A mediator that is told to publish nothing more keeps nothing, either; told to
+        publish again, it begins with what is new.
+        """
+        kept = Kept()
+        self.reader(kept)
+        mediator = self.mediator()
+        mediator.end(1)
+        self.network.pass_time(2)
+        publisher = mediator.publisher
+        same: Any = {"interval": 0.25, "most": 1_000}
+        publisher.change(publisher._client, **same, publish=False)
+        mediator.end(2)
+        self.network.pass_time(2)
+        publisher.change(publisher._client, **same, publish=True)
+        self.network.pass_time(2)
+        mediator.end(3)
+        self.network.pass_time(2)
+        counts = [len(each.records) for each in kept.batches]
+        self.assertEqual([each for each in counts if each], [1, 3])
