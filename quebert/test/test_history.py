@@ -558,4 +558,4 @@ def test_bounds_of_retention() -> None:
     """
     for wrong in ({"age": 0.0}, {"size": -1}, {"age": "1"}):
         with pytest.raises(ValueError, match="must be more than 0"):
-            Retention(**wrong)  # type: ignore[arg-type]
+            Retention(**wrong)

@@ -1,5 +1,5 @@
 """
-L{WebService} in this process, without a broker: what it makes, answers and leaves.
+L{WebService} in this process: what it makes, answers and leaves.
 """
 
 from __future__ import annotations
@@ -8,12 +8,13 @@ import json
 import stat
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
 
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
-from twisted.web.client import Agent, readBody
 
 from quebert.config import ClusterWeb, Listen
 from quebert.errors import ConfigError
@@ -21,7 +22,7 @@ from quebert.history import open_ledger
 from quebert.operations import BrokerAccess, Progress
 from quebert.test.history_records import batch_of, record_of, uuid_of
 from quebert.test.web.doubles import MemoryAPI
-from quebert.testing import free_port
+from quebert.testing import EmbeddedBroker, free_port
 from quebert.web import WebServer
 from quebert.web.cluster import WebService
 
@@ -40,7 +41,7 @@ class WebServiceTests(TestCase):
         folder = Path(self.mktemp()) / ".kept"
         history = str(folder / "history.db")
         asked = ClusterWeb(listen=Listen("127.0.0.1", free_port()), history=history)
-        broker = BrokerAccess(reactor, f"amqp://guest:guest@127.0.0.1:{free_port()}/")
+        broker = BrokerAccess(reactor, self.enterContext(EmbeddedBroker()).url)
         service = WebService(reactor, broker, asked)
         await service.start()
         self.addCleanup(service.stop)
@@ -49,22 +50,21 @@ class WebServiceTests(TestCase):
         ledger = await open_ledger(history, reactor=reactor)
         await ledger.record(batch_of(1, [record_of(1)]))
         await ledger.close()
-        answer = await Agent(reactor).request(
-            b"GET", f"{service.url}v1/tasks/{uuid_of(1)}".encode()
-        )
-        found = json.loads(await readBody(answer))
-        self.assertEqual((answer.code, found["state"]), (200, "done"))
+        target = f"{service.url}v1/tasks/{uuid_of(1)}"
+        answer = await deferToThread(lambda: urlopen(target, timeout=60).read())
+        found = json.loads(answer)
+        self.assertEqual(found["state"], "done")
         (attempt,) = found["attempts"]
         self.assertEqual((attempt["uuid"], attempt["status"]), (uuid_of(1), 200))
         await service.stop()
-        with self.assertRaises(ConnectionRefusedError):
-            await Agent(reactor).request(b"GET", service.url.encode())
+        with self.assertRaises(URLError):
+            await deferToThread(urlopen, target, timeout=60)
 
     async def test_no_tokens(self) -> None:
         """
         A file of tokens that is not there is called so.
         """
-        broker = BrokerAccess(reactor, f"amqp://guest:guest@127.0.0.1:{free_port()}/")
+        broker = BrokerAccess(reactor, self.enterContext(EmbeddedBroker()).url)
         service = WebService(reactor, broker, ClusterWeb(tokens="/no/such"))
         with self.assertRaisesRegex(ConfigError, "the tokens: /no/such cannot be read"):
             await service.start()
