@@ -12,6 +12,7 @@ from quebert.cli._dev_log import Tell, clock_time
 from quebert.cli._reloading import FileWatch, ReloadingFunctions
 from quebert.config import BadConfig, Settings
 from quebert.errors import ConfigError
+from quebert.functions.answers import error_line
 from quebert.service import Watches
 
 __all__ = ["DevChanges"]
@@ -53,7 +54,7 @@ class DevChanges:
                 if function.look():
                     self._say("reloaded", self._asked.function_name or "")
             except BaseException as e:  # whatever the new code does
-                why = e if isinstance(e, ConfigError) else f"{type(e).__name__}: {e}"
+                why = e if isinstance(e, ConfigError) else error_line(e)
                 self._say("broken", f"{why}; the code before goes on")
         if self._asked.config is not None and self._config_changed():
             self._reload(self._asked.config)
@@ -70,5 +71,7 @@ class DevChanges:
                 self._say("broken", f"{each}; the settings before go on")
         except Exception as e:
             self._say("broken", f"{e}; the settings before go on")
+        except BaseException as e:  # of a module with hooks
+            self._say("broken", f"{error_line(e)}; the settings before go on")
         else:
             self._say("reloaded", config)

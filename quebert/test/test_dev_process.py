@@ -397,7 +397,10 @@ async def test_config(start: Start, executor: Executor, tmp_path: Path) -> None:
     config.write_text(config.read_text().replace("[404]", "[410]") + "x = 1\n")
     await program.said("shop.toml:")
     assert "queues.b.x is not known" in program.output
-    config.write_text(config.read_text().replace("x = 1\n", ""))
+    (tmp_path / "odd.py").write_text("raise KeyboardInterrupt('by a hook')\n")
+    config.write_text(config.read_text().replace("x = 1", 'prehooks = ["odd.x"]'))
+    await program.said(" KeyboardInterrupt: by a hook")
+    config.write_text(config.read_text().replace('prehooks = ["odd.x"]\n', ""))
     await program.said("\nreloaded ")
     await add(start, program, "/gone", *shop)
     await program.said("\nretry ")
