@@ -79,8 +79,12 @@ _OURS = re.compile(
     r"VIRTUAL_ENV|PYTHON|QUEBERT|PYTEST|MAKE|MFLAGS|COV_|(ARGS|JOBS|VENV|VERSIONS)$"
 )
 
-#: Half of all files, which no reader needs.
+#: Half of all files, which no reader needs, but for the plugins that pytest loads.
 _NOT_READ = ("docs/changes/", "quebert/test/")
+_PLUGINS = frozenset(
+    f"quebert/test/{name}.py"
+    for name in ("__init__", "failure_log", "time_limit", "turns")
+)
 
 #: How the docstring of a module begins its list of what changes together.
 _LISTS = re.compile(r"(?m)^(?:What changes together|To add )")
@@ -114,7 +118,7 @@ def checkout(tmp_path: Path, places: Places) -> Path:
     """
     folder = tmp_path / "checkout"
     for name in tracked():
-        if not name.startswith(_NOT_READ):
+        if name in _PLUGINS or not name.startswith(_NOT_READ):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             # With its time: what was compiled of it is still true.
             shutil.copy2(ROOT / name, folder / name)
