@@ -37,6 +37,7 @@ from quebert.events._reader import EventHandler, EventReader, reading
 from quebert.events._recorder import Recorder
 from quebert.events._records import (
     ANSWER,
+    CLOCKS,
     FINAL,
     OUTCOMES,
     AttemptBatch,
@@ -45,6 +46,7 @@ from quebert.events._records import (
     MediatorState,
     OriginState,
     WatchState,
+    clock_ahead,
     was_requested,
 )
 from quebert.events._state_codec import decode_state, encode_state
@@ -52,6 +54,7 @@ from quebert.events._state_codec import decode_state, encode_state
 __all__ = [
     "ANSWER",
     "ATTEMPTS",
+    "CLOCKS",
     "EXCHANGE",
     "FINAL",
     "HISTORY",
@@ -69,6 +72,7 @@ __all__ = [
     "Recorder",
     "UnreadableEvents",
     "WatchState",
+    "clock_ahead",
     "decode_batch",
     "decode_state",
     "encode_batch",

@@ -12,6 +12,7 @@ import attrs
 
 __all__ = [
     "ANSWER",
+    "CLOCKS",
     "FINAL",
     "OUTCOMES",
     "AttemptBatch",
@@ -20,11 +21,14 @@ __all__ = [
     "MediatorState",
     "OriginState",
     "WatchState",
+    "clock_ahead",
     "was_requested",
 ]
 
 #: Characters of an answer that are kept.
 ANSWER = 1024
+#: Seconds by which the clock of a mediator may differ from the one here, or seem to.
+CLOCKS = 30.0
 #: What may become of a task after an attempt, or without one.  A new one goes to the
 #: end: the history has their places as numbers.
 OUTCOMES = (
@@ -78,6 +82,17 @@ class AttemptRecord:
     reason: str = ""
     answer: str = ""
     retry_at: float | None = None
+
+
+def clock_ahead(told: float, now: float) -> float:
+    """
+    By how many seconds the clock of a mediator is ahead of the one here; 0 if they are
+    about the same.
+
+    @param told: the time by the clock of the mediator, when it published just now.
+    @param now: the time by the clock here.
+    """
+    return told - now if abs(told - now) > CLOCKS else 0.0
 
 
 def was_requested(status: int | None, outcome: str, seconds: float) -> bool:

@@ -1,11 +1,10 @@
 """
 The ledger of attempts: takes batches, and answers questions, without blocking.
 
-L{HistoryLedger.record} returns once a batch is written: a reader
-of the queue of the broker acknowledges it no earlier, so the broker keeps batches that
-are not written.  While
-the database fails, L{HistoryLedger.problem} tells why.  Where too much waits, C{record}
-fails.
+L{HistoryLedger.record} returns once a batch is written: a reader of the queue of the
+broker acknowledges it no earlier, so the broker keeps batches that are not written.
+While the database fails, L{HistoryLedger.problem} tells why.  Where too much waits,
+C{record} fails.
 
 A statement that takes too long is ended from outside: a database that is frozen keeps
 nobody waiting for ever.

@@ -13,15 +13,13 @@ from typing import Any
 
 import attrs
 
-from quebert.events import MediatorState, OriginState, WatchState
+from quebert.events import MediatorState, OriginState, WatchState, clock_ahead
 from quebert.metrics._totals import MOST_QUEUES, OTHERS
 
 __all__ = ["FATES", "MOST_ORIGINS", "SILENT", "States"]
 
 #: Seconds without a state after which a mediator is taken for lost.
 SILENT = 15.0
-#: Seconds by which the clock of a mediator may differ from ours, or seem to.
-CLOCKS = 30.0
 #: Seconds without a state after which a mediator has no figures any more.  Its counts
 #: are known for longer: it may have been cut off.
 FORGOTTEN = 600.0
@@ -83,7 +81,7 @@ class States:
             if 0.0 < known.state.at - state.at < LATE:
                 state = known.state  # an earlier one that was late
         before = known.state.queues if known else {}
-        ahead = state.at - now if abs(state.at - now) > CLOCKS else 0.0
+        ahead = clock_ahead(state.at, now)
         is_new = known is None and state.started - ahead < self._since
         for queue, watch in state.queues.items():
             self._count(queue, watch, watch if is_new else before.get(queue))

@@ -8,11 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 
-from quebert.events import AttemptBatch, AttemptRecord, Gap, MediatorState, WatchState
+from quebert.events import (
+    AttemptBatch,
+    AttemptRecord,
+    Gap,
+    MediatorState,
+    WatchState,
+    clock_ahead,
+)
 from quebert.operations._live_hosts import clocks_of, hosts_of
 from quebert.operations._live_values import Live, LiveHost, LiveQueue
 from quebert.operations._overview import Overview
-from quebert.operations._seen import LOST, SeenMediator, SeenQueue, ahead
+from quebert.operations._seen import LOST, SeenMediator, SeenQueue
 from quebert.operations._series import Durations
 from quebert.operations._status import Status
 from quebert.operations._why_words import counted
@@ -76,7 +83,7 @@ class LiveFold:
             by_queue.setdefault(each.queue, []).append(each)
         for name, records in by_queue.items():
             if (queue := self._queue(name)) is not None:
-                queue.ended(now, records, ahead(batch.at, now))
+                queue.ended(now, records, clock_ahead(batch.at, now))
 
     def _drop(self, now: float, count: int) -> None:
         """

@@ -3,7 +3,7 @@ One queue, and one mediator, as the live view has seen them.  Pure.
 
 Theory of operation.  The clocks of machines differ, so an attempt counts in the second
 in which its event came.  Where a clock differs by more than an event may take on its
-way (L{CLOCKS}), times by this clock are moved by the difference.
+way (L{CLOCKS<quebert.events.CLOCKS>}), times by this clock are moved by the difference.
 
 Nobody counts the tasks that come into a queue.  Their number is the change of those
 that wait and of those that mediators have, and those that left.  These figures come at
@@ -18,33 +18,23 @@ from __future__ import annotations
 from collections import deque
 
 from quebert._url import origin_of
-from quebert.events import AttemptRecord, MediatorState, was_requested
+from quebert.events import AttemptRecord, MediatorState, clock_ahead, was_requested
 from quebert.operations._live_values import LiveMediator
 from quebert.operations._series import Durations, SecondCounts
 from quebert.operations._status import Status
 
-__all__ = ["CLOCKS", "LOST", "SeenMediator", "SeenQueue", "ahead"]
+__all__ = ["LOST", "SeenMediator", "SeenQueue"]
 
 #: Seconds without a state after which a mediator is lost.
 LOST = 15.0
 #: Seconds in which a mediator tells of itself again, if it is there.
 SILENT = 3.0
-#: Seconds by which another clock may differ from the one here, or seem to.
-CLOCKS = 30.0
 # Seconds over which it is seen what comes into a queue.
 _IN = 3
 # Seconds for which a queue is known to send tasks to an origin.
 _SENT = 300.0
 # How many origins of a queue are known.
 _ORIGINS = 100
-
-
-def ahead(told: float, now: float) -> float:
-    """
-    By how many seconds the clock by which something was told just now is ahead of the
-    one here; 0 if they are about the same.
-    """
-    return told - now if abs(told - now) > CLOCKS else 0.0
 
 
 class SeenQueue:
@@ -146,7 +136,7 @@ class SeenMediator:
     ) -> None:
         self.heard = now
         self.state = state
-        self.ahead = ahead(state.at, now)
+        self.ahead = clock_ahead(state.at, now)
         self.gone: set[str] = set()
         self.weight = state.weight
         self._cpu: float | None = None
