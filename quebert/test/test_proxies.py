@@ -5,9 +5,6 @@ between a real mediator and two executors.
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,18 +16,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.web.server import Request
 
-import quebert
 from quebert.amqp import TxAMQPClient
 from quebert.test.conftest import Names
 from quebert.test.mediated_queue import MediatedQueue
+from quebert.test.real_proxy import DEPLOY, RealProxy
 from quebert.test.support import Executor, logged, until
-from quebert.test.test_quexecutor_process import listening
-from quebert.testing import EmbeddedBroker, free_port
+from quebert.testing import EmbeddedBroker
 
-DEPLOY = Path(quebert.__file__).parents[1] / "examples" / "deploy"
 pytestmark = pytest.mark.skipif(not DEPLOY.exists(), reason="not in a checkout")
-#: Where a system keeps what only root starts.
-PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
 
 
 @pytest.fixture(scope="module")
@@ -95,85 +88,6 @@ async def executors() -> Any:
         await each.kill()
 
 
-class RealProxy:
-    """
-    An nginx or a HAProxy that runs with a configuration of C{examples/deploy}.
-
-    @param changes: texts of the configuration, and what stands in their place here.
-    """
-
-    def __init__(self, name: str, folder: Path, changes: dict[str, str]) -> None:
-        program = shutil.which(name, path=PATH)
-        if program is None:
-            pytest.skip(f"{name} is not installed")
-        self.name = name
-        self.port = free_port()
-        self.log = folder / "log"
-        text, arguments = getattr(self, f"_{name}")(folder)
-        for old, new in changes.items():
-            assert old in text, old
-            text = text.replace(old, new)
-        (folder / "configuration").write_text(text)
-        with open(self.log, "ab") as log:  # nginx opens it again
-            self._process = subprocess.Popen(
-                [program, *arguments, str(folder / "configuration")],
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-
-    def _nginx(self, folder: Path) -> tuple[str, list[str]]:
-        text = (DEPLOY / "nginx.conf").read_text()
-        kinds = "client_body", "proxy", "fastcgi", "uwsgi", "scgi"
-        own = [f"{each}_temp_path {folder};" for each in kinds]
-        for old, new in {
-            "listen 8000": f"listen 127.0.0.1:{self.port}",
-            "access_log /var/log/nginx/tasks.log;": "\n".join(
-                ["access_log /dev/stdout;", *own]
-            ),
-            "pid /run/nginx.pid": f"pid {folder}/pid",
-            "worker_processes auto": "worker_processes 1",
-        }.items():
-            assert old in text, old
-            text = text.replace(old, new)
-        # Its workers may not read the folders of tests otherwise.
-        user = "user root; " if os.getuid() == 0 else ""
-        directives = f"{user}daemon off;"
-        return text, ["-e", "stderr", "-g", directives, "-c"]
-
-    def _haproxy(self, folder: Path) -> tuple[str, list[str]]:
-        text = (DEPLOY / "haproxy.cfg").read_text()
-        assert "bind :8000" in text
-        return text.replace("bind :8000", f"bind 127.0.0.1:{self.port}"), ["-db", "-f"]
-
-    @property
-    def url(self) -> str:
-        """
-        Where it takes requests.
-        """
-        return f"http://127.0.0.1:{self.port}/"
-
-    async def started(self) -> RealProxy:
-        """
-        Wait until it takes requests.
-        """
-
-        def ready() -> bool:
-            assert self._process.poll() is None, self.log.read_text()
-            return listening(self.port)
-
-        await until(ready)
-        return self
-
-    def end(self) -> None:
-        """
-        End it, with what it has started.
-        """
-        self._process.terminate()
-        self._process.wait()
-
-
 StartProxy = Callable[..., "Deferred[RealProxy]"]
 
 
@@ -189,7 +103,8 @@ def start_proxy(
     def start(name: str, **changes: str) -> Deferred[RealProxy]:
         first, second = executors
         ports = {"127.0.0.1:8001": first.place, "127.0.0.1:8002": second.place}
-        proxies.append(RealProxy(name, tmp_path, {**ports, **changes}))
+        file = {"nginx": "nginx.conf", "haproxy": "haproxy.cfg"}[name]
+        proxies.append(RealProxy(name, file, tmp_path, {**ports, **changes}))
         return Deferred.fromCoroutine(proxies[-1].started())
 
     yield start

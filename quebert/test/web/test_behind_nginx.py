@@ -6,10 +6,7 @@ the API.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import ssl
-import subprocess
 from collections.abc import Iterator
 from http.client import HTTPSConnection
 from pathlib import Path
@@ -21,18 +18,14 @@ from trustme import CA
 from twisted.internet import reactor as global_reactor
 from twisted.internet.threads import deferToThread
 
-import quebert
-from quebert.test.support import until
-from quebert.test.test_proxies import PATH
-from quebert.test.test_quexecutor_process import listening
+from quebert.test.real_proxy import DEPLOY, RealProxy
 from quebert.test.web.doubles import MemoryAPI
-from quebert.testing import free_port
 from quebert.web import Assets
 from quebert.web._resource import WebResource
 from quebert.web._site import WebSite
 
-EXAMPLE = Path(quebert.__file__).parents[1] / "examples/deploy/nginx-web.conf"
-pytestmark = pytest.mark.skipif(not EXAMPLE.exists(), reason="not in a checkout")
+EXAMPLE = "nginx-web.conf"
+pytestmark = pytest.mark.skipif(not DEPLOY.exists(), reason="not in a checkout")
 #: What tells the API that a proxy passes a request on, and whose host it is for.
 TOLD = (
     "proxy_http_version 1.1;",
@@ -82,71 +75,26 @@ async def served() -> Any:
     await api.close()
 
 
-class TLSProxy:
+class TLSProxy(RealProxy):
     """
-    An nginx that runs with the example, and clients of it.
+    An nginx with a certificate, and clients of it.
 
+    @param place: the address and the port of the API.
     @param without: lines of the example that are left out.
     """
 
     def __init__(self, folder: Path, place: str, without: tuple[str, ...]) -> None:
-        program = shutil.which("nginx", path=PATH)
-        if program is None:
-            pytest.skip("nginx is not installed")
         authority = CA()
         certificate = authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem
         certificate.write_to_path(str(folder / "web.pem"))
         self._context = ssl.create_default_context()
         authority.configure_trust(self._context)
-        self.port = free_port()
-        kinds = "client_body", "proxy", "fastcgi", "uwsgi", "scgi"
-        own = [f"{each}_temp_path {folder};" for each in kinds]
-        text = EXAMPLE.read_text()
-        for old, new in {
-            "listen 443": f"listen 127.0.0.1:{self.port}",
+        changes = {
             "/etc/quebert/web.pem": str(folder / "web.pem"),
-            "access_log /var/log/nginx/quebert-web.log;": "\n".join(
-                ["access_log off;", *own]
-            ),
-            "pid /run/nginx.pid": f"pid {folder}/pid",
-            "worker_processes auto": "worker_processes 1",
             "127.0.0.1:8080;": f"{place};",
             **dict.fromkeys(without, ""),
-        }.items():
-            assert old in text, old
-            text = text.replace(old, new)
-        (folder / "configuration").write_text(text)
-        user = "user root; " if os.getuid() == 0 else ""
-        directives = f"{user}daemon off;"
-        self.log = folder / "log"
-        with open(self.log, "ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    *(program, "-e", "stderr", "-g", directives),
-                    *("-c", str(folder / "configuration")),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-
-    async def started(self) -> None:
-        """
-        Wait until it takes requests.
-        """
-
-        def ready() -> bool:
-            assert self._process.poll() is None, self.log.read_text()
-            return listening(self.port)
-
-        await until(ready)
-
-    def end(self) -> None:
-        """
-        End it.
-        """
-        self._process.terminate()
-        self._process.wait()
+        }
+        super().__init__("nginx", EXAMPLE, folder, changes)
 
     async def ask(self, method: str, path: str, **headers: str) -> tuple[int, Any]:
         """
