@@ -3,7 +3,8 @@ Adding the tasks of a file: hundreds of thousands of lines, in batches, resumabl
 
   - C{_source}, C{_records}, C{_formats}: from a file to records, and to items.
   - C{_batches}: from items to batches of tasks.
-  - C{_sending}: to the broker; why no task is there twice after a kill.
+  - C{_sending}: to the broker.
+  - C{_token_channel}: why no task is there twice after a kill.
   - C{_state}, C{_rejects}: the two files that are written.
   - C{_loading}: the run; L{load}, what programs call.
 

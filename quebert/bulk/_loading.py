@@ -1,8 +1,8 @@
 """
 A run: records are read, made into batches and sent, and the state file is kept.
 
-While the broker carries out a batch, the next one is made.  A batch is made in slices,
-so that the reactor has its turns in between.
+While the broker carries out a batch, the next one is made, and its messages are sent.
+A batch is made in slices, so that the reactor has its turns in between.
 """
 
 from __future__ import annotations
@@ -127,6 +127,8 @@ class Loading:
         try:
             if self._following is None and self._source.is_quick:
                 self._following = await self._make(wire)
+                if self._following is not None:
+                    sending.prepare(self._following)
         finally:
             problems = await self._problems(patience.answer(answering))
             self._end(batch, position, problems)

@@ -1,21 +1,9 @@
 """
 How batches reach the broker, and how one knows after a kill which did.
 
-Theory of operation.  Confirms tell a program that lives what the broker has; after
-C{kill -9} nobody has heard them.  What RabbitMQ had got by then may have been taken by
-mediators, so that to look into the queue tells nothing.  So a batch is a transaction
-(C{tx.commit}), and the last message of it is a I{token} with the batch's number, for a
-queue of this run alone, C{quebert.add.<id>}.  RabbitMQ carries out all of a transaction
-or, where the connection is lost before the commit has come, nothing of it.  So whoever
-goes on looks at the token: it tells the last batch that was carried out.
-
-The channel that sends is also the only consumer of the token (C{exclusive}), and
-acknowledges the old token in the transaction that brings the new one.  RabbitMQ lets
-another consumer in when that channel has ended, which is after all that came on it was
-carried out.  So nothing of an old run can come after a new one has read the token.
-
-Four things are not covered.  Each of them may have a batch, which is C{BATCH}
-records, sent twice, with the same uuids, or not as a whole:
+With a state file each batch is a transaction with a token (L{TokenChannel}).  Four
+things are not covered.  Each of them may have a batch, which is C{BATCH} records, sent
+twice, with the same uuids, or not as a whole:
 
   - RabbitMQ itself is killed while it carries out a commit
     (U{https://www.rabbitmq.com/docs/semantics}).
@@ -30,120 +18,85 @@ records, sent twice, with the same uuids, or not as a whole:
 
 from __future__ import annotations
 
-import json
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from quebert._protocol.extensions import EXPIRES
-from quebert._protocol.properties import encode_properties
-from quebert.amqp.queues import CLASSIC
 from quebert.bulk._batches import Batch, TaskEntry
-from quebert.errors import BrokerError, BrokerRefused, ChannelLost, ReplyCode
+from quebert.bulk._token_channel import TokenChannel
+from quebert.errors import BrokerError, ChannelLost
 
 if TYPE_CHECKING:
-    from quebert.amqp.wire import Channel, Message, Wire
+    from quebert.amqp.wire import Channel, Wire
 
-__all__ = ["Problem", "Sending", "token_queue"]
-
-#: Seconds after which RabbitMQ deletes the queue of a token that nobody uses.
-TOKEN_LIFE = 30 * 86_400
-#: Seconds in which an earlier run must have ended.  A RabbitMQ that is short of memory
-#: notices that only when it sends the next heartbeat.
-PATIENCE = 45.0
-_TOKEN = encode_properties({"delivery-mode": 2})
+__all__ = ["Problem", "Sending", "token_queues"]
 
 #: What the broker did not take, and why.
 Problem = tuple[TaskEntry, BrokerError]
 
 
-def token_queue(id: str) -> str:
+def token_queues(id: str) -> tuple[str, str]:
     """
-    The name of the queue with the token.
+    The names of the queues with the tokens.
     """
-    return f"quebert.add.{id}"
+    return f"quebert.add.{id}", f"quebert.add.{id}.2"
 
 
 class Sending:
     """
-    A channel that sends batches.
+    Sends batches over a connection.
 
-    @ivar last: the number of the last batch that is known from its token; C{None} if
+    @ivar last: the number of the last batch that is known from a token; C{None} if
         there is none.
-    @ivar has_token: whether batches are transactions with a token.
     """
 
     def __init__(self, wire: Wire, exchange: str, key: str | None) -> None:
         self.last: int | None = None
-        self.has_token = False
         self._wire = wire
         self._exchange = exchange
         self._key = key
-        self._queue = ""
-        self._is_deleted = False
-        self._tags: list[int] = []  # of the tokens that were delivered
+        # The next batch goes to the first of them.
+        self._tokens: deque[TokenChannel] = deque()
+        self._channel: Channel | None = None  # where there is no token
+        self._ahead: _SentBatch | None = None
+
+    @property
+    def has_token(self) -> bool:
+        """
+        Whether batches are transactions with a token.
+        """
+        return bool(self._tokens)
 
     async def open(self, id: str | None) -> None:
         """
-        Open the channel, and look at the token of an earlier run.
+        Open the channels, and look at the tokens of an earlier run.
 
         @param id: of the run; C{None} for no token.
         @raise BrokerError: that cannot be done.
         """
-        if id is not None:
-            self._queue = token_queue(id)
-            end = self._wire.clock.seconds() + PATIENCE
-            while not await self._open_with_token():
-                if self._wire.clock.seconds() > end:
-                    raise BrokerError(
-                        f"another quebert add has {self._queue}, or the broker has not"
-                        " noticed yet that it has ended"
-                    )
-                await deferLater(self._wire.clock, 0.2)
-            if self.has_token:
-                return
+        if id is not None and await self._open_tokens(id):
+            return
         self._channel = await self._wire.open_channel()
 
-    async def _open_with_token(self) -> bool:
-        """
-        Whether an earlier run does not hinder it.
-        """
-        channel = await self._wire.open_channel(confirms=False)
-        channel.on_message = self._token_delivered
-        channel.on_cancel = self._token_deleted
-        self.last, self._tags = None, []
-        about: dict[str, Any] = {**CLASSIC, EXPIRES: TOKEN_LIFE * 1000}
-        try:
-            await channel.call("tx_select")
-            await channel.call(
-                "queue_declare", queue=self._queue, durable=True, arguments=about
-            )
-            await channel.call(
-                "basic_consume",
-                queue=self._queue,
-                consumer_tag=self._queue,
-                exclusive=True,
-            )
-            # The queue delivers what it has before it answers this.
-            await channel.call("queue_declare", queue=self._queue, passive=True)
-            # The user may not be allowed to publish it.
-            self._publish_token(channel, self.last)
-            await channel.commit()
-        except BrokerRefused as e:
-            return _has_none(e)
-        self._channel, self.has_token = channel, True
+    async def _open_tokens(self, id: str) -> bool:
+        tokens = [TokenChannel(self._wire, queue) for queue in token_queues(id)]
+        for each in tokens:
+            if not await each.open():
+                return False
+        self._tokens = deque(tokens)
+        known = [each.last for each in tokens if each.last is not None]
+        self.last = max(known, default=None)
         return True
 
-    def _token_delivered(self, message: Message) -> None:
-        self._tags.append(message.delivery_tag)
-        number = json.loads(message.body)["batch"]
-        if number is not None:
-            self.last = number if self.last is None else max(self.last, number)
-
-    def _token_deleted(self, consumer_tag: str) -> None:
-        self._is_deleted = True
+    def prepare(self, batch: Batch) -> None:
+        """
+        Send the messages of the next batch while the broker carries out the one before,
+        whose transaction is another one; nothing where it blocks, or has none.
+        """
+        if self._tokens and batch.entries and self._wire.blocked is None:
+            self._ahead = self._publish(batch)
 
     def send(self, batch: Batch, number: int) -> Deferred[list[Problem]]:
         """
@@ -155,70 +108,70 @@ class Sending:
         return Deferred.fromCoroutine(self._send(batch, number))
 
     async def _send(self, batch: Batch, number: int) -> list[Problem]:
-        if self._is_deleted:
-            raise BrokerError(f"somebody has deleted the queue {self._queue}")
-        problems: list[Problem] = []
-        missing = len(batch.entries)
-        lost: list[BrokerError] = []
-        all_answered: Deferred[None] = Deferred()
+        sent, self._ahead = self._ahead, None
+        if sent is None or sent.batch is not batch:
+            sent = self._publish(batch)
+        if sent.token is not None:
+            sent.token.check()
+            await sent.token.commit(number)
+        await sent.answered
+        if sent.lost is not None:
+            raise sent.lost
+        return sent.problems
 
-        def answered(result: Any, entry: TaskEntry) -> None:
-            nonlocal missing
-            missing -= 1
-            if isinstance(result, Failure):
-                error = _error(result)
-                problems.append((entry, error))
-                if isinstance(error, ChannelLost):
-                    lost.append(error)
-            if not missing and not all_answered.called:
-                all_answered.callback(None)
-
-        channel, exchange = self._channel, self._exchange
+    def _publish(self, batch: Batch) -> _SentBatch:
+        channel, token = self._channel, None
+        if self._tokens:
+            token = self._tokens[0]
+            channel = token.channel
+            self._tokens.rotate()
+        assert channel is not None  # it is open
+        sent = _SentBatch(batch, token)
         for entry in batch.entries:
             letter = entry.letter
             key = letter.routing_key if self._key is None else self._key
-            published = channel.publish(exchange, key, letter.body, entry.properties)
-            published.addBoth(answered, entry)
-        if self.has_token:
-            self._publish_token(channel, number)
-            await channel.commit()
-        await all_answered
-        if lost:
-            raise lost[0]
-        return problems
-
-    def _publish_token(self, channel: Channel, number: int | None) -> None:
-        """
-        Replace the token in the transaction that has begun.
-        """
-        body = json.dumps({"batch": number}).encode()
-        published = channel.publish("", self._queue, body, _TOKEN)
-        published.addErrback(lambda _: None)  # the commit tells
-        for tag in self._tags:
-            channel.ack(tag)
-        self._tags = []
+            published = channel.publish(
+                self._exchange, key, letter.body, entry.properties
+            )
+            published.addBoth(sent.settled, entry)
+        return sent
 
     async def forget(self) -> None:
         """
-        Delete the queue of the token: all is done.
+        Delete the queues of the tokens: all is done.
         """
-        if self.has_token:
-            await self._channel.call("basic_cancel", consumer_tag=self._queue)
-            await self._channel.call("queue_delete", queue=self._queue)
+        for each in self._tokens:
+            await each.forget()
 
 
-def _has_none(why: BrokerRefused) -> bool:
+class _SentBatch:
     """
-    Whether there is no token to be had, rather than one that another run has.
+    A batch whose messages are sent.
+
+    @ivar token: the channel whose transaction they are in; C{None} without one.
+    @ivar problems: what the broker did not take.
+    @ivar lost: why nobody knows what it took, or C{None}.
+    @ivar answered: fires once each message is settled.
     """
-    if "exclusive" in str(why):
-        return False
-    if why.code in (ReplyCode.NOT_IMPLEMENTED, ReplyCode.ACCESS_REFUSED):
-        return True
-    raise why
 
+    def __init__(self, batch: Batch, token: TokenChannel | None) -> None:
+        self.batch = batch
+        self.token = token
+        self.problems: list[Problem] = []
+        self.lost: ChannelLost | None = None
+        self.answered: Deferred[None] = Deferred()
+        self._missing = len(batch.entries)
 
-def _error(failure: Failure) -> BrokerError:
-    error = failure.value
-    assert isinstance(error, BrokerError)
-    return error
+    def settled(self, result: Any, entry: TaskEntry) -> None:
+        """
+        The broker has taken a message or not, or the channel is lost.
+        """
+        self._missing -= 1
+        if isinstance(result, Failure):
+            error = result.value
+            assert isinstance(error, BrokerError)
+            self.problems.append((entry, error))
+            if isinstance(error, ChannelLost):
+                self.lost = self.lost or error
+        if not self._missing:
+            self.answered.callback(None)

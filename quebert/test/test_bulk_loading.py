@@ -81,7 +81,9 @@ class FakeSending:
     """
     Takes batches as the test says.
 
-    @ivar sent: the numbers of the batches, and the URLs in each.
+    @ivar sent: the numbers of the batches, and the lines in each.
+    @ivar ahead: the lines of each batch whose messages were sent ahead, and the number
+        of the last batch by then.
     """
 
     has_token = True
@@ -89,8 +91,16 @@ class FakeSending:
     def __init__(self, last: int | None, answer: Answer) -> None:
         self.last = None if last == _GOES_ON else last
         self.sent: list[tuple[int, list[int]]] = []
+        self.ahead: list[tuple[int, list[int]]] = []
         self.forgotten = False
         self._answer = answer
+
+    def prepare(self, batch: Batch) -> None:
+        """
+        Note it.
+        """
+        lines = [each.record.line for each in batch.entries]
+        self.ahead.append((self.sent[-1][0], lines))
 
     def send(self, batch: Batch, number: int) -> Deferred[list[Problem]]:
         """
@@ -196,6 +206,27 @@ class LoadingTests(SynchronousTestCase):
         self.wire.clock.advance(seconds)
         for _ in range(20):
             self.wire.clock.advance(0)
+
+    def test_ahead(self) -> None:
+        """
+        While the broker carries out a batch, the messages of the next one are sent.
+        """
+        self.write("", "", "", "", "")
+        answers: list[Deferred[list[Problem]]] = []
+
+        def later(batch: Batch) -> Deferred[list[Problem]]:
+            answers.append(Deferred())
+            return answers[-1]
+
+        running, sending, _, _ = self.begin(answer=later)
+        self.assertEqual(sending.ahead, [(1, [3, 4])])
+        self.assertEqual(sending.sent, [(1, [1, 2])])
+        for _ in range(3):
+            answers.pop().callback([])
+            self.pump()
+        self.successResultOf(running)
+        self.assertEqual(sending.ahead, [(1, [3, 4]), (2, [5])])
+        self.assertEqual(sending.sent, [(1, [1, 2]), (2, [3, 4]), (3, [5])])
 
     def rejected(self) -> int:
         """

@@ -197,7 +197,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         the next one.  What was published in it gets its confirm here: a transaction has
         no confirms of its own.  Each publication must be sent by then: wait until the
         broker does not block, and publish fewer messages than C{MAX_SENT}, all in the
-        same turn of the reactor as this call.
+        same turn of the reactor.
 
         RabbitMQ carries out a transaction as a whole, or not at all where the
         connection is lost before C{tx.commit} has come.  That is not so if RabbitMQ
