@@ -4,7 +4,8 @@ What can go wrong, as one small tree under L{QuebertError}.
 The branches tell whose fault it is: L{ConfigError} the operator's,
 L{BadTask} the producer's, L{ExecutorError} the executor's, L{BrokerError} the
 broker's or the network's, L{BadSignature} that of whoever made a request to an
-executor.  The text of each is one sentence for a log line.
+executor; L{TaskStoreError} and its neighbours are of tasks that are created over HTTP.
+The text of each is one sentence for a log line.
 
 To add an error: a class in the branch of whose fault it is.  A subclass of
 L{BrokerError} sets C{final} if to try again makes no sense; C{link/_connection},
@@ -287,6 +288,36 @@ class HistoryRefused(HistoryError):
     """
     The history cannot be kept in this database: the database is of a newer version, or
     another program's, or its file cannot be made.
+    """
+
+
+class TaskStoreError(QuebertError):
+    """
+    The database of created tasks does not do what it was asked for; it may do so later.
+    """
+
+
+class NameTaken(QuebertError):
+    """
+    The queue has a task of this name, or had one not long ago.
+    """
+
+
+class UUIDTaken(QuebertError):
+    """
+    There is another task with this uuid.
+    """
+
+
+class TaskUnknown(QuebertError):
+    """
+    There is no such task.
+    """
+
+
+class TaskEnded(QuebertError):
+    """
+    The task has ended, or is deleted.
     """
 
 

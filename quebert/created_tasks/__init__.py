@@ -1,0 +1,50 @@
+"""
+Tasks that are created over HTTP: each has a row from before it is published until its
+name is free again.
+
+  - C{_states}: what may become of a task, as one table.
+  - C{_created_tasks}: creates, deletes, and goes on after a kill.
+  - C{_boundaries}: the roles that it needs, L{TaskRows} and L{TaskBroker}.
+"""
+
+from quebert.created_tasks._boundaries import TaskBroker, TaskRows
+from quebert.created_tasks._created_tasks import WINDOW, CreatedTasks
+from quebert.created_tasks._states import (
+    CHANGES,
+    DELETED,
+    DELETING,
+    ENDED,
+    EVENTS,
+    LIVING,
+    NEW,
+    PUBLISHED,
+    STATES,
+)
+from quebert.created_tasks._values import (
+    CreatedTask,
+    EndNote,
+    NewTask,
+    RowQuery,
+    TaskChange,
+)
+
+__all__ = [
+    "CHANGES",
+    "DELETED",
+    "DELETING",
+    "ENDED",
+    "EVENTS",
+    "LIVING",
+    "NEW",
+    "PUBLISHED",
+    "STATES",
+    "WINDOW",
+    "CreatedTask",
+    "CreatedTasks",
+    "EndNote",
+    "NewTask",
+    "RowQuery",
+    "TaskBroker",
+    "TaskChange",
+    "TaskRows",
+]

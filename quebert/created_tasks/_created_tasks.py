@@ -1,0 +1,332 @@
+"""
+Creates tasks, and goes on after a kill with what was begun.
+
+Theory of operation.  The row of a task is written first, with its body and its name.
+Then the task is published, and the caller has its answer once RabbitMQ has confirmed
+it.  Nothing is kept in memory alone: whatever moment the process is killed at, the next
+one finds the row, and publishes the task or has mediators drop it.
+
+A task is I{in hand} while this process publishes or deletes it, and whoever wants to do
+something else with it waits for that.  One process has the rows of a database at a
+time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+
+from twisted.internet.defer import Deferred
+
+from quebert._log import Logger
+from quebert._waiters import Waiters
+from quebert.created_tasks._boundaries import TaskBroker, TaskRows
+from quebert.created_tasks._states import (
+    DELETE,
+    DELETING,
+    END,
+    LIVING,
+    NEW,
+    PUBLISH,
+    PUBLISHED,
+    REMOVE,
+    WITHDRAW,
+)
+from quebert.created_tasks._values import (
+    CreatedTask,
+    EndNote,
+    NewTask,
+    RowQuery,
+    TaskChange,
+)
+from quebert.errors import (
+    BrokerError,
+    NameTaken,
+    PublishRefused,
+    QuebertError,
+    TaskEnded,
+    TaskUnknown,
+    UUIDTaken,
+)
+from quebert.operations import Cancelled, RunNow
+
+__all__ = ["WINDOW", "CreatedTasks"]
+
+#: Seconds for which a name is held when its task has ended, as Cloud Tasks does.
+WINDOW = 3_600.0
+#: Seconds after which a row that is not known to be published is published again.
+DOUBTFUL = 30.0
+# Rows that one goes on with at a time.
+_FEW = 500
+
+
+class CreatedTasks:
+    """
+    The tasks that are created over HTTP.
+
+    @param now: gives the seconds since the epoch.
+    @param window: seconds for which a name is held when its task has ended.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        rows: TaskRows,
+        broker: TaskBroker,
+        now: Callable[[], float],
+        window: float = WINDOW,
+    ) -> None:
+        self._rows = rows
+        self._broker = broker
+        self._now = now
+        self._window = window
+        self._in_hand: dict[str, Waiters[None]] = {}
+
+    # -- What clients ask for
+
+    async def create(
+        self, tasks: Sequence[NewTask]
+    ) -> list[CreatedTask | QuebertError]:
+        """
+        Create tasks.  A task that has the uuid and the digest of one that is there
+        already is that one.
+
+        @return: for each its row, or why it is not created: L{NameTaken}, L{UUIDTaken},
+            or the L{BrokerError} with which RabbitMQ has refused it.  Where RabbitMQ
+            has not answered, the error's C{added} is C{None}, and the task is published
+            later.
+        @raise TaskStoreError: the database does not answer.
+        """
+        held = await self._rows.add(tasks, self._now())
+        new = [t for t, row in zip(tasks, held, strict=True) if row is None]
+        with self._handling(new):  # in the turn in which the rows are written
+            published = await self._publish(new)
+        results: list[CreatedTask | QuebertError] = []
+        for task, row in zip(tasks, held, strict=True):
+            if row is None:
+                results.append(published[task.uuid])
+            elif _is_same(task, row):
+                results.append(await self._repeated(row.task.uuid))
+            else:
+                results.append(_taken(task, row))
+        return results
+
+    async def _repeated(self, uuid: str) -> CreatedTask | QuebertError:
+        """
+        The answer to a request that was made before: as the first one has it.
+        """
+        async with self._alone(uuid):
+            found = await self._rows.find(uuid)
+            if found is None:
+                return TaskUnknown(f"RabbitMQ has refused the task {uuid} meanwhile")
+            if found.state == NEW:
+                return (await self._publish([found.task]))[uuid]
+            return found
+
+    async def find(self, uuid: str) -> CreatedTask:
+        """
+        A task by its uuid.
+
+        @raise TaskUnknown: there is none.
+        """
+        found = await self._rows.find(uuid)
+        if found is None:
+            raise TaskUnknown(f"there is no task {uuid}")
+        return found
+
+    async def page(self, query: RowQuery) -> tuple[Sequence[CreatedTask], int]:
+        """
+        Tasks, the oldest first, and the position for L{RowQuery.after}: 0 where there
+        are no more.
+        """
+        return await self._rows.page(query)
+
+    async def delete(self, uuid: str, by: str) -> Cancelled:
+        """
+        Have no mediator begin an attempt at a task; one that is under way is the last.
+        Its name stays held for a while.
+
+        @param by: the name of the user, for the log and the history.
+        @raise TaskUnknown: there is none.
+        @raise TaskEnded: it has ended, or is deleted already.
+        @raise BrokerError: RabbitMQ is away: the task is deleted once it is back.
+        """
+        async with self._alone(uuid):
+            [row] = await self._rows.change([TaskChange(uuid=uuid, event=DELETE)])
+            if row is None:
+                row = await self.find(uuid)
+                raise TaskEnded(f"the task {uuid} is {row.state}")
+            return await self._delete(row.task, by)
+
+    async def run_now(self, uuid: str) -> RunNow:
+        """
+        Have a task that waits for its time run now.
+
+        @raise TaskUnknown: there is none.
+        @raise TaskEnded: it has ended, or is deleted.
+        @raise BrokerError: nobody knows whether it does.
+        """
+        async with self._alone(uuid):
+            row = await self.find(uuid)
+            if row.state not in LIVING:
+                raise TaskEnded(f"the task {uuid} is {row.state}")
+            return await self._broker.run_now(row.task.queue, uuid)
+
+    # -- What mediators tell
+
+    async def ended(self, notes: Sequence[EndNote]) -> None:
+        """
+        Tasks have ended; returns once the rows say so.
+
+        @raise TaskStoreError: the database does not answer.
+        """
+        held_until = self._now() + self._window
+        await self._rows.change(
+            [
+                TaskChange(uuid=each.uuid, event=END, end=each, held_until=held_until)
+                for each in notes
+            ]
+        )
+
+    # -- What goes on by itself
+
+    async def go_on(self) -> int:
+        """
+        Publish or delete some tasks for which an earlier process, or an earlier try,
+        has only begun to; and remove rows whose names are free again.  To be called at
+        the start, and then from time to time.
+
+        @return: how many tasks and rows there were; 0 where all is done.
+        @raise TaskStoreError: the database does not answer.
+        @raise BrokerError: RabbitMQ does not.
+        """
+        old = self._now() - DOUBTFUL
+        return (
+            await self._publish_again(old)
+            + await self._delete_again()
+            + await self._rows.sweep(self._now())
+        )
+
+    async def _publish_again(self, old: float) -> int:
+        query = RowQuery(states=(NEW,), before=old, size=_FEW)
+        rows, _ = await self._rows.page(query)
+        tasks = [r.task for r in rows if r.task.uuid not in self._in_hand]
+        with self._handling(tasks):
+            await self._publish(tasks)
+        return len(tasks)
+
+    async def _delete_again(self) -> int:
+        rows, _ = await self._rows.page(RowQuery(states=(DELETING,), size=_FEW))
+        tasks = [r.task for r in rows if r.task.uuid not in self._in_hand]
+        for each in tasks:
+            with self._handling([each]):
+                await self._delete(each, "")
+        return len(tasks)
+
+    # -- The steps
+
+    async def _publish(
+        self, tasks: Sequence[NewTask]
+    ) -> dict[str, CreatedTask | QuebertError]:
+        """
+        Publish tasks that have a row, C{NEW}.
+        """
+        if not tasks:
+            return {}
+        results: dict[str, CreatedTask | QuebertError] = {}
+        refused = []
+        confirmed = []
+        problems = await self._broker.publish(tasks)
+        for task, problem in zip(tasks, problems, strict=True):
+            if problem is None:
+                confirmed.append(TaskChange(uuid=task.uuid, event=PUBLISH))
+                results[task.uuid] = CreatedTask(task=task, state=PUBLISHED)
+            else:
+                results[task.uuid] = problem
+                if _is_refused(problem):
+                    refused.append(TaskChange(uuid=task.uuid, event=WITHDRAW))
+        if confirmed:
+            self._note(confirmed)
+        if refused:  # before somebody is told so
+            await self._rows.change(refused)
+        return results
+
+    def _note(self, changes: Sequence[TaskChange]) -> None:
+        """
+        Change rows; nobody waits for that.  Where it fails the tasks are published
+        again.
+        """
+        changing = Deferred.fromCoroutine(_awaited(self._rows.change(changes)))
+        changing.addErrback(
+            lambda f: self.log.warn("Rows cannot be changed: {why}", why=f.value)
+        )
+
+    async def _delete(self, task: NewTask, by: str) -> Cancelled:
+        cancelled = await self._broker.cancel(task.queue, task.uuid, by)
+        change = TaskChange(
+            uuid=task.uuid, event=REMOVE, held_until=self._now() + self._window
+        )
+        await self._rows.change([change])
+        return cancelled
+
+    # -- Tasks in hand
+
+    @asynccontextmanager
+    async def _alone(self, uuid: str) -> AsyncIterator[None]:
+        """
+        Wait until nobody has a task in hand, and have it.
+        """
+        while uuid in self._in_hand:
+            await self._in_hand[uuid].wait()
+        with self._having([uuid]):
+            yield
+
+    def _handling(self, tasks: Iterable[NewTask]) -> AbstractContextManager[None]:
+        return self._having([each.uuid for each in tasks])
+
+    @contextmanager
+    def _having(self, uuids: Sequence[str]) -> Iterator[None]:
+        ours: dict[str, Waiters[None]] = {
+            each: Waiters() for each in uuids if each not in self._in_hand
+        }
+        self._in_hand.update(ours)
+        try:
+            yield
+        finally:
+            for uuid, waiters in ours.items():
+                del self._in_hand[uuid]
+                waiters.fire(None)
+
+
+def _is_same(task: NewTask, row: CreatedTask) -> bool:
+    """
+    Whether a row is of the same request.
+    """
+    ours = row.task
+    return bool(task.digest) and (ours.uuid, ours.digest) == (task.uuid, task.digest)
+
+
+def _taken(task: NewTask, row: CreatedTask) -> QuebertError:
+    if row.task.uuid == task.uuid:
+        return UUIDTaken(f"there is a task {task.uuid} already")
+    text = f"the queue {task.queue} has a task of the name {task.name} already"
+    return NameTaken(f"{text}: {row.task.uuid}, which is {row.state}")
+
+
+def _is_refused(problem: BrokerError) -> bool:
+    """
+    Whether it is certain that RabbitMQ does not have the task.
+    """
+    return problem.added is False or isinstance(problem, PublishRefused)
+
+
+async def _awaited(given: Awaitable[object]) -> None:
+    await given

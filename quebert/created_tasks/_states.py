@@ -1,0 +1,90 @@
+"""
+The states of a task that is created over HTTP, and what leads from which to which.
+Pure.
+
+Theory of operation.  A task has a row from before it is published until its name is
+free again.  A row is C{NEW} until RabbitMQ is known to have the message: after a kill
+nobody knows whether it was published, so each C{NEW} row is published again.  RabbitMQ
+may get a task twice so, and never not at all.  A row is C{DELETING} until all
+mediators are known to drop the task, and after a kill they are told again.
+
+To add a state: C{STATES}, the events that lead to it and from it in L{CHANGES}, and
+L{quebert.created_tasks.CreatedTasks}, if something has to go on after a kill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+__all__ = [
+    "CHANGES",
+    "DELETE",
+    "DELETED",
+    "DELETING",
+    "END",
+    "ENDED",
+    "EVENTS",
+    "LIVING",
+    "NEW",
+    "PUBLISH",
+    "PUBLISHED",
+    "REMOVE",
+    "STATES",
+    "WITHDRAW",
+    "Change",
+]
+
+#: The row is written; nobody knows whether RabbitMQ has the message.
+NEW = "new"
+#: RabbitMQ has confirmed the message.
+PUBLISHED = "published"
+#: Somebody has deleted it, and mediators may not know.
+DELETING = "deleting"
+#: No mediator begins an attempt any more.
+DELETED = "deleted"
+#: Its mediator has told its end.
+ENDED = "ended"
+
+#: All of them.
+STATES = (NEW, PUBLISHED, DELETING, DELETED, ENDED)
+#: Those of a task that may run still.
+LIVING = (NEW, PUBLISHED)
+
+#: RabbitMQ has confirmed the message.
+PUBLISH = "publish"
+#: RabbitMQ has refused the message: the row goes.
+WITHDRAW = "withdraw"
+#: A mediator tells the end.
+END = "end"
+#: A client deletes it.
+DELETE = "delete"
+#: Mediators will drop it.
+REMOVE = "remove"
+
+
+@attrs.frozen
+class Change:
+    """
+    A change of rows.
+
+    @ivar of: the states that have it.
+    @ivar to: the state after it; C{None} where the row goes.
+    """
+
+    of: tuple[str, ...]
+    to: str | None
+
+
+#: What each event does.  A task may end twice: as a duplicate, or as a dead letter that
+#: was put back.
+CHANGES: Mapping[str, Change] = {
+    PUBLISH: Change((NEW,), PUBLISHED),
+    WITHDRAW: Change((NEW,), None),
+    END: Change((NEW, PUBLISHED, DELETING, ENDED), ENDED),
+    DELETE: Change((NEW, PUBLISHED), DELETING),
+    REMOVE: Change((DELETING,), DELETED),
+}
+#: All events.
+EVENTS = tuple(CHANGES)

@@ -1,0 +1,123 @@
+"""
+Tasks that are created over HTTP, as values.  Pure.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+__all__ = [
+    "CreatedTask",
+    "EndNote",
+    "NewTask",
+    "RowQuery",
+    "TaskChange",
+]
+
+
+@attrs.frozen(kw_only=True)
+class NewTask:
+    """
+    A task that is to be created.  All times are in seconds since the epoch.
+
+    @ivar queue: the queue that it goes to, by the default exchange.
+    @ivar uuid: no other task that is created over HTTP has it.
+    @ivar body: the task as JSON, as it goes to RabbitMQ.
+    @ivar created: when it was asked for.
+    @ivar due: when it may run, not before.
+    @ivar name: unique in the queue; C{None} for none.
+    @ivar digest: of the request, where C{uuid} was made from a key of the client: the
+        same uuid with another digest is another request.
+    """
+
+    queue: str
+    uuid: str
+    body: bytes
+    created: float
+    due: float = 0.0
+    name: str | None = None
+    digest: bytes = b""
+
+
+@attrs.frozen(kw_only=True)
+class EndNote:
+    """
+    The end of a task, as its mediator tells it before it acknowledges the message.
+
+    @ivar outcome: C{done}, C{exhausted}, C{expired}, C{cancelled}, C{discarded},
+        C{poison} or C{forbidden}.
+    @ivar ended: when, in seconds since the epoch.
+    @ivar reason: one sentence; empty where it is done.
+    @ivar status: of the last answer; C{None} where there was none.
+    @ivar attempts: how many there were.
+    @ivar answers: how many of them were answered.
+    @ivar first_attempt: when the first began; C{None} where there was none.
+    @ivar last_attempt: when the last began.
+    """
+
+    uuid: str
+    queue: str
+    outcome: str
+    ended: float
+    reason: str = ""
+    status: int | None = None
+    attempts: int = 0
+    answers: int = 0
+    first_attempt: float | None = None
+    last_attempt: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class CreatedTask:
+    """
+    A task that was created: its row.
+
+    @ivar task: as it was created; without its body once it has ended.
+    @ivar state: one of L{quebert.created_tasks.STATES}.
+    @ivar end: C{None} until it has ended, or is deleted.
+    @ivar held_until: when its name is free again, and the row goes; 0 until it has
+        ended.
+    """
+
+    task: NewTask
+    state: str
+    end: EndNote | None = None
+    held_until: float = 0.0
+
+
+@attrs.frozen(kw_only=True)
+class TaskChange:
+    """
+    A change of a row; nothing where the row is not there, or its state has no such
+    change.
+
+    @ivar event: one of L{quebert.created_tasks.EVENTS}.
+    @ivar end: of a task that has ended.
+    @ivar held_until: see L{CreatedTask}.
+    """
+
+    uuid: str
+    event: str
+    end: EndNote | None = None
+    held_until: float = 0.0
+
+
+@attrs.frozen(kw_only=True)
+class RowQuery:
+    """
+    Conditions for a list of tasks, the oldest first; an empty one lets all through.
+
+    @ivar queue: the name of the queue.
+    @ivar name: of the task, whole.
+    @ivar states: any of these.
+    @ivar before: created before that time, in seconds since the epoch.
+    @ivar after: only those behind this position, which a list before has given.
+    @ivar size: how many at most.
+    """
+
+    queue: str = ""
+    name: str = ""
+    states: tuple[str, ...] = ()
+    before: float | None = None
+    after: int = 0
+    size: int = 100

@@ -1,0 +1,198 @@
+"""
+Rows and a broker in memory, for whatever stands on L{CreatedTasks}.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, fail, succeed
+
+from quebert.created_tasks import (
+    CHANGES,
+    CreatedTask,
+    NewTask,
+    RowQuery,
+    TaskChange,
+)
+from quebert.created_tasks._states import NEW
+from quebert.errors import BrokerError, TaskStoreError
+from quebert.operations import Cancelled, RunNow
+
+__all__ = ["MemoryBroker", "MemoryRows", "new_task"]
+
+
+def new_task(uuid: str = "u", **fields: Any) -> NewTask:
+    """
+    A task.
+    """
+    given = {"queue": "tasks", "body": b"{}", "created": 100.0, **fields}
+    return NewTask(uuid=uuid, **given)
+
+
+class MemoryRows:
+    """
+    Rows that are kept in a dict.  They outlive whoever uses them.
+
+    @ivar rows: all rows, by their uuids, in the order in which they were added.
+    @ivar problem: with which each call fails, if set.
+    """
+
+    def __init__(self) -> None:
+        self.rows: dict[str, tuple[int, CreatedTask]] = {}
+        self.problem: TaskStoreError | None = None
+        self._numbers = itertools.count(1)
+
+    def add(
+        self, tasks: Sequence[NewTask], now: float
+    ) -> Deferred[list[CreatedTask | None]]:
+        """
+        Add rows.
+        """
+        return self._done(lambda: [self._add(each, now) for each in tasks])
+
+    def _add(self, task: NewTask, now: float) -> CreatedTask | None:
+        for _, row in list(self.rows.values()):
+            theirs = row.task
+            has_name = task.name is not None and (
+                (theirs.queue, theirs.name) == (task.queue, task.name)
+            )
+            if theirs.uuid == task.uuid or has_name:
+                if not 0 < row.held_until <= now:
+                    return row
+                del self.rows[theirs.uuid]
+        row = CreatedTask(task=task, state=NEW)
+        self.rows[task.uuid] = next(self._numbers), row
+        return None
+
+    def change(
+        self, changes: Sequence[TaskChange]
+    ) -> Deferred[list[CreatedTask | None]]:
+        """
+        Change rows.
+        """
+        return self._done(lambda: [self._change(each) for each in changes])
+
+    def _change(self, change: TaskChange) -> CreatedTask | None:
+        number, row = self.rows.get(change.uuid, (0, None))
+        wanted = CHANGES[change.event]
+        if row is None or row.state not in wanted.of:
+            return None
+        if wanted.to is None:
+            del self.rows[change.uuid]
+            return row
+        task = attrs.evolve(row.task, body=b"") if change.held_until else row.task
+        row = attrs.evolve(
+            row,
+            task=task,
+            state=wanted.to,
+            end=change.end or row.end,
+            held_until=max(row.held_until, change.held_until),
+        )
+        self.rows[change.uuid] = number, row
+        return row
+
+    def find(self, uuid: str) -> Deferred[CreatedTask | None]:
+        """
+        A row.
+        """
+        return self._done(lambda: self.rows.get(uuid, (0, None))[1])
+
+    def page(self, query: RowQuery) -> Deferred[tuple[list[CreatedTask], int]]:
+        """
+        Some rows.
+        """
+        return self._done(lambda: self._page(query))
+
+    def _page(self, query: RowQuery) -> tuple[list[CreatedTask], int]:
+        found = [
+            (number, row)
+            for number, row in self.rows.values()
+            if number > query.after
+            and query.queue in ("", row.task.queue)
+            and query.name in ("", row.task.name)
+            and (not query.states or row.state in query.states)
+            and (query.before is None or row.task.created < query.before)
+        ]
+        page = found[: query.size]
+        after = page[-1][0] if len(found) > len(page) else 0
+        return [row for _, row in page], after
+
+    def sweep(self, now: float) -> Deferred[int]:
+        """
+        Remove rows whose hold has ended.
+        """
+
+        def removed() -> int:
+            old = [u for u, (_, row) in self.rows.items() if 0 < row.held_until <= now]
+            for uuid in old:
+                del self.rows[uuid]
+            return len(old)
+
+        return self._done(removed)
+
+    def _done(self, work: Callable[[], Any]) -> Deferred[Any]:
+        return succeed(work()) if self.problem is None else fail(self.problem)
+
+
+class MemoryBroker:
+    """
+    A broker that has what is published to it.
+
+    @ivar queues: the tasks in each queue.
+    @ivar cancelled: the uuids of those that are cancelled.
+    @ivar problem: why it takes nothing, if set.
+    @ivar silent: whether it keeps what it is asked in C{waiting}, unanswered.
+    @ivar waiting: Deferreds that are to be fired with what C{answers} gives.
+    """
+
+    def __init__(self) -> None:
+        self.queues: dict[str, list[NewTask]] = {}
+        self.cancelled: list[str] = []
+        self.problem: BrokerError | None = None
+        self.silent = False
+        self.waiting: list[Callable[[], None]] = []
+
+    def publish(self, tasks: Sequence[NewTask]) -> Deferred[list[BrokerError | None]]:
+        """
+        Take tasks, or refuse them.
+        """
+        return self._answered(lambda: [self._take(each) for each in tasks])
+
+    def _take(self, task: NewTask) -> BrokerError | None:
+        if self.problem is None:
+            self.queues.setdefault(task.queue, []).append(task)
+        return self.problem
+
+    def cancel(self, queue: str, uuid: str, by: str) -> Deferred[Cancelled]:
+        """
+        Cancel a task.
+        """
+        if self.problem is not None:
+            return fail(self.problem)
+        self.cancelled.append(uuid)
+        return self._answered(lambda: Cancelled(uuid, "cancelled", None, "it is"))
+
+    def run_now(self, queue: str, uuid: str) -> Deferred[RunNow]:
+        """
+        Have a task run now.
+        """
+        if self.problem is not None:
+            return fail(self.problem)
+        return self._answered(lambda: RunNow(uuid, "running", "it runs"))
+
+    def _answered(self, work: Callable[[], Any]) -> Deferred[Any]:
+        if not self.silent:
+            return succeed(work())
+        answer: Deferred[Any] = Deferred()
+        self.waiting.append(lambda: answer.callback(work()))
+        return answer
+
+    def answer(self) -> None:
+        """
+        Answer the first who waits.
+        """
+        self.waiting.pop(0)()

@@ -1,0 +1,317 @@
+"""
+Tests for L{quebert.created_tasks._created_tasks}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert.created_tasks import (
+    DELETED,
+    DELETING,
+    ENDED,
+    NEW,
+    PUBLISHED,
+    WINDOW,
+    CreatedTask,
+    CreatedTasks,
+    EndNote,
+    RowQuery,
+)
+from quebert.errors import (
+    BrokerError,
+    BrokerUnreachable,
+    NameTaken,
+    TaskEnded,
+    TaskStoreError,
+    TaskUnknown,
+    UUIDTaken,
+)
+from quebert.test.created_tasks.doubles import MemoryBroker, MemoryRows, new_task
+
+T = TypeVar("T")
+
+
+class CreatedTasksTests(SynchronousTestCase):
+    """
+    L{CreatedTasks}, with rows and a broker in memory.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_000)
+        self.rows = MemoryRows()
+        self.broker = MemoryBroker()
+        self.tasks = self.another()
+
+    def another(self) -> CreatedTasks:
+        """
+        What a process has after a kill: the same rows, and the same broker.
+        """
+        return CreatedTasks(self.rows, self.broker, self.clock.seconds)
+
+    def begin(self, work: Coroutine[Any, Any, T]) -> Deferred[T]:
+        """
+        Begin something.
+        """
+        return Deferred.fromCoroutine(work)
+
+    def done(self, work: Coroutine[Any, Any, T]) -> T:
+        """
+        Do something, at once.
+        """
+        return self.successResultOf(self.begin(work))
+
+    def create(self, uuid: str = "u", **fields: Any) -> object:
+        """
+        Create a task; gives its row, or the error.
+        """
+        [result] = self.done(self.tasks.create([new_task(uuid, **fields)]))
+        return result
+
+    def state(self, uuid: str = "u") -> str | None:
+        """
+        The state of a row; C{None} if it is gone.
+        """
+        row = self.successResultOf(self.rows.find(uuid))
+        return None if row is None else row.state
+
+    def end(self, uuid: str = "u") -> None:
+        """
+        A mediator tells the end of a task.
+        """
+        note = EndNote(uuid=uuid, queue="tasks", outcome="done", ended=1_000.0)
+        self.done(self.tasks.ended([note]))
+
+    def test_created(self) -> None:
+        """
+        A task has a row and is in its queue when the caller has the answer.
+        """
+        row = self.create()
+        self.assertIsInstance(row, CreatedTask)
+        self.assertEqual(self.state(), PUBLISHED)
+        self.assertEqual([t.uuid for t in self.broker.queues["tasks"]], ["u"])
+
+    def test_row_first(self) -> None:
+        """
+        The row is there before the task is published.
+        """
+        self.broker.silent = True
+        creating = self.begin(self.tasks.create([new_task()]))
+        self.assertNoResult(creating)
+        self.assertEqual(self.state(), NEW)
+        self.broker.answer()
+        self.assertEqual(self.successResultOf(creating)[0].state, PUBLISHED)  # type: ignore[union-attr]
+
+    def test_name_taken(self) -> None:
+        """
+        A name is taken in its queue, also within one batch, until a while after the end
+        of its task.
+        """
+        tasks = [new_task("u", name="n"), new_task("v", name="n")]
+        first, second = self.done(self.tasks.create(tasks))
+        self.assertIsInstance(first, CreatedTask)
+        self.assertIsInstance(second, NameTaken)
+        self.assertIn("the name n already: u, which is", str(second))
+        self.assertIsInstance(self.create("w", name="n", queue="other"), CreatedTask)
+        self.end("u")
+        self.clock.advance(WINDOW - 1)
+        self.assertIsInstance(self.create("x", name="n"), NameTaken)
+        self.clock.advance(2)
+        self.assertIsInstance(self.create("x", name="n"), CreatedTask)
+        self.assertIsNone(self.state("u"))
+
+    def test_refused(self) -> None:
+        """
+        Where RabbitMQ certainly has not got a task, its row and its name are gone.
+        """
+        self.broker.problem = BrokerUnreachable("it is away")
+        self.assertIs(self.create(name="n"), self.broker.problem)
+        self.assertIsNone(self.state())
+        self.broker.problem = None
+        self.assertIsInstance(self.create("v", name="n"), CreatedTask)
+
+    def test_unknown(self) -> None:
+        """
+        Where nobody knows whether RabbitMQ has a task, the row stays, and the task is
+        published a while later.
+        """
+        self.broker.problem = BrokerError("no answer")
+        self.assertIs(self.create(name="n"), self.broker.problem)
+        self.assertEqual(self.state(), NEW)
+        self.assertIsInstance(self.create("v", name="n"), NameTaken)
+        self.broker.problem = None
+        self.assertEqual(self.done(self.tasks.go_on()), 1)
+        self.assertEqual(self.state(), PUBLISHED)
+        self.assertEqual([t.uuid for t in self.broker.queues["tasks"]], ["u"])
+        self.assertEqual(self.done(self.tasks.go_on()), 0)
+
+    def test_killed(self) -> None:
+        """
+        The next process publishes a task whose process was killed before the confirm.
+        """
+        self.broker.silent = True
+        self.begin(self.tasks.create([new_task()]))
+        self.broker.silent = False
+        self.assertEqual(self.done(self.another().go_on()), 1)
+        self.assertEqual(self.state(), PUBLISHED)
+
+    def test_in_hand(self) -> None:
+        """
+        A task that is being published is not published a second time.
+        """
+        self.broker.silent = True
+        creating = self.begin(self.tasks.create([new_task()]))
+        self.assertEqual(self.done(self.tasks.go_on()), 0)
+        self.broker.answer()
+        self.successResultOf(creating)
+        self.assertEqual(len(self.broker.queues["tasks"]), 1)
+
+    def test_young(self) -> None:
+        """
+        A row that was written a moment ago is left to whoever has written it.
+        """
+        self.broker.problem = BrokerError("no answer")
+        self.create(created=self.clock.seconds())
+        self.assertEqual(self.done(self.another().go_on()), 0)
+        self.clock.advance(60)
+        self.assertEqual(self.done(self.another().go_on()), 1)
+
+    def test_repeated(self) -> None:
+        """
+        The same request again has the same task; another one with its uuid is refused.
+        """
+        first = self.create(digest=b"1")
+        self.assertEqual(self.create(digest=b"1"), first)
+        self.assertIsInstance(self.create(digest=b"2"), UUIDTaken)
+        self.assertIsInstance(self.create(), UUIDTaken)
+        self.assertEqual(len(self.broker.queues["tasks"]), 1)
+
+    def test_repeated_meanwhile(self) -> None:
+        """
+        The same request again, before the first one has its answer, waits for that.
+        """
+        self.broker.silent = True
+        first = self.begin(self.tasks.create([new_task(digest=b"1")]))
+        second = self.begin(self.tasks.create([new_task(digest=b"1")]))
+        self.assertNoResult(second)
+        self.broker.answer()
+        self.assertEqual(self.successResultOf(first), self.successResultOf(second))
+        self.assertEqual(len(self.broker.queues["tasks"]), 1)
+
+    def test_repeated_in_doubt(self) -> None:
+        """
+        The same request again publishes the task if nobody knows whether the first one
+        has.
+        """
+        self.broker.problem = BrokerError("no answer")
+        self.create(digest=b"1")
+        self.broker.problem = None
+        self.assertIsInstance(self.create(digest=b"1"), CreatedTask)
+        self.assertEqual(self.state(), PUBLISHED)
+
+    def test_delete(self) -> None:
+        """
+        A deleted task is cancelled, and its name stays held for a while.
+        """
+        self.create(name="n")
+        deleted = self.done(self.tasks.delete("u", "somebody"))
+        self.assertEqual(deleted.result, "cancelled")
+        self.assertEqual(self.broker.cancelled, ["u"])
+        self.assertEqual(self.state(), DELETED)
+        self.assertIsInstance(self.create("v", name="n"), NameTaken)
+        deleting = self.begin(self.tasks.delete("u", ""))
+        self.assertIn("is deleted", str(self.failureResultOf(deleting, TaskEnded)))
+
+    def test_delete_unknown(self) -> None:
+        """
+        There is nothing to delete, or to run.
+        """
+        self.failureResultOf(self.begin(self.tasks.delete("u", "")), TaskUnknown)
+        self.failureResultOf(self.begin(self.tasks.run_now("u")), TaskUnknown)
+
+    def test_delete_meanwhile(self) -> None:
+        """
+        A task is deleted once it is published: RabbitMQ would get it after that.
+        """
+        self.broker.silent = True
+        self.begin(self.tasks.create([new_task()]))
+        deleting = self.begin(self.tasks.delete("u", ""))
+        self.assertEqual(self.state(), NEW)
+        self.broker.answer()
+        self.assertEqual(self.state(), DELETING)
+        self.broker.answer()
+        self.successResultOf(deleting)
+        self.assertEqual(self.state(), DELETED)
+
+    def test_delete_killed(self) -> None:
+        """
+        The next process deletes a task whose process was killed half-way.
+        """
+        self.create()
+        self.broker.problem = BrokerUnreachable("it is away")
+        self.failureResultOf(self.begin(self.tasks.delete("u", "")), BrokerError)
+        self.assertEqual(self.state(), DELETING)
+        self.broker.problem = None
+        self.assertEqual(self.done(self.another().go_on()), 1)
+        self.assertEqual(self.broker.cancelled, ["u"])
+        self.assertEqual(self.state(), DELETED)
+
+    def test_run_now(self) -> None:
+        """
+        A task that waits runs now; one that has ended does not.
+        """
+        self.create()
+        self.assertEqual(self.done(self.tasks.run_now("u")).result, "running")
+        self.end()
+        self.failureResultOf(self.begin(self.tasks.run_now("u")), TaskEnded)
+
+    def test_ended(self) -> None:
+        """
+        A task that has ended has no body any more, and tells how it ended.
+        """
+        self.create()
+        self.end()
+        row = self.done(self.tasks.find("u"))
+        assert row.end is not None
+        self.assertEqual((row.state, row.end.outcome), (ENDED, "done"))
+        self.assertEqual(row.task.body, b"")
+        self.failureResultOf(self.begin(self.tasks.delete("u", "")), TaskEnded)
+
+    def test_swept(self) -> None:
+        """
+        Rows go once their names are free.
+        """
+        self.create()
+        self.end()
+        self.assertEqual(self.done(self.tasks.go_on()), 0)
+        self.clock.advance(WINDOW)
+        self.assertEqual(self.done(self.tasks.go_on()), 1)
+        self.assertIsNone(self.state())
+
+    def test_away(self) -> None:
+        """
+        Without the database nothing is published.
+        """
+        self.rows.problem = TaskStoreError("it is away")
+        creating = self.begin(self.tasks.create([new_task()]))
+        self.failureResultOf(creating, TaskStoreError)
+        self.assertEqual(self.broker.queues, {})
+
+    def test_page(self) -> None:
+        """
+        Tasks are listed page by page.
+        """
+        for each in "abc":
+            self.create(each)
+        asked = RowQuery(states=(PUBLISHED,), size=2)
+        rows, after = self.done(self.tasks.page(asked))
+        self.assertEqual([r.task.uuid for r in rows], ["a", "b"])
+        asked = RowQuery(states=(PUBLISHED,), size=2, after=after)
+        rows, after = self.done(self.tasks.page(asked))
+        self.assertEqual(([r.task.uuid for r in rows], after), (["c"], 0))
