@@ -321,6 +321,12 @@ class TaskEnded(QuebertError):
     """
 
 
+class LeaseLost(QuebertError):
+    """
+    The executor does not have the task any more: its lease has run out, or it is done.
+    """
+
+
 class UnknownPageToken(QuebertError, ValueError):
     """
     A page of another query is asked for, or none at all.

@@ -1,0 +1,94 @@
+"""
+The id of a lease, as it stands in the URL that an executor gets.  Pure.
+
+An id is 9 random bytes and the identity of the message, and 16 bytes of an HMAC-SHA256
+of both, all in base64url: whoever has it may renew, complete and fail this lease, and
+nobody can make one without the secret.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import os
+from collections.abc import Callable, Sequence
+
+from quebert.errors import ConfigError
+
+__all__ = ["LeaseIDs", "identity_of_task"]
+
+_NONCE, _IDENTITY, _MAC = 9, 16, 16
+_SIZE = _NONCE + _IDENTITY + _MAC
+#: Characters of an id.
+LENGTH = len(base64.urlsafe_b64encode(bytes(_SIZE)).rstrip(b"="))
+#: Bytes of a secret, at least.
+LEAST = 24
+
+
+def identity_of_task(queue: str, uuid: str, timestamp: int, body: bytes) -> bytes:
+    """
+    What is the same for each copy of a message, and different for another one.
+
+    @param timestamp: of the message, in seconds since the epoch; 0 if it has none.
+    """
+    parts = (queue.encode(), uuid.encode("utf-8", "surrogatepass"), b"%d" % timestamp)
+    digest = hashlib.blake2b(digest_size=_IDENTITY)
+    for each in (*parts, body):
+        digest.update(b"%d:" % len(each))
+        digest.update(each)
+    return digest.digest()
+
+
+class LeaseIDs:
+    """
+    Makes ids, and tells which are true.
+
+    @param secrets: the first makes them; each is accepted, so that one can be replaced
+        by another.
+    @raise ConfigError: there is none, or one is too short.
+    """
+
+    def __init__(
+        self,
+        secrets: Sequence[bytes],
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        if not secrets or min(map(len, secrets)) < LEAST:
+            raise ConfigError(f"a secret of leases must have {LEAST} bytes at least")
+        self._secrets = tuple(secrets)
+        self._random = random
+
+    def new(self, identity: bytes) -> str:
+        """
+        An id for a lease of a message.
+        """
+        named = self._random(_NONCE) + identity
+        return _text(named + _mac(self._secrets[0], named))
+
+    def identity(self, id: str) -> bytes | None:
+        """
+        The identity of the message in an id; C{None} if nobody of ours has made it.
+        The time does not depend on where it is wrong.
+        """
+        if len(id) != LENGTH or not id.isascii():
+            return None
+        try:
+            raw = base64.b64decode(id + "=" * (-len(id) % 4), b"-_", validate=True)
+        except binascii.Error:
+            return None
+        named, mac = raw[:-_MAC], raw[-_MAC:]
+        # One text for one id: the last character has bits to spare.
+        if _text(raw) != id:
+            return None
+        found = [hmac.compare_digest(_mac(each, named), mac) for each in self._secrets]
+        return named[_NONCE:] if any(found) else None
+
+
+def _mac(secret: bytes, named: bytes) -> bytes:
+    return hmac.digest(secret, b"quebert lease\0" + named, "sha256")[:_MAC]
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")

@@ -1,0 +1,122 @@
+"""
+The states of a lease, and what leads from which to which.  Pure.
+
+To add a state: C{STATES}, the events that lead to it and from it in L{CHANGES}, and
+what goes on with it after a kill in L{quebert.leases.Leases}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from quebert.leases._values import Lease, LeasedMessage
+
+__all__ = [
+    "CHANGES",
+    "COMPLETE",
+    "DUE",
+    "EARLY",
+    "ENDED",
+    "ENDING",
+    "EVENTS",
+    "FAIL",
+    "HELD",
+    "LOSE",
+    "LOST",
+    "PUBLISH",
+    "RENEW",
+    "RUN_OUT",
+    "STATES",
+    "TELL",
+    "LeaseTransition",
+    "new_lease",
+]
+
+#: The executor has the task.
+HELD = "held"
+#: The executor has completed the task, and whoever waits for its end may not know.
+ENDING = "ending"
+#: The task is done.
+ENDED = "ended"
+#: The executor has completed the task, and the message has not come yet.
+EARLY = "early"
+#: The message is to be published to its queue again.
+DUE = "due"
+#: The executor does not have the task any more.
+LOST = "lost"
+
+#: All of them.
+STATES = (HELD, ENDING, ENDED, EARLY, DUE, LOST)
+#: Those in which the task is done.
+_DONE = (ENDING, ENDED, EARLY)
+
+#: The executor wants more time.
+RENEW = "renew"
+#: The executor has done the task.
+COMPLETE = "complete"
+#: The executor has not done the task.
+FAIL = "fail"
+#: The lease has run out.
+RUN_OUT = "run_out"
+#: Another copy of the message is leased.
+LOSE = "lose"
+#: RabbitMQ has confirmed the message in its queue.
+PUBLISH = "publish"
+#: Whoever waits for the end of the task knows it.
+TELL = "tell"
+
+
+@attrs.frozen
+class LeaseTransition:
+    """
+    A change of rows.
+
+    @ivar of: the states that have it.
+    @ivar to: the state after it.
+    """
+
+    of: tuple[str, ...]
+    to: str
+
+
+#: What each event does.
+CHANGES: Mapping[str, LeaseTransition] = {
+    RENEW: LeaseTransition((HELD,), HELD),
+    COMPLETE: LeaseTransition((HELD,), ENDING),
+    FAIL: LeaseTransition((HELD,), DUE),
+    RUN_OUT: LeaseTransition((HELD,), DUE),
+    LOSE: LeaseTransition((HELD, DUE), LOST),
+    PUBLISH: LeaseTransition((DUE,), LOST),
+    TELL: LeaseTransition((ENDING,), ENDED),
+}
+#: All events.
+EVENTS = tuple(CHANGES)
+
+
+def new_lease(
+    message: LeasedMessage, own: Lease | None, copies: Sequence[Lease]
+) -> Lease | None:
+    """
+    The row of a lease whose message has come.
+
+    @param own: the row that it has.
+    @param copies: the rows of other leases of the same message.
+    @return: C{None} where nothing is to be done: the message has come before.
+    """
+    if own is not None:
+        if own.state != EARLY:
+            return None
+        return attrs.evolve(own, state=ENDING, message=message)
+    row = Lease(
+        id=message.id,
+        identity=message.identity,
+        state=HELD,
+        until=message.until,
+        message=message,
+    )
+    done = [each.until for each in copies if each.state in _DONE]
+    if done:
+        return attrs.evolve(row, state=ENDED, until=max(done), message=None)
+    return row

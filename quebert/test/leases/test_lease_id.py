@@ -1,0 +1,95 @@
+"""
+Tests for L{quebert.leases._lease_id}.
+"""
+
+from __future__ import annotations
+
+import string
+from itertools import count
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert.errors import ConfigError
+from quebert.leases import LeaseIDs, identity_of_task
+from quebert.test.checks import QUICK
+
+IDENTITY = bytes(range(16))
+_OLD, _NEW = b"o" * 24, b"n" * 24
+_CHARACTERS = string.ascii_letters + string.digits + "-_"
+
+
+def ids(*secrets: bytes) -> LeaseIDs:
+    """
+    Makes one id after the other, always the same.
+    """
+    numbers = count()
+    return LeaseIDs(secrets, lambda size: next(numbers).to_bytes(size, "big"))
+
+
+class LeaseIDTests(SynchronousTestCase):
+    """
+    L{LeaseIDs} and L{identity_of_task}.
+    """
+
+    def test_own(self) -> None:
+        """
+        An id tells the message, and is another one each time.
+        """
+        made = ids(_NEW)
+        first, second = made.new(IDENTITY), made.new(IDENTITY)
+        self.assertNotEqual(first, second)
+        self.assertEqual(made.identity(first), IDENTITY)
+        self.assertEqual(made.identity(second), IDENTITY)
+
+    def test_rotation(self) -> None:
+        """
+        The second secret is accepted as well as the first, which makes ids.
+        """
+        old = ids(_OLD).new(IDENTITY)
+        both = ids(_NEW, _OLD)
+        self.assertEqual(both.identity(old), IDENTITY)
+        self.assertEqual(ids(_NEW).identity(both.new(IDENTITY)), IDENTITY)
+        self.assertIsNone(ids(_NEW).identity(old))
+
+    def test_changed(self) -> None:
+        """
+        No character of an id can be another one.
+        """
+        made = ids(_NEW)
+        id = made.new(IDENTITY)
+        for place in range(len(id)):
+            for character in _CHARACTERS:
+                if character != id[place]:
+                    other = id[:place] + character + id[place + 1 :]
+                    self.assertIsNone(made.identity(other))
+
+    @QUICK
+    @given(st.text(max_size=80))
+    def test_any(self, text: str) -> None:
+        """
+        Any text is told to be none.
+        """
+        self.assertIsNone(ids(_NEW).identity(text))
+
+    def test_secrets(self) -> None:
+        """
+        A short secret is refused, and so is none.
+        """
+        self.assertRaises(ConfigError, LeaseIDs, [])
+        self.assertRaises(ConfigError, LeaseIDs, [b"s" * 23])
+
+    def test_identity(self) -> None:
+        """
+        Whatever differs of a message, its identity does.
+        """
+        given = [
+            ("tasks", "u", 1, b"{}"),
+            ("task", "su", 1, b"{}"),
+            ("tasks", "v", 1, b"{}"),
+            ("tasks", "u", 2, b"{}"),
+            ("tasks", "u", 1, b"{} "),
+        ]
+        self.assertEqual(len({identity_of_task(*each) for each in given}), len(given))
+        self.assertEqual(identity_of_task(*given[0]), identity_of_task(*given[0]))

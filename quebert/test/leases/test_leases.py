@@ -1,0 +1,226 @@
+"""
+Tests for L{quebert.leases._leases}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert.errors import BrokerUnreachable, LeaseLost
+from quebert.leases import DUE, EARLY, ENDED, ENDING, HELD, LOST, Leases
+from quebert.leases._leases import KEPT
+from quebert.test.leases.doubles import MemoryLeaseBroker, MemoryLeaseRows, leased
+
+T = TypeVar("T")
+
+
+class LeasesTests(SynchronousTestCase):
+    """
+    L{Leases}, with rows and a broker in memory.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_000)
+        self.rows = MemoryLeaseRows()
+        self.broker = MemoryLeaseBroker()
+        self.leases = Leases(self.rows, self.broker, self.clock.seconds)
+
+    def done(self, work: Coroutine[Any, Any, T]) -> T:
+        """
+        Do something, at once.
+        """
+        return self.successResultOf(Deferred.fromCoroutine(work))
+
+    def lost(self, work: Coroutine[Any, Any, object]) -> str:
+        """
+        What is said of something that cannot be done, since the lease is lost.
+        """
+        failing = Deferred.fromCoroutine(work)
+        return str(self.failureResultOf(failing, LeaseLost).value)
+
+    def hold(self, id: str = "l", **fields: Any) -> None:
+        """
+        A message comes.
+        """
+        self.done(self.leases.held([leased(id, **fields)]))
+
+    def complete(self, id: str = "l") -> str:
+        """
+        Complete a task; gives the state.
+        """
+        return self.done(self.leases.complete(id, b"i")).state
+
+    def go_on(self, seconds: float = 0.0) -> int:
+        """
+        Let time pass, and go on.
+        """
+        self.clock.advance(seconds)
+        return self.done(self.leases.go_on())
+
+    def put(self) -> list[str]:
+        """
+        The leases whose messages were put back.
+        """
+        return [each.id for each in self.broker.put]
+
+    def test_completed(self) -> None:
+        """
+        A task that is completed has ended, and its end is told; it is not put back.
+        """
+        self.hold()
+        self.assertEqual(self.complete(), ENDED)
+        self.assertEqual(self.broker.told, ["u"])
+        self.assertIsNone(self.rows.rows["l"].message)
+        self.go_on(1_000)
+        self.assertEqual(self.put(), [])
+
+    def test_completed_twice(self) -> None:
+        """
+        Of two who complete a task one is told that it has.
+        """
+        self.hold()
+        self.complete()
+        said = self.lost(self.leases.complete("l", b"i"))
+        self.assertEqual(said, "the task is completed already")
+        self.assertEqual(self.broker.told, ["u"])
+
+    def test_run_out(self) -> None:
+        """
+        A message is put back when its lease runs out, not before, and once.
+        """
+        self.hold()
+        self.assertEqual(self.go_on(299), 0)
+        self.assertEqual(self.go_on(2), 1)
+        self.assertEqual(self.put(), ["l"])
+        self.assertEqual(self.go_on(), 0)
+        for late in (
+            self.leases.complete("l", b"i"),
+            self.leases.renew("l", 60),
+            self.leases.fail("l"),
+        ):
+            said = self.lost(late)
+            self.assertIn("has run out, and the task is attempted again", said)
+
+    def test_completed_late(self) -> None:
+        """
+        A lease that has run out can be completed until its message is put back.
+        """
+        self.hold()
+        self.clock.advance(400)
+        self.assertEqual(self.complete(), ENDED)
+        self.go_on()
+        self.assertEqual(self.put(), [])
+
+    def test_renewed(self) -> None:
+        """
+        A lease that is renewed runs out later, but not beyond its last time.
+        """
+        self.hold(last=1_500.0)
+        self.clock.advance(200)
+        self.assertEqual(self.done(self.leases.renew("l", 250)).until, 1_450)
+        self.assertEqual(self.done(self.leases.renew("l", 900)).until, 1_500)
+        self.assertEqual(self.go_on(299), 0)
+        self.assertEqual(self.go_on(1), 1)
+
+    def test_failed(self) -> None:
+        """
+        A message whose executor says that it has failed is put back after a while: the
+        one that the executor says, or else that of the mediator.
+        """
+        self.hold()
+        self.hold("m", identity=b"m")
+        self.done(self.leases.fail("l"))
+        self.done(self.leases.fail("m", 2.0))
+        self.assertEqual(self.rows.rows["l"].state, DUE)
+        self.go_on(2)
+        self.assertEqual(self.put(), ["m"])
+        self.go_on(5)
+        self.assertEqual(self.put(), ["m", "l"])
+
+    def test_early(self) -> None:
+        """
+        An executor may complete a task before its message has come.
+        """
+        self.assertEqual(self.complete(), EARLY)
+        self.lost(self.leases.complete("l", b"i"))
+        self.hold()
+        self.assertEqual(self.rows.rows["l"].state, ENDING)
+        self.go_on()
+        self.assertEqual(self.broker.told, ["u"])
+        self.assertEqual(self.rows.rows["l"].until, 1_000 + KEPT)
+        self.go_on(1_000)
+        self.assertEqual(self.put(), [])
+
+    def test_renewed_early(self) -> None:
+        """
+        To renew or to fail, the message must have come.
+        """
+        self.assertIn("has not come yet", self.lost(self.leases.renew("l", 60)))
+        self.assertIn("has not come yet", self.lost(self.leases.fail("l")))
+
+    def test_repeated(self) -> None:
+        """
+        A message that comes twice changes nothing.
+        """
+        self.hold()
+        self.complete()
+        self.hold()
+        self.assertEqual(self.rows.rows["l"].state, ENDED)
+
+    def test_copy(self) -> None:
+        """
+        Another lease of the same message takes the place of the one that is held.
+        """
+        self.hold()
+        self.hold("m")
+        self.assertEqual(self.rows.rows["l"].state, LOST)
+        self.lost(self.leases.complete("l", b"i"))
+        self.assertEqual(self.complete("m"), ENDED)
+
+    def test_copy_of_completed(self) -> None:
+        """
+        A copy of a message that is done already is not attempted again, and cannot be
+        completed.
+        """
+        self.hold()
+        self.complete()
+        self.hold("m")
+        said = self.lost(self.leases.complete("m", b"i"))
+        self.assertEqual(said, "the task is completed already")
+        self.go_on(1_000)
+        self.assertEqual(self.put(), [])
+
+    def test_away(self) -> None:
+        """
+        While RabbitMQ is away, a task can be completed, and messages wait.
+        """
+        self.hold()
+        self.hold("m", identity=b"m", uuid="v")
+        self.broker.problem = BrokerUnreachable("it is away")
+        self.assertEqual(self.complete(), ENDING)
+        self.clock.advance(400)
+        going = Deferred.fromCoroutine(self.leases.go_on())
+        self.failureResultOf(going, BrokerUnreachable)
+        self.broker.problem = None
+        self.go_on()
+        self.assertEqual(self.put(), ["m"])
+        self.assertEqual(self.broker.told, ["u"])
+        self.assertEqual(self.rows.rows["l"].state, ENDED)
+
+    def test_swept(self) -> None:
+        """
+        Rows of leases that are over go after a while; others stay.
+        """
+        self.hold()
+        self.complete()
+        self.hold("m", identity=b"m", until=1e9, last=1e9)
+        self.assertEqual(self.go_on(KEPT - 1), 0)
+        self.assertEqual(self.go_on(2), 1)
+        self.assertEqual(list(self.rows.rows), ["m"])
+        self.assertEqual(self.rows.rows["m"].state, HELD)
