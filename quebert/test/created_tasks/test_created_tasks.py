@@ -136,6 +136,19 @@ class CreatedTasksTests(SynchronousTestCase):
         self.broker.problem = None
         self.assertIsInstance(self.create("v", name="n"), CreatedTask)
 
+    def test_refused_late(self) -> None:
+        """
+        A client hears that its task is refused once the row is gone: a row that stays
+        would be published after a kill.
+        """
+        changing: Deferred[Any] = Deferred()
+        self.patch(self.rows, "change", lambda changes: changing)
+        self.broker.problem = BrokerUnreachable("it is away")
+        creating = self.begin(self.tasks.create([new_task()]))
+        self.assertNoResult(creating)
+        changing.callback([None])
+        self.assertEqual(self.successResultOf(creating), [self.broker.problem])
+
     def test_unknown(self) -> None:
         """
         Where nobody knows whether RabbitMQ has a task, the row stays, and the task is
