@@ -18,6 +18,7 @@ from quebert.limits import WhenFree
 from quebert.outcome import Outcome
 from quebert.policy import FailedAnswer, History, RetryPolicy
 from quebert.task import Task
+from quebert.task_events import EndedTask
 
 __all__ = [
     "FailedTask",
@@ -72,9 +73,14 @@ class WatchedMessage(Message, Protocol):
         and why each is not attempted, in a sentence.  More may come at any time.
     @ivar runs_now: whether somebody wants its task to run although its time has not
         come.
+    @ivar tells_end: whether its watch tells somebody how its task ends.
+    @ivar last_attempt: the last attempt at its task, which a mediator notes here where
+        C{tells_end} is true.
     """
 
     may_have_past: bool = True
+    tells_end: bool = False
+    last_attempt: EndedTask | None = None
     cancelled: Mapping[str, str] = MappingProxyType({})
     runs_now: bool = False
 

@@ -20,10 +20,12 @@ operation that tells the event (L{quebert.operations}, L{quebert.cli}).  If some
 published: C{wire/_replacement_properties}, and C{doctor/_permissions}.  If an executor
 may ask for it: C{policy/_answers}, C{policy/_rules}, C{docs/retries.rst}.
 
-To add a kind of L{Discard}: a constant beside L{EXPIRED}; C{_DISCARDS} in
+To add a kind of L{Discard}: a constant beside L{EXPIRED}; C{outcome} of L{EndNote
+<quebert.task_ends.EndNote>}; C{_DISCARDS} in
 C{events/_ended_tasks}, and L{OUTCOMES<quebert.events.OUTCOMES>}.
 
-To add a kind of dead letter: a constant beside L{EXHAUSTED}; the lists of kinds in the
+To add a kind of dead letter: a constant beside L{EXHAUSTED}; C{outcome} of L{EndNote
+<quebert.task_ends.EndNote>}; the lists of kinds in the
 docstrings of L{Bury}, of C{KIND} in C{queues/_dead_letters}, and of L{DeadLetter.kind
 <quebert.operations.DeadLetter.kind>}; C{_answer_is_why} of that class, if the last
 answer is not the reason; C{docs/retries.rst} and C{docs/operating.rst}.

@@ -129,6 +129,7 @@ class EndedTask:
     @ivar due: when the attempt was due; C{None} for at once, or if nothing tells.
     @ivar started: when the mediator began with it.
     @ivar seconds: until its outcome was clear.
+    @ivar has_begun: whether the request of the attempt was begun.
     @ivar status: of the answer; C{None} where there was none.
     @ivar outcome: what becomes of it.
     @ivar why: why it is not done, on one line, without secrets.
@@ -140,6 +141,7 @@ class EndedTask:
         "added",
         "answer",
         "due",
+        "has_begun",
         "html",
         "number",
         "outcome",
@@ -154,6 +156,7 @@ class EndedTask:
     added: float | None
     answer: str
     due: float | None
+    has_begun: bool
     html: bool
     number: int
     outcome: Outcome

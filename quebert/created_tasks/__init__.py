@@ -22,11 +22,11 @@ from quebert.created_tasks._states import (
 )
 from quebert.created_tasks._values import (
     CreatedTask,
-    EndNote,
     NewTask,
     RowQuery,
     TaskChange,
 )
+from quebert.task_ends import EndNote
 
 __all__ = [
     "CHANGES",

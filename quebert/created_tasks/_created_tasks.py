@@ -41,7 +41,6 @@ from quebert.created_tasks._states import (
 )
 from quebert.created_tasks._values import (
     CreatedTask,
-    EndNote,
     NewTask,
     RowQuery,
     TaskChange,
@@ -56,6 +55,7 @@ from quebert.errors import (
     UUIDTaken,
 )
 from quebert.operations import Cancelled, RunNow
+from quebert.task_ends import EndNote
 
 __all__ = ["WINDOW", "CreatedTasks"]
 

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import attrs
 
+from quebert.task_ends import EndNote
+
 __all__ = [
     "CreatedTask",
-    "EndNote",
     "NewTask",
     "RowQuery",
     "TaskChange",
@@ -37,34 +38,6 @@ class NewTask:
     due: float = 0.0
     name: str | None = None
     digest: bytes = b""
-
-
-@attrs.frozen(kw_only=True)
-class EndNote:
-    """
-    The end of a task, as its mediator tells it before it acknowledges the message.
-
-    @ivar outcome: C{done}, C{exhausted}, C{expired}, C{cancelled}, C{discarded},
-        C{poison} or C{forbidden}.
-    @ivar ended: when, in seconds since the epoch.
-    @ivar reason: one sentence; empty where it is done.
-    @ivar status: of the last answer; C{None} where there was none.
-    @ivar attempts: how many there were.
-    @ivar answers: how many of them were answered.
-    @ivar first_attempt: when the first began; C{None} where there was none.
-    @ivar last_attempt: when the last began.
-    """
-
-    uuid: str
-    queue: str
-    outcome: str
-    ended: float
-    reason: str = ""
-    status: int | None = None
-    attempts: int = 0
-    answers: int = 0
-    first_attempt: float | None = None
-    last_attempt: float | None = None
 
 
 @attrs.frozen(kw_only=True)

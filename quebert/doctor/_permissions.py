@@ -31,6 +31,7 @@ from quebert.doctor._broker import may_publish
 from quebert.doctor._findings import Finding, fail, ok
 from quebert.doctor._subject import Subject, together
 from quebert.errors import ReplyCode
+from quebert.task_ends import ENDED
 
 __all__ = ["Need", "check_permissions", "needs_for_all", "needs_of"]
 
@@ -79,6 +80,7 @@ def needs_for_all(rungs: Rungs) -> Iterator[Need]:
         yield Need(verb, "exchange", ARRIVALS, UNCLAIMED)
     for sign in (flight_sign(uuid.uuid4().hex), in_order_sign("", 0)):
         yield Need("configure", "queue", sign)
+    yield Need("configure", "queue", ENDED)
     yield Need("write", "exchange", _DEFAULT)
 
 

@@ -116,7 +116,12 @@ class Observations:
         if added is None:
             added = timed(message).sent_at
         number = history.attempts + 1
-        return Observation(self, request.uuid, task["url"], number, added, due, started)
+        observation = Observation(
+            self, request.uuid, task["url"], number, added, due, started
+        )
+        if message.tells_end:
+            message.last_attempt = observation
+        return observation
 
     def no_task(
         self, decoded: Any, message: WatchedMessage, outcome: Outcome, started: float
@@ -181,7 +186,7 @@ class Observation(EndedTask):
     What is known of one task on its way.
     """
 
-    __slots__ = ("_attempt", "_began", "_has_begun", "_observations")
+    __slots__ = ("_attempt", "_began", "_observations")
 
     def __init__(
         self,
@@ -196,7 +201,7 @@ class Observation(EndedTask):
         self._observations = observations
         self._attempt: TaskAttempt | None = None
         self._began = observations.seconds()
-        self._has_begun = False
+        self.has_begun = False
         self.uuid = uuid
         self.url = url
         self.number = number
@@ -212,7 +217,7 @@ class Observation(EndedTask):
         """
         The request begins.
         """
-        self._has_begun = True
+        self.has_begun = True
         if self._observations.observer is not None:
             self._observations.tell_begun(self._told_as())
 
@@ -246,7 +251,7 @@ class Observation(EndedTask):
         if isinstance(outcome, Retry) and not outcome.attempted:
             return self.not_attempted(outcome, _HOST_BUSY)
         not_to_be = isinstance(outcome, Discard) and outcome.kind != DISCARDED
-        if not_to_be and not self._has_begun:  # hooks may take time
+        if not_to_be and not self.has_begun:  # hooks may take time
             return self.not_attempted(outcome)
         self.seconds = max(0.0, self._observations.seconds() - self._began)
         self.outcome = outcome

@@ -135,7 +135,7 @@ class Pipeline:
         times, request, _, history, _ = wanted
         began = self._now()
         observation: Observation | None = None
-        if self._observations.is_on:
+        if self._observations.is_on or message.tells_end:
             observation = self._observations.begin(task, message, wanted, began)
         # Nearly always it has no times and no history, and nothing is cancelled.
         if times is not tasks.ANY_TIME or history.attempts or message.cancelled:

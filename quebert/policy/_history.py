@@ -26,6 +26,8 @@ LAST_ATTEMPT = "quebert-last-attempt"
 #: Header: the HTTP status that it was answered last; missing where there was
 #: no answer.
 LAST_STATUS = "quebert-last-status"
+#: Header: how many of the attempts were answered; missing where none was.
+ANSWERS = "quebert-answers"
 #: Header, of what is buried: how the body of that answer begins.
 LAST_ANSWER = "quebert-last-answer"
 #: Header: how many of these attempts the body counts.
@@ -47,6 +49,7 @@ class History:
     @ivar last: likewise, the last; minus infinity where that is not known.
     @ivar status: the HTTP status that was answered last, if any.
     @ivar in_body: how many of the attempts the body counts.
+    @ivar answers: how many were answered, as far as that is known.
     """
 
     attempts: int = 0
@@ -54,6 +57,7 @@ class History:
     last: float = -math.inf
     status: int | None = None
     in_body: int = 0
+    answers: int = 0
 
     @classmethod
     def read(cls, headers: Mapping[str, Any], failures: int = 0) -> History:
@@ -84,7 +88,10 @@ class History:
         if not attempts or first is None or last is None or first > last:
             return None
         status = _whole(headers, LAST_STATUS)
-        return cls(min(attempts, _MANY), first, last, status)
+        # Older mediators do not count answers.
+        answers = _whole(headers, ANSWERS) or (0 if status is None else 1)
+        attempts = min(attempts, _MANY)
+        return cls(attempts, first, last, status, answers=min(answers, attempts))
 
     def failed(self, began: float, status: int | None) -> History:
         """
@@ -96,6 +103,7 @@ class History:
             max(self.last, began),
             status,
             self.in_body,
+            min(self.answers + (status is not None), _MANY),
         )
 
     @property
@@ -108,6 +116,7 @@ class History:
             FIRST_ATTEMPT: self.first if math.isfinite(self.first) else None,
             LAST_ATTEMPT: self.last if math.isfinite(self.last) else None,
             LAST_STATUS: self.status,
+            ANSWERS: self.answers or None,
             IN_BODY: self.in_body,
             BURIED_AT: None,  # it was, once
         }

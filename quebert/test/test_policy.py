@@ -597,19 +597,31 @@ class HistoryTests(SynchronousTestCase):
         Each failure is counted; the first stays.
         """
         history = History().failed(NOW, 500).failed(NOW + 10, 503)
-        self.assertEqual(history, History(2, NOW, NOW + 10, 503))
+        self.assertEqual(history, History(2, NOW, NOW + 10, 503, answers=2))
         expected = {
             "quebert-attempts": 2,
             "quebert-first-attempt": NOW,
             "quebert-last-attempt": NOW + 10,
             "quebert-last-status": 503,
+            "quebert-answers": 2,
             "quebert-attempts-in-body": 0,
             "quebert-buried-at": None,
         }
         self.assertEqual(history.headers, expected)
         history = History.read(expected).failed(NOW + 20, None)
-        self.assertEqual(history, History(3, NOW, NOW + 20, None))
+        self.assertEqual(history, History(3, NOW, NOW + 20, None, answers=2))
         self.assertIsNone(history.headers["quebert-last-status"])
+
+    def test_answers(self) -> None:
+        """
+        Of attempts that an older mediator has counted, one was answered at least where
+        it tells the status; and there were never more answers than attempts.
+        """
+        for status, answers in ((503, 1), (None, 0)):
+            headers = {**History(3, NOW, NOW, status).headers, "quebert-answers": None}
+            self.assertEqual(History.read(headers).answers, answers)
+        headers = {**History(3, NOW, NOW, 503).headers, "quebert-answers": 7}
+        self.assertEqual(History.read(headers).answers, 3)
 
     def test_clock_set_back(self) -> None:
         """
@@ -626,7 +638,8 @@ class HistoryTests(SynchronousTestCase):
         headers = {**History(100, NOW, NOW + 10).headers, "quebert-buried-at": NOW + 11}
         self.assertEqual(History.read(headers), History())
         headers.update(History().failed(NOW + 20, 500).headers)
-        self.assertEqual(History.read(headers), History(1, NOW + 20, NOW + 20, 500))
+        told = History(1, NOW + 20, NOW + 20, 500, answers=1)
+        self.assertEqual(History.read(headers), told)
 
     def test_buried_by_an_old_version(self) -> None:
         """
@@ -733,6 +746,7 @@ class RulesTests(SynchronousTestCase):
             "quebert-first-attempt": NOW,
             "quebert-last-attempt": now,
             "quebert-last-status": 500,
+            "quebert-answers": 100,
             "quebert-last-answer": "oops",
             "quebert-buried-at": None,
         }

@@ -459,3 +459,70 @@ class ToldToTests(SynchronousTestCase):
         event: Any = None
         self.assertRaises(ValueError, both, event)
         self.assertEqual(told, [None])
+
+
+class ToldMessage(WatchedMessage):
+    """
+    A message whose watch tells how its task ends.
+    """
+
+    body = b""
+    properties: Mapping[str, Any] = {"headers": {}}
+    tells_end = True
+
+    def __init__(self, **task: Any) -> None:
+        self.body = json.dumps({"url": "http://a/", **task}).encode()
+
+
+class LastAttemptTests(ObserverCase):
+    """
+    A mediator notes its attempt on a message whose end is told, with or without
+    observers.
+    """
+
+    def attempt(self, code: int, kind: Any = Mediator, **task: Any) -> EndedTask:
+        """
+        The attempt at such a task; the executor answers with C{code}.
+        """
+        attempts = []
+        for options in ({}, {"observer": None}):
+            message = ToldMessage(**task)
+            self.mediator(kind, **options).messageReceived(message)
+            if self.answers:
+                self.answer(code)
+            assert message.last_attempt is not None
+            attempts.append(message.last_attempt)
+        return attempts[-1]
+
+    def test_answered(self) -> None:
+        """
+        It has the status of the answer.
+        """
+        for code in (204, 503):
+            attempt = self.attempt(code)
+            self.assertEqual((attempt.has_begun, attempt.status), (True, code))
+            self.assertEqual((attempt.number, attempt.started), (1, NOW))
+
+    def test_not_begun(self) -> None:
+        """
+        One that is not made has not begun.
+        """
+        attempt = self.attempt(200, timestamp=format_time(NOW - 100), ttl=10)
+        self.assertEqual((attempt.has_begun, attempt.status), (False, None))
+
+    def test_failures_in_body(self) -> None:
+        """
+        Its number counts what the body counts.
+        """
+        attempt = self.attempt(500, DelayOnErrorMediator, failures=3)
+        self.assertEqual(attempt.number, 4)
+
+    def test_others(self) -> None:
+        """
+        Nothing is noted on another message.
+        """
+        message = ToldMessage()
+        message.tells_end = False
+        self.mediator().messageReceived(message)
+        self.answer(200)
+        self.assertIsNone(message.last_attempt)

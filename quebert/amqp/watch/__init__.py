@@ -24,6 +24,8 @@ These words are used of messages:
    is.  It is held until then.
  - replace: publish what takes the place of a message, then acknowledge the message.  A
    message is replaced by its retry (put back), by a copy, or by a dead letter (bury).
+ - end note: what is published, beside or without a replacement, before a message is
+   acknowledged for good that somebody wants to know the end of.
  - copy: replace a message that was not attempted by one whose headers count the ends of
    mediators.
  - bury: move a message to the queue C{<queue>.dead}.

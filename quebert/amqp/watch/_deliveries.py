@@ -19,6 +19,7 @@ from quebert.amqp.watch._backlog import Backlog
 from quebert.amqp.watch._consumer import Consumer
 from quebert.amqp.watch._delivered_message import DeliveredMessage
 from quebert.amqp.watch._delivery import Event, State
+from quebert.amqp.watch._end_notes import MARK, tells_end
 from quebert.amqp.watch._examinations import Examinations
 from quebert.amqp.watch._handler import Callback, Handler
 from quebert.amqp.watch._hanging_hosts import HangingHosts
@@ -252,6 +253,8 @@ class Deliveries:
         message.cancelled = self._cancelled
         if len(message.body) + len(message.encoded_properties) > self._memory.light:
             self._memory.weigh(message)
+        if MARK in message.encoded_properties:  # seldom
+            message.tells_end = tells_end(message)
         # That is was_put_back, without a call.
         if message.redelivered or OURS in message.encoded_properties:
             self._examinations.received(message)
@@ -293,9 +296,13 @@ class Deliveries:
         elif isinstance(outcome, Bury):
             self._settlement.begin(message, self._settlement.bury(message, outcome))
         else:
+            if isinstance(outcome, Discard) and outcome.kind == CANCELLED:
+                self.held_tasks.dropped(message)
+            if message.tells_end:
+                telling = self._settlement.tell_end(message, outcome)
+                self._settlement.begin(message, telling)
+                return
             if isinstance(outcome, Discard):
-                if outcome.kind == CANCELLED:
-                    self.held_tasks.dropped(message)
                 self._settlement.discard(message, outcome)
             else:
                 self._settlement.acknowledge(message)

@@ -19,7 +19,8 @@ acknowledged, or given back.  Until then the delivery is in one of these states:
 
 At most C{prefetch} messages are at work at once.  Each has one of C{prefetch} places.
 A replacement is whatever is published before the message is acknowledged: its retry, a
-copy, or a dead letter.
+copy, or a dead letter; and an end note, which tells somebody that nothing else replaces
+the message, or that a dead letter does (C{_end_notes}).
 
  - WAITING: the message has no place yet.
  - RUNNING: the callback runs.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
     from quebert.outcome import Bury, Retry
 
-__all__ = ["AT_ONCE", "REASON_LIMIT", "ReplacementProperties"]
+__all__ = ["AT_ONCE", "REASON_LIMIT", "ReplacementProperties", "writable"]
 
 #: Shorter waits, in seconds, count as 0.
 AT_ONCE = 0.001
@@ -111,7 +111,7 @@ class ReplacementProperties:
         """
         headers = {
             **outcome.headers,
-            REASON: _writable(outcome.reason[:REASON_LIMIT]),
+            REASON: writable(outcome.reason[:REASON_LIMIT]),
             KIND: outcome.kind,
             BURIED_AT: self._now(),
         }
@@ -130,7 +130,7 @@ class ReplacementProperties:
         return encode_properties({"delivery-mode": 2, "headers": kept})
 
 
-def _writable(text: str) -> str:
+def writable(text: str) -> str:
     """
     The text without halves of surrogate pairs, which UTF-8 cannot hold.
     """

@@ -21,12 +21,15 @@ from quebert.amqp.link import Publisher, Send
 from quebert.amqp.queues import DeadLetters, dead_letters_of
 from quebert.amqp.watch._delivered_message import DeliveredMessage
 from quebert.amqp.watch._delivery import State
+from quebert.amqp.watch._end_notes import EndNotes
 from quebert.amqp.watch._ledger import Ledger
 from quebert.amqp.watch._properties import AT_ONCE
 from quebert.amqp.watch._waits import Waits
 from quebert.amqp.wire import Unconfirmed
 from quebert.errors import BrokerError, ChannelLost, PublishRefused
+from quebert.outcome import Bury, Discard, Done
 from quebert.policy import exponential
+from quebert.task_ends import ENDED
 
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
@@ -55,6 +58,7 @@ class Replacements:
     @param leave: called with each message that begins to wait, and needs no place.
     @param give_back: called with each message that is to wait while the watch is being
         stopped.
+    @param now: the time of day, in seconds since the epoch.
     @param queue_type: the type that the queue is declared with, if any.
     """
 
@@ -71,6 +75,7 @@ class Replacements:
         *,
         leave: Callable[[DeliveredMessage], None],
         give_back: Callable[[DeliveredMessage], None],
+        now: Callable[[], float],
         queue_type: str | None = None,
     ) -> None:
         self._ledger = ledger
@@ -82,6 +87,7 @@ class Replacements:
         self._leave = leave
         self._give_back = give_back
         self._dead_letters = DeadLetters(queue, clock, ladder.new_queues, queue_type)
+        self._end_notes = EndNotes(queue, now)
         self._publishing: set[Deferred[None]] = set()
         self._refused = RepeatedWarning(
             self.log,
@@ -96,6 +102,14 @@ class Replacements:
             "Queue {dead!r} refuses dead letters for now",
             "Queue {dead!r} takes dead letters again",
             dead=dead_letters_of(queue),
+        )
+        self._ends_refused = RepeatedWarning(
+            self.log,
+            clock,
+            "Queue {ended!r} refuses end notes of tasks of queue {queue!r} for now",
+            "Queue {ended!r} takes end notes of tasks of queue {queue!r} again",
+            ended=ENDED,
+            queue=queue,
         )
 
     async def publish(
@@ -155,6 +169,22 @@ class Replacements:
             )
 
         return await self._until_confirmed(message, publish, self._dead_refused)
+
+    async def tell_end(
+        self, message: DeliveredMessage, wire: Wire, outcome: Done | Discard | Bury
+    ) -> bool:
+        """
+        Publish the end note of a message.
+
+        @param wire: its connection.
+        @return: as L{publish}.
+        """
+        note = self._end_notes.note(message, outcome)
+
+        def publish(send: Send) -> Coroutine[Any, Any, None]:
+            return self._end_notes.publish(wire, send, note)
+
+        return await self._until_confirmed(message, publish, self._ends_refused)
 
     async def _until_confirmed(
         self,
@@ -231,4 +261,5 @@ class Replacements:
         """
         self._refused.end()
         self._dead_refused.end()
+        self._ends_refused.end()
         self._dead_letters.end()

@@ -30,7 +30,7 @@ from quebert.amqp.watch._replacements import Replacements
 from quebert.amqp.watch._waits import Waits
 from quebert.amqp.wire import RUN_NOW, Channel
 from quebert.errors import BrokerError, MessageRefused, PublishRefused, Unroutable
-from quebert.outcome import POISON, Bury, Discard, Retry
+from quebert.outcome import POISON, Bury, Discard, Done, Retry
 
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
@@ -103,6 +103,7 @@ class Settlement:
             ladder,
             leave=self._leave,
             give_back=self.give_back,
+            now=now,
             queue_type=queue_type,
         )
 
@@ -120,11 +121,13 @@ class Settlement:
         self.channel.ack(message.delivery_tag)
         return True
 
-    def discard(self, message: DeliveredMessage, outcome: Discard) -> None:
+    def discard(
+        self, message: DeliveredMessage, outcome: Discard, event: Event = _FINISH
+    ) -> None:
         """
         Drop a message; nothing if its channel is lost.
         """
-        if self.acknowledge(message, _FINISH, Fate.DISCARDED):
+        if self.acknowledge(message, event, Fate.DISCARDED):
             self._log_removed(message, "is discarded, and is gone", outcome.reason)
 
     def give_back(self, message: DeliveredMessage) -> None:
@@ -290,11 +293,32 @@ class Settlement:
         wire = self._live_channel.client
         properties = self._properties.of_dead_letter(message, wire, outcome)
         taken = await self._replacements.bury(message, wire, properties)
+        if message.tells_end:
+            taken = taken and await self._replacements.tell_end(message, wire, outcome)
         if not (taken and self.acknowledge(message, Event.CONFIRM, Fate.BURIED)):
             return False
         now_in = f"is now in queue {dead_letters_of(self.queue)!r}"
         self._log_removed(message, now_in, outcome.reason)
         return True
+
+    async def tell_end(
+        self, message: DeliveredMessage, outcome: Done | Discard
+    ) -> None:
+        """
+        Publish the end note of a message that nothing replaces, and then acknowledge
+        the message; nothing if its channel is lost.
+        """
+        if message not in self._ledger:
+            return
+        if not self._publisher.ready:
+            self._leave(message)
+        wire = self._live_channel.client
+        if not await self._replacements.tell_end(message, wire, outcome):
+            return
+        if isinstance(outcome, Discard):
+            self.discard(message, outcome, Event.CONFIRM)
+        else:
+            self.acknowledge(message, Event.CONFIRM)
 
     def _log_removed(self, message: DeliveredMessage, what: str, why: str) -> None:
         """

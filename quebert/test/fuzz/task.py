@@ -22,6 +22,7 @@ from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
 from quebert.mediator._mediator import MAX_TIMEOUT
 from quebert.outcome import Bury, Discard, Done, Retry
 from quebert.policy._history import (
+    ANSWERS,
     ATTEMPTS,
     FIRST_ATTEMPT,
     IN_BODY,
@@ -69,7 +70,15 @@ def _properties(choices: Choices) -> dict[str, Any]:
     return {"headers": headers, "timestamp": sent_at, "message-id": choices.text()}
 
 
-_HEADERS = (ATTEMPTS, FIRST_ATTEMPT, LAST_ATTEMPT, LAST_STATUS, IN_BODY, "timestamp")
+_HEADERS = (
+    ATTEMPTS,
+    FIRST_ATTEMPT,
+    LAST_ATTEMPT,
+    LAST_STATUS,
+    ANSWERS,
+    IN_BODY,
+    "timestamp",
+)
 #: The types that values of AMQP have.
 _KINDS: tuple[Callable[[Choices], Any], ...] = (
     Choices.octet,

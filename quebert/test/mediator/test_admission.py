@@ -24,6 +24,7 @@ from quebert.limits import (
 )
 from quebert.mediator import PolicyMediator
 from quebert.outcome import Discard, Done, Outcome, Retry
+from quebert.task_events import EndedTask
 from quebert.test.mediating import (
     NOW,
     URL,
@@ -228,6 +229,8 @@ class AskingMessage:
     may_have_past: bool = True
     cancelled: Mapping[str, str] = attrs.field(factory=dict)
     runs_now: bool = False
+    tells_end: bool = False
+    last_attempt: EndedTask | None = None
     told: list[str] = attrs.field(factory=list)
     when_free: WhenFree | None = None
     properties: Mapping[str, Any] = attrs.field(factory=dict)

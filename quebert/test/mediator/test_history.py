@@ -65,6 +65,8 @@ class HistoryTests(SynchronousTestCase):
             may_have_past = False
             cancelled: Mapping[str, str] = MappingProxyType({})
             runs_now = False
+            tells_end = False
+            last_attempt = None
 
             def may_request(self, url: str) -> bool:
                 """

@@ -1,0 +1,120 @@
+"""
+End notes: what a watch tells of a message that is settled for good, to whoever asked
+for it by the property C{reply-to} (L{quebert.task_ends}).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from quebert._protocol.properties import encode_properties
+from quebert.amqp.link import DeclareOnce, Send
+from quebert.amqp.queues import CLASSIC, declare_queue
+from quebert.amqp.watch._delivered_message import DeliveredMessage
+from quebert.amqp.watch._properties import REASON_LIMIT, writable
+from quebert.errors import Unroutable
+from quebert.outcome import Bury, Discard, Done
+from quebert.policy import History
+from quebert.task_ends import ENDED, EndNote, encode_end_note
+
+if TYPE_CHECKING:
+    from quebert.amqp.wire import Wire
+
+__all__ = ["MARK", "EndNotes", "tells_end"]
+
+#: In the encoded properties of each message whose end is told.
+MARK = ENDED.encode()
+
+_PERSISTENT = encode_properties(
+    {"delivery-mode": 2, "content-type": "application/json"}
+)
+# Seconds for which a refusal to declare the queue stands.
+_AGAIN = 5.0
+
+
+def tells_end(message: DeliveredMessage) -> bool:
+    """
+    Whether somebody wants an end note of a message.
+    """
+    try:
+        properties = message.properties
+    except ValueError:  # then it has no uuid, either
+        return False
+    return properties.get("reply-to") == ENDED and bool(properties.get("message-id"))
+
+
+class EndNotes:
+    """
+    Makes and publishes the end notes of the messages of one queue.
+
+    @param now: the time of day, in seconds since the epoch.
+    """
+
+    def __init__(self, queue: str, now: Callable[[], float]) -> None:
+        self._queue = queue
+        self._now = now
+        self._once = DeclareOnce(_declare, _AGAIN)
+
+    def note(self, message: DeliveredMessage, outcome: Done | Discard | Bury) -> bytes:
+        """
+        The end note of a message.
+        """
+        return encode_end_note(self._note(message, outcome))
+
+    def _note(
+        self, message: DeliveredMessage, outcome: Done | Discard | Bury
+    ) -> EndNote:
+        kind, reason = "done", ""
+        if not isinstance(outcome, Done):
+            kind, reason = outcome.kind, writable(outcome.reason[:REASON_LIMIT])
+        told = _history(message, outcome)
+        return EndNote(
+            uuid=str(message.properties["message-id"]),
+            queue=self._queue,
+            outcome=kind,
+            ended=self._now(),
+            reason=reason,
+            status=told.status,
+            attempts=told.attempts,
+            answers=told.answers,
+            first_attempt=told.first if math.isfinite(told.first) else None,
+            last_attempt=told.last if math.isfinite(told.last) else None,
+        )
+
+    async def publish(self, wire: Wire, send: Send, note: bytes) -> None:
+        """
+        Publish a note; returns when the broker has confirmed it.
+
+        @param wire: the connection of the message.
+        @raise BrokerError: it does not take it.
+        """
+        try:
+            await send("", ENDED, note, _PERSISTENT)
+        except Unroutable:  # nobody has declared the queue, or it was deleted
+            self._once.forget()
+            await self._once.made(wire, ENDED)
+            await send("", ENDED, note, _PERSISTENT)
+
+
+def _history(message: DeliveredMessage, outcome: Done | Discard | Bury) -> History:
+    """
+    The attempts at a task, with the one that has ended it.
+    """
+    headers: Mapping[str, Any] = message.headers
+    attempt = message.last_attempt
+    if attempt is None:  # no mediator, or it was decided without one
+        given = outcome.headers if isinstance(outcome, Bury) else {}
+        return History.read({**headers, **given})
+    # Its number counts what the body of the task counts, too.
+    before = attrs.evolve(History.read(headers), attempts=attempt.number - 1)
+    if not attempt.has_begun:
+        return before
+    return before.failed(attempt.started, attempt.status)
+
+
+async def _declare(wire: Wire, queue: str) -> None:
+    await declare_queue(wire, queue, CLASSIC)
