@@ -74,9 +74,11 @@ class Codec:
 
         @param in_part: whether only the fields are decoded that mediators read.
         """
+        size = len(body)
+        payload = size if b'"payload"' in body else 0  # as text, and about as bytes
         if in_part:
-            return 2 * len(body)  # as it came, and as it is sent
-        return memory_of(body)
+            return 2 * size + payload  # as it came, and as it is sent
+        return memory_of(body) + 2 * payload
 
     # -- To an executor, and to a message
 

@@ -89,15 +89,15 @@ class Requests:
         """
         Make a request, if its message and its origin admit it.
 
-        @param body: of the request, if it has one.
+        @param body: the task, as it is sent if it is the request's body.
         @param observation: is told, unless it is C{None}.
         @return: fires with the body of a success, once the last byte of it is there;
             fails with L{NotAdmitted} where the request has to wait, and with
             L{TaskCancelled} where it is never to be made.
         """
-        method, url, headers, timeout, uuid, has_body = request
+        method, url, headers, timeout, uuid, has_body, payload = request
         seconds = min(timeout or self.default_timeout, self.max_timeout)
-        data = body if has_body else None
+        data = body if has_body else payload
         ended: Callable[[Any], Any] | None = None
         try:
             if message.cancelled:  # seldom

@@ -66,6 +66,7 @@ class Producer:
         uuid: str | None = None,
         headers: Mapping[str, str] | None = None,
         method: str = "POST",
+        payload: bytes | None = None,
         retry: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
         max_url_length: int = tasks.BOUNDS.url,
@@ -84,6 +85,7 @@ class Producer:
         @param delay: the same in seconds from now.
         @param timeout: seconds an execution may take.
         @param headers: of the request.
+        @param payload: the body of the request, in place of the task as JSON.
         @param retry: how this task is retried, where its mediator has a policy: any of
             C{max_attempts}, C{max_retry_duration}, C{min_backoff}, C{max_backoff},
             C{max_doublings} and C{jitter}.
@@ -112,6 +114,7 @@ class Producer:
             "uuid": uuid,
             "headers": headers,
             "method": method,
+            "payload": payload,
             "retry": retry,
             "extra": extra,
             "max_url_length": max_url_length,

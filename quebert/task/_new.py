@@ -14,6 +14,7 @@ from quebert.errors import BadTask
 from quebert.policy import RetryPolicy, overridden
 from quebert.task._codec import Task, kind_of
 from quebert.task._keywords import FIELDS, check_keywords
+from quebert.task._payload import written_payload
 from quebert.task._request import request
 from quebert.task._times import format_time, read_seconds, read_time, schedule
 
@@ -35,6 +36,7 @@ def make(
     uuid: str | None = None,
     headers: Mapping[str, str] | None = None,
     method: str = "POST",
+    payload: bytes | None = None,
     retry: Mapping[str, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
     max_url_length: int = BOUNDS.url,
@@ -48,6 +50,7 @@ def make(
     @param run_at: when to run it, not before; C{delay}, in seconds from now,
         is the other way to say so.
     @param timeout: seconds an execution may take.
+    @param payload: the body of the request, in place of the task.
     @param retry: the terms of a retry policy for this task alone.
     @param extra: fields of your own, which the executor gets to see.
     @param max_url_length: characters that the URL may have.
@@ -76,6 +79,10 @@ def make(
         task["headers"] = dict(headers) if isinstance(headers, Mapping) else headers
     if method != "POST":
         task["method"] = method
+    if payload is not None:
+        if params is not None:
+            raise BadTask("params would not be sent beside payload: give one of them")
+        task["payload"] = written_payload(payload)
     _check_new(task, now, max_url_length)
     return task
 

@@ -32,8 +32,8 @@ CAN_READ_PART = msgspec is not None
 
 _NO_OBJECT = "a task is a JSON object"
 
-# Bytes that a field may have which is decoded: all headers together may have so many
-# characters, and the longest form of one in JSON is "\u0000".
+# Bytes that a field may have which is decoded, unless it is a payload: all headers
+# together may have so many characters, and the longest form of one in JSON is "\u0000".
 _FIELD = 6 * BOUNDS.all_headers
 
 if CAN_READ_PART:
@@ -71,9 +71,12 @@ def read_part(body: bytes, bounds: Bounds = BOUNDS) -> Generator[None, None, Tas
     for name in _NAMES:
         raw = getattr(fields, name)
         if raw is not msgspec.UNSET:
-            if len(raw) > _FIELD:
-                text = f"{name} must have at most {_FIELD} bytes, not {len(raw)}"
+            encoded = bytes(raw)
+            # The memory of a payload is known, if it is a string.
+            is_payload = name == "payload" and encoded.startswith(b'"')
+            if len(encoded) > _FIELD and not is_payload:
+                text = f"{name} must have at most {_FIELD} bytes, not {len(encoded)}"
                 raise BadTask(text)
-            task[name] = decode(bytes(raw), bounds)
+            task[name] = decode(encoded, bounds)
     yield
     return task

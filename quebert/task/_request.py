@@ -12,12 +12,15 @@ from quebert._text import shown_url
 from quebert._url import absolute
 from quebert.errors import BadTask, NoDefaultURL
 from quebert.task._codec import Task, kind_of
+from quebert.task._payload import read_payload
 from quebert.task._times import read_seconds
 
 __all__ = ["Request", "request"]
 
 METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 METHODS = METHODS_WITH_BODY | {"GET", "HEAD", "DELETE", "OPTIONS"}
+# A body of theirs has no meaning (RFC 9110, sections 9.3.1 and 9.3.2).
+_WITHOUT_PAYLOAD = frozenset({"GET", "HEAD"})
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNSAFE_IN_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
@@ -49,6 +52,7 @@ class Request(NamedTuple):
     @ivar timeout: seconds for the whole exchange; 0 leaves it to the mediator.
     @ivar uuid: of the task, as it has it.
     @ivar has_body: whether the task itself is sent as the request's body.
+    @ivar payload: what is sent instead, if anything is.
     """
 
     method: str
@@ -57,6 +61,7 @@ class Request(NamedTuple):
     timeout: float
     uuid: object = None
     has_body: bool = True
+    payload: bytes | None = None
 
     def __repr__(self) -> str:
         """
@@ -86,15 +91,25 @@ def request(task: Task, defaulturl: str, bounds: Bounds = BOUNDS) -> Request:
         raise NoDefaultURL(f"url cannot be requested: {e}") from None
     except ValueError as e:
         raise BadTask(f"url cannot be requested: {e}") from None
-    headers = {"Content-Type": "application/json"}
+    payload = task.get("payload")
+    headers = {"Content-Type": "application/json"} if payload is None else {}
     wanted, method = task.get("headers"), task.get("method")
     if credentials or wanted is not None:
         headers = _with_headers({**headers, **credentials}, wanted, url, bounds)
     timeout = task.get("timeout")
     seconds = 0.0 if timeout is None else max(0.0, read_seconds("timeout", timeout))
     verb = "POST" if method is None else _method(method, bounds)
+    if payload is not None:
+        content = _payload(payload, verb)
+        return Request(verb, url, headers, seconds, uuid, False, content)
     has_body = verb in METHODS_WITH_BODY
     return Request(verb, url, headers, seconds, uuid, has_body)
+
+
+def _payload(payload: object, verb: str) -> bytes:
+    if verb in _WITHOUT_PAYLOAD:
+        raise BadTask(f"payload cannot be sent by {verb}: choose another method")
+    return read_payload(payload)
 
 
 def _check_length(field: str, value: object, most: int) -> None:

@@ -37,6 +37,7 @@ ARGUMENTS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"headers": {"X-A": "b"}}, {"headers": {"X-A": "b"}}),
     ({"headers": {}}, {}),
     ({"method": "PUT"}, {"method": "PUT"}),
+    ({"payload": b"\xff", "params": None}, {"payload": "/w=="}),
     (
         {"extra": {"colour": "red", "n": {"deep": [1]}}},
         {"colour": "red", "n": {"deep": [1]}},

@@ -395,6 +395,17 @@ class PartTests(SynchronousTestCase):
         why = refusal(BadTask, in_one_go, read_part(body))
         self.assertEqual(why, "headers must have at most 393216 bytes, not 400003")
 
+    def test_large_payload(self) -> None:
+        """
+        A payload may be as large as the body, if it is a string.
+        """
+        text = "QUJD" * 200_000
+        task = in_one_go(read_part(b'{"url":"/","payload":"%b"}' % text.encode()))
+        self.assertEqual(task["payload"], text)
+        body = b'{"url":"/","payload":[%b0]}' % (b"0," * 200_000)
+        why = refusal(BadTask, in_one_go, read_part(body))
+        self.assertEqual(why, "payload must have at most 393216 bytes, not 400003")
+
 
 class MeasureTests(SynchronousTestCase):
     """
@@ -1319,6 +1330,35 @@ class RequestTests(SynchronousTestCase):
                 asked = self.asked(method=method)
                 self.assertEqual((asked.method, asked.has_body), (name, has_body))
 
+    def test_payload(self) -> None:
+        """
+        A payload is sent in place of the task, by any method that has a body, and
+        nothing says its type unless the task does.
+        """
+        for method in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
+            asked = self.asked(method=method, payload="AP8=")
+            self.assertEqual((asked.payload, asked.has_body), (b"\x00\xff", False))
+            self.assertEqual(asked.headers, {})
+        asked = self.asked(payload="", headers={"content-type": "image/png"})
+        self.assertEqual(asked.payload, b"")
+        self.assertEqual(asked.headers, {"content-type": "image/png"})
+        self.assertIsNone(self.asked(payload=None).payload)
+
+    def test_no_payload(self) -> None:
+        """
+        A payload that is not base64, or cannot be sent, is refused in a sentence.
+        """
+        for wrong in ("A", "AP8", "AP8=\n", "AP-_", "é", "AP8= ", "=AP8", "\ud800"):
+            text = self.refused(payload=wrong)
+            why = "payload must be base64 with padding (RFC 4648, section 4)"
+            self.assertEqual(text, why)
+        text = self.refused(payload=[1])
+        self.assertEqual(text, "payload must be base64 in a string, not an array")
+        for method in ("GET", "HEAD"):
+            text = self.refused(payload="", method=method)
+            why = f"payload cannot be sent by {method}: choose another method"
+            self.assertEqual(text, why)
+
     def test_no_methods(self) -> None:
         """
         Any other method is refused, with the ones that there are.
@@ -1605,6 +1645,23 @@ class MakeTests(SynchronousTestCase):
         self.assertEqual(self.make(retry=wanted)["retry"], wanted)
         text = self.refused(retry={"max_attempts": 0})
         self.assertIn("retry.max_attempts must be a whole number from 1", text)
+
+    def test_payload(self) -> None:
+        """
+        Bytes become base64.  What the request would not have beside them is refused, as
+        is a text.
+        """
+        for given in (b"\x00\xff", bytearray(b"\x00\xff"), memoryview(b"\x00\xff")):
+            self.assertEqual(self.make(payload=given)["payload"], "AP8=")
+        self.assertEqual(self.make(payload=b"")["payload"], "")
+        self.assertNotIn("payload", self.make())
+        text = refusal(BadTask, self.make, payload="AP8=")
+        self.assertEqual(text, "payload must be bytes, not a string")
+        text = refusal(BadTask, self.make, "/a", {}, payload=b"")
+        why = "params would not be sent beside payload: give one of them"
+        self.assertEqual(text, why)
+        text = refusal(BadTask, self.make, payload=b"", method="GET")
+        self.assertEqual(text, "payload cannot be sent by GET: choose another method")
 
     def test_left_out(self) -> None:
         """

@@ -61,6 +61,16 @@ class CodecTests(SynchronousTestCase):
         self.assertEqual(self.codec.memory_of(b"[]", in_part=True), 4)
         self.assertEqual(self.codec.memory_of(b"[]", in_part=False), memory_of(b"[]"))
 
+    def test_memory_of_payload(self) -> None:
+        """
+        A payload is in memory as text, too, and as bytes.
+        """
+        body = b'{"payload":"eA=="}'
+        for in_part in (True, False):
+            other = self.codec.memory_of(body.replace(b"p", b"q"), in_part=in_part)
+            memory = self.codec.memory_of(body, in_part=in_part)
+            self.assertEqual(memory - other, (1 if in_part else 2) * len(body))
+
     def test_encode(self) -> None:
         """
         Text is sent in UTF-8.

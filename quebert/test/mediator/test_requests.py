@@ -57,7 +57,7 @@ class RequestTests(SynchronousTestCase):
         """
         Make a request.
         """
-        task = {"url": URL, "method": method, "timeout": f.get("timeout", 0)}
+        task = {"url": URL, "method": method, "timeout": 0, **f}
         request = tasks.request(task, "")
         watched = MESSAGES.adapt(message or FakeMessage(b""))
         return requests.make(watched, request, b"body")
@@ -80,6 +80,16 @@ class RequestTests(SynchronousTestCase):
         """
         self.make(self.requests(), method="GET")
         self.assertIsNone(self.made[0].requests[0].data)
+
+    def test_payload(self) -> None:
+        """
+        A payload is sent in place of the task.
+        """
+        requests = self.requests()
+        self.make(requests, payload="AP8=")
+        self.make(requests, payload="", method="DELETE")
+        sent = [each.data for each in self.made[0].requests]
+        self.assertEqual(sent, [b"\x00\xff", b""])
 
     def test_time_limit(self) -> None:
         """
