@@ -153,7 +153,7 @@ class Mediator:
         self._steady = SteadyFailures(retryDelay)
         self._policy = self._steady if policy is None else _checked(policy)
         self._codec = Codec(decode, encode, bounds)
-        self._reader = TaskReader(defaulturl, bounds, self._policy)
+        self._reader = TaskReader(defaulturl, bounds, self._policy, now)
         self._requests = Requests(
             http,
             lambda: _make_http(self.reactor, guard),

@@ -4,12 +4,15 @@ From a message to what its task asks for.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any, Union
 
 from quebert import task as tasks
 from quebert._url import default_option
 from quebert.boundaries import FailurePolicy, WatchedMessage
 from quebert.mediator._adapters import timed
+from quebert.mediator._handler_headers import handler_headers
 from quebert.mediator._history import NO_ATTEMPTS, history_of
 from quebert.policy import History, RetryPolicy
 from quebert.task import Bounds, Request, Schedule, Task
@@ -30,13 +33,19 @@ class TaskReader:
     @param defaulturl: completes partial URLs; C{None} or C{""} for nothing.
     @ivar bounds: of the fields of tasks.
     @param policy: tells the limits of a task, and how its attempts are numbered.
+    @param now: the time of day, in seconds since the epoch.
     @raise ConfigError: C{defaulturl} is no absolute HTTP URL.
     """
 
     def __init__(
-        self, defaulturl: str | None, bounds: Bounds, policy: FailurePolicy
+        self,
+        defaulturl: str | None,
+        bounds: Bounds,
+        policy: FailurePolicy,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self.bounds = bounds
+        self._now = now
         self._limits_for = policy.limits_for
         self._attempt_header = policy.attempt_header
         asks = (self._limits_for, self._attempt_header)
@@ -66,13 +75,20 @@ class TaskReader:
         sent_at = timed(message).sent_at if ages else None
         times, added = tasks.times_of(task, sent_at, self.bounds)
         request = tasks.request(task, self._defaulturl, self.bounds)
-        if not self._needs_history:
+        if not (self._needs_history or request.cloud_tasks):
             return times, request, None, NO_ATTEMPTS, added
         limits = None if self._limits_for is None else self._limits_for(task)
         has_past = message.may_have_past or "failures" in task  # seldom
         history = history_of(message, task) if has_past else NO_ATTEMPTS
         if self._attempt_header is not None:
             number(request.headers, self._attempt_header, history.attempts + 1)
+        if request.cloud_tasks is not None:
+            due = timed(message).due_at
+            if not history.attempts:  # it is not known of all that are tried again
+                due = times.run_at or due or added
+            eta = self._now() if due is None else due
+            told = handler_headers(request.cloud_tasks, history, eta)
+            request.headers.update(told)
         return times, request, limits, history, added
 
     def request(self, task: Task) -> Request:
@@ -101,11 +117,7 @@ def number(headers: dict[str, str], name: str, attempt: int) -> None:
     @param name: of the header.
     """
     if len(headers) > 1:  # seldom
-        folded = _folded(name)
-        for each in [each for each in headers if _folded(each) == folded]:
+        folded = tasks.folded(name)
+        for each in [each for each in headers if tasks.folded(each) == folded]:
             del headers[each]
     headers[name] = str(attempt)
-
-
-def _folded(name: str) -> str:
-    return name.lower().replace("_", "-")  # as CGI and WSGI servers do

@@ -95,7 +95,7 @@ class Requests:
             fails with L{NotAdmitted} where the request has to wait, and with
             L{TaskCancelled} where it is never to be made.
         """
-        method, url, headers, timeout, uuid, has_body, payload = request
+        method, url, headers, timeout, uuid, has_body, payload, _ = request
         seconds = min(timeout or self.default_timeout, self.max_timeout)
         data = body if has_body else payload
         ended: Callable[[Any], Any] | None = None

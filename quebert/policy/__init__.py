@@ -26,6 +26,8 @@ from __future__ import annotations
 from quebert.policy._answers import Directive, directive, retry_after
 from quebert.policy._backoff import MANY, RetryPolicy, exponential, overridden
 from quebert.policy._history import (
+    ANSWERED,
+    ANSWERS,
     ATTEMPTS,
     BURIED_AT,
     FIRST_ATTEMPT,
@@ -37,6 +39,8 @@ from quebert.policy._history import (
 from quebert.policy._rules import MAX_RETRY_AFTER, FailedAnswer, Rules, exhausted
 
 __all__ = [
+    "ANSWERED",
+    "ANSWERS",
     "ATTEMPTS",
     "BURIED_AT",
     "FIRST_ATTEMPT",

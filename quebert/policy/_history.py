@@ -28,6 +28,8 @@ LAST_ATTEMPT = "quebert-last-attempt"
 LAST_STATUS = "quebert-last-status"
 #: Header: how many of the attempts were answered; missing where none was.
 ANSWERS = "quebert-answers"
+#: Header: how many of these answers were not 5xx; missing where none was.
+ANSWERED = "quebert-answered"
 #: Header, of what is buried: how the body of that answer begins.
 LAST_ANSWER = "quebert-last-answer"
 #: Header: how many of these attempts the body counts.
@@ -50,6 +52,8 @@ class History:
     @ivar status: the HTTP status that was answered last, if any.
     @ivar in_body: how many of the attempts the body counts.
     @ivar answers: how many were answered, as far as that is known.
+    @ivar executions: how many of the answers were not 5xx, as Cloud Tasks counts
+        executions.
     """
 
     attempts: int = 0
@@ -58,6 +62,7 @@ class History:
     status: int | None = None
     in_body: int = 0
     answers: int = 0
+    executions: int = 0
 
     @classmethod
     def read(cls, headers: Mapping[str, Any], failures: int = 0) -> History:
@@ -91,19 +96,30 @@ class History:
         # Older mediators do not count answers.
         answers = _whole(headers, ANSWERS) or (0 if status is None else 1)
         attempts = min(attempts, _MANY)
-        return cls(attempts, first, last, status, answers=min(answers, attempts))
+        executions = _whole(headers, ANSWERED) or 0
+        return cls(
+            attempts,
+            first,
+            last,
+            status,
+            answers=min(answers, attempts),
+            executions=min(executions, attempts),
+        )
 
     def failed(self, began: float, status: int | None) -> History:
         """
         With another attempt, which began then.
         """
+        is_answered = status is not None
+        is_executed = status is not None and not 500 <= status <= 599
         return History(
             min(self.attempts + 1, _MANY),
             min(self.first, began),
             max(self.last, began),
             status,
             self.in_body,
-            min(self.answers + (status is not None), _MANY),
+            min(self.answers + is_answered, _MANY),
+            min(self.executions + is_executed, _MANY),
         )
 
     @property
@@ -117,6 +133,7 @@ class History:
             LAST_ATTEMPT: self.last if math.isfinite(self.last) else None,
             LAST_STATUS: self.status,
             ANSWERS: self.answers or None,
+            ANSWERED: self.executions or None,
             IN_BODY: self.in_body,
             BURIED_AT: None,  # it was, once
         }

@@ -14,7 +14,9 @@ L{quebert.mediator}.  A large field that mediators do not read is left out in C{
 """
 
 from quebert._bounds import BOUNDS, Bounds
+from quebert.task._cloud_tasks import CloudTasksField, IDTokenWanted
 from quebert.task._codec import Task, decode, encode, encode_new
+from quebert.task._header_names import folded
 from quebert.task._keywords import check_keywords, meant_by
 from quebert.task._new import make
 from quebert.task._part import CAN_READ_PART, LARGE, read_part
@@ -35,6 +37,8 @@ __all__ = [
     "CAN_READ_PART",
     "LARGE",
     "Bounds",
+    "CloudTasksField",
+    "IDTokenWanted",
     "Request",
     "Schedule",
     "Task",
@@ -43,6 +47,7 @@ __all__ = [
     "decode",
     "encode",
     "encode_new",
+    "folded",
     "format_time",
     "make",
     "meant_by",

@@ -13,6 +13,7 @@ __all__ = ["FIELDS", "check_keywords", "meant_by"]
 #: docs/tasks.rst.
 FIELDS = frozenset(
     {
+        "cloud_tasks",
         "failures",
         "filter",
         "headers",
@@ -31,11 +32,13 @@ FIELDS = frozenset(
 )
 # The fields that make() has no parameter for: they go into the task as they are.
 _PASSED_ON = frozenset({"failures", "filter", "timestamp", "traceback"})
+# Producers do not make these.
+_OF_MAKERS = frozenset({"cloud_tasks"})
 # Only the functions of quebert.producer have these: a producer is made with them.
 _OF_PRODUCERS = frozenset({"amqp_url", "exchange", "patience"})
 # All keywords of C{add_task}, blocking or not.
 _KEYWORDS = sorted(
-    (FIELDS - {"url"})
+    (FIELDS - _OF_MAKERS - {"url"})
     | _OF_PRODUCERS
     | {"delay", "extra", "kind", "max_body", "max_url_length", "priority"}
 )

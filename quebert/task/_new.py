@@ -39,6 +39,7 @@ def make(
     payload: bytes | None = None,
     retry: Mapping[str, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
+    cloud_tasks: Mapping[str, Any] | None = None,
     max_url_length: int = BOUNDS.url,
     **fields: Any,
 ) -> Task:
@@ -53,6 +54,8 @@ def make(
     @param payload: the body of the request, in place of the task.
     @param retry: the terms of a retry policy for this task alone.
     @param extra: fields of your own, which the executor gets to see.
+    @param cloud_tasks: what a handler of Cloud Tasks is told: C{queue}, C{task}, and
+        C{oidc}, if it wants an ID token.
     @param max_url_length: characters that the URL may have.
     @param fields: C{timestamp}, C{filter}, C{failures} and C{traceback}, as they are
         to stand in the task.
@@ -83,6 +86,8 @@ def make(
         if params is not None:
             raise BadTask("params would not be sent beside payload: give one of them")
         task["payload"] = written_payload(payload)
+    if cloud_tasks is not None:
+        task["cloud_tasks"] = dict(cloud_tasks)
     _check_new(task, now, max_url_length)
     return task
 

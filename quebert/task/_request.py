@@ -11,7 +11,9 @@ from quebert._bounds import BOUNDS, Bounds
 from quebert._text import shown_url
 from quebert._url import absolute
 from quebert.errors import BadTask, NoDefaultURL
+from quebert.task._cloud_tasks import CloudTasksField, kept_headers, read_cloud_tasks
 from quebert.task._codec import Task, kind_of
+from quebert.task._header_names import CLIENT_HEADERS, folded
 from quebert.task._payload import read_payload
 from quebert.task._times import read_seconds
 
@@ -24,22 +26,6 @@ _WITHOUT_PAYLOAD = frozenset({"GET", "HEAD"})
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNSAFE_IN_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
-# The framing of the request, and its connection, are the client's business (RFC 9112,
-# sections 6 and 9); a server may ask a proxy of "Proxy" (CVE-2016-5385).
-_CLIENT_HEADERS = frozenset(
-    {
-        "connection",
-        "content-length",
-        "expect",
-        "http2-settings",
-        "keep-alive",
-        "proxy",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
 
 
 class Request(NamedTuple):
@@ -53,6 +39,7 @@ class Request(NamedTuple):
     @ivar uuid: of the task, as it has it.
     @ivar has_body: whether the task itself is sent as the request's body.
     @ivar payload: what is sent instead, if anything is.
+    @ivar cloud_tasks: what a handler of Cloud Tasks is told, if it is one.
     """
 
     method: str
@@ -62,6 +49,7 @@ class Request(NamedTuple):
     uuid: object = None
     has_body: bool = True
     payload: bytes | None = None
+    cloud_tasks: CloudTasksField | None = None
 
     def __repr__(self) -> str:
         """
@@ -91,19 +79,29 @@ def request(task: Task, defaulturl: str, bounds: Bounds = BOUNDS) -> Request:
         raise NoDefaultURL(f"url cannot be requested: {e}") from None
     except ValueError as e:
         raise BadTask(f"url cannot be requested: {e}") from None
-    payload = task.get("payload")
-    headers = {"Content-Type": "application/json"} if payload is None else {}
+    payload, cloud_tasks = task.get("payload"), task.get("cloud_tasks")
+    sends_itself = payload is None and cloud_tasks is None  # as nearly all do
+    headers = {"Content-Type": "application/json"} if sends_itself else {}
     wanted, method = task.get("headers"), task.get("method")
+    if cloud_tasks is not None:
+        wanted = kept_headers(wanted)
     if credentials or wanted is not None:
         headers = _with_headers({**headers, **credentials}, wanted, url, bounds)
     timeout = task.get("timeout")
     seconds = 0.0 if timeout is None else max(0.0, read_seconds("timeout", timeout))
     verb = "POST" if method is None else _method(method, bounds)
-    if payload is not None:
-        content = _payload(payload, verb)
-        return Request(verb, url, headers, seconds, uuid, False, content)
-    has_body = verb in METHODS_WITH_BODY
-    return Request(verb, url, headers, seconds, uuid, has_body)
+    if sends_itself:
+        return Request(verb, url, headers, seconds, uuid, verb in METHODS_WITH_BODY)
+    return Request(
+        verb,
+        url,
+        headers,
+        seconds,
+        uuid,
+        has_body=False,
+        payload=None if payload is None else _payload(payload, verb),
+        cloud_tasks=None if cloud_tasks is None else read_cloud_tasks(cloud_tasks),
+    )
 
 
 def _payload(payload: object, verb: str) -> bytes:
@@ -161,15 +159,15 @@ def _check_header(name: str, value: object, url: str, bounds: Bounds) -> None:
     _check_length("headers: the name of each", name, bounds.header_name)
     if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
         raise BadTask(f"headers: {name!r:.40} is not a name of an HTTP header")
-    folded = name.lower().replace("_", "-")  # as CGI and WSGI servers do
-    if folded in _CLIENT_HEADERS or folded.startswith("proxy-"):
+    lower = folded(name)
+    if lower in CLIENT_HEADERS or lower.startswith("proxy-"):
         raise BadTask(f"headers: {name} is set by the mediator, not by a task")
     if not isinstance(value, str):
         raise BadTask(f"headers: {name} must be a string, not {kind_of(value)}")
     _check_length(f"headers: {name}", value, bounds.header_value)
     if _UNSAFE_IN_HEADER.search(value):
         raise BadTask(f"headers: {name} contains a control character")
-    if folded == "host" and value.lower() != url.split("/", 3)[2].lower():
+    if lower == "host" and value.lower() != url.split("/", 3)[2].lower():
         raise BadTask(f"headers: {name} is not the host of the task's url")
 
 

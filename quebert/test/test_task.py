@@ -1651,8 +1651,8 @@ class MakeTests(SynchronousTestCase):
         Bytes become base64.  What the request would not have beside them is refused, as
         is a text.
         """
-        for given in (b"\x00\xff", bytearray(b"\x00\xff"), memoryview(b"\x00\xff")):
-            self.assertEqual(self.make(payload=given)["payload"], "AP8=")
+        for data in (b"\x00\xff", bytearray(b"\x00\xff"), memoryview(b"\x00\xff")):
+            self.assertEqual(self.make(payload=data)["payload"], "AP8=")
         self.assertEqual(self.make(payload=b"")["payload"], "")
         self.assertNotIn("payload", self.make())
         text = refusal(BadTask, self.make, payload="AP8=")
