@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -32,6 +31,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from quebert._database_threads import shut
 from quebert._text import what_is_wrong
 from quebert.errors import ConfigError, HistoryRefused
 from quebert.history._schema import SCHEMA, entries, position
@@ -265,7 +265,7 @@ class HistoryDatabase:
                 if isinstance(raw, sqlite3.Connection):
                     raw.interrupt()
                 else:
-                    _shut(raw.pgconn.socket)
+                    shut(raw.pgconn.socket)
 
     def close(self) -> None:
         """
@@ -273,11 +273,6 @@ class HistoryDatabase:
         """
         self._reader.dispose()
         self._writer.dispose()
-
-
-def _shut(descriptor: int) -> None:
-    with socket.socket(fileno=os.dup(descriptor)) as copy:
-        copy.shutdown(socket.SHUT_RDWR)
 
 
 def _address(url: str) -> URL:

@@ -18,10 +18,10 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 from twisted.python.threadpool import ThreadPool
 
+from quebert._database_threads import DatabaseThreads
 from quebert.errors import HistoryError, HistoryRefused, QuebertError
 from quebert.events import AttemptBatch
 from quebert.history._recorder import HistoryRecorder, RecorderStore
-from quebert.history._threads import DatabaseThreads
 from quebert.history._values import (
     DueCount,
     HistoryGap,

@@ -17,11 +17,11 @@ import attrs
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
 
+from quebert._database_threads import DatabaseThreads
 from quebert._log import Logger
 from quebert._repeated import RepeatedWarning
 from quebert._waiters import Waiters, another_waiter
 from quebert.errors import HistoryError
-from quebert.history._threads import DatabaseThreads
 from quebert.history._values import Retention, Write
 
 __all__ = ["HistoryRecorder", "RecorderStore"]

@@ -17,13 +17,13 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred
 
+from quebert import _database_threads
 from quebert.errors import HistoryError
 from quebert.history import (
     HistoryLedger,
     Retention,
     _database,
     _recorder,
-    _threads,
     open_ledger,
 )
 from quebert.history._store import HistoryStore
@@ -168,14 +168,14 @@ def test_frozen_server(  # type: ignore[no-untyped-def]
         ledger = await open_ledger(own_postgresql.new_database(), KEEP)
         await ledger.record(batch_of(1, [record_of(1)]))
         assert await ledger.task(uuid_of(1)) is not None
-        monkeypatch.setattr(_threads, "_LIMIT", 0.5)
+        monkeypatch.setattr(_database_threads, "_LIMIT", 0.5)
         with own_postgresql.frozen():
             writing = _write(ledger, 2)
             asking = Deferred.fromCoroutine(ledger.task(uuid_of(1)))
             await _goes_on(ledger, writing, "the history in postgresql")
             with pytest.raises(HistoryError):
                 await asking
-        monkeypatch.setattr(_threads, "_LIMIT", PATIENCE)
+        monkeypatch.setattr(_database_threads, "_LIMIT", PATIENCE)
         await _written(ledger, writing, 2)
         await ledger.close()
 

@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert import _database_threads
 from quebert.errors import HistoryError, HistoryRefused, UnknownPageToken
 from quebert.events import AttemptBatch
 from quebert.history import (
@@ -21,7 +22,6 @@ from quebert.history import (
     Retention,
     _ledger,
     _recorder,
-    _threads,
 )
 from quebert.test.history_records import NOW, batch_of, record_of
 
@@ -260,7 +260,7 @@ class LedgerTests(SynchronousTestCase):
         """
         self.writer.held = True
         starting = Deferred.fromCoroutine(self.ledger.start())
-        self.clock.advance(10 * _threads._LIMIT)
+        self.clock.advance(10 * _database_threads._LIMIT)
         self.assertEqual(self.store.aborted, 0)
         self.writer.let_go()
         self.successResultOf(starting)
@@ -391,7 +391,7 @@ class LedgerTests(SynchronousTestCase):
         ]
         late = Deferred.fromCoroutine(self.ledger.task("late"))
         self.failureResultOf(late, HistoryError)
-        self.clock.advance(_threads.ANSWER - 0.1)
+        self.clock.advance(_database_threads.ANSWER - 0.1)
         self.readers.let_go()
         for n, each in enumerate(asked):
             self.assertEqual(self.successResultOf(each), f"{n}")
@@ -404,12 +404,12 @@ class LedgerTests(SynchronousTestCase):
         self.start()
         self.readers.held = self.writer.held = True
         first = [Deferred.fromCoroutine(self.ledger.task("x")) for _ in range(2)]
-        self.clock.advance(_threads.ANSWER)
+        self.clock.advance(_database_threads.ANSWER)
         later = Deferred.fromCoroutine(self.ledger.task("x"))
         for each in (*first, later):
             error = self.failureResultOf(each, HistoryError)
             self.assertEqual(str(error.value), "the history: no answer in 10 s")
-        self.clock.advance(_threads._LIMIT)
+        self.clock.advance(_database_threads._LIMIT)
         self.assertGreater(self.store.aborted, 0)
         probe = Deferred.fromCoroutine(self.ledger.task("x"))
         self.failureResultOf(
@@ -429,7 +429,7 @@ class LedgerTests(SynchronousTestCase):
         asked = Deferred.fromCoroutine(self.ledger.task("x"))
         self.writer.held = True
         done = self.record(1)
-        self.clock.advance(_threads.ANSWER)
+        self.clock.advance(_database_threads.ANSWER)
         self.failureResultOf(asked, HistoryError)
         self.readers.let_go()
         self.failureResultOf(
@@ -452,7 +452,7 @@ class LedgerTests(SynchronousTestCase):
         self.failureResultOf(given_up)
         self.clock.advance(5)
         self.successResultOf(self.record(1))
-        self.clock.advance(_threads.ANSWER)
+        self.clock.advance(_database_threads.ANSWER)
         self.failureResultOf(asked, HistoryError)
         other = Deferred.fromCoroutine(self.ledger.task("y"))
         self.readers.let_go()

@@ -9,6 +9,8 @@ and then, which finds out whether the database answers again.
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable
 from functools import partial
 from threading import Thread
@@ -19,7 +21,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-__all__ = ["DatabaseThreads", "Silence"]
+__all__ = ["ANSWER", "DatabaseThreads", "Silence", "shut"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -87,6 +89,9 @@ class DatabaseThreads:
 
     @param abort: ends whatever is asked of the database.
     @param make: makes a pool of so many threads with a name.
+    @param name: what the database has, for the names of threads.
+    @param limit: seconds that the thread that writes may take for its work; by default
+        those of a long transaction.
     """
 
     def __init__(
@@ -94,12 +99,16 @@ class DatabaseThreads:
         reactor: Any,
         abort: Callable[[], object],
         make: Callable[[int, str], ThreadPool] | None = None,
+        *,
+        name: str = "history",
+        limit: float | None = None,
     ) -> None:
         self._reactor = reactor
         self._abort = abort
+        self._limit = limit
         make = make or _pool
-        self._writer = make(1, "history writer")
-        self._readers = make(READERS, "history reader")
+        self._writer = make(1, f"{name} writer")
+        self._readers = make(READERS, f"{name} reader")
         self._in_use = {self._writer: 0, self._readers: 0}
         self._silence = Silence()
 
@@ -120,7 +129,8 @@ class DatabaseThreads:
         """
         Do work in the thread that writes.
         """
-        result = await self._run(self._writer, _LIMIT, work, *args, **kwargs)
+        limit = _LIMIT if self._limit is None else self._limit
+        result = await self._run(self._writer, limit, work, *args, **kwargs)
         self._silence.heard(self._reactor.seconds())
         return result
 
@@ -199,3 +209,11 @@ def _pool(threads: int, name: str) -> ThreadPool:
     # A database that does not come back must not keep the process from its end.
     pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
     return pool
+
+
+def shut(descriptor: int) -> None:
+    """
+    End a connection whose socket another thread waits for.
+    """
+    with socket.socket(fileno=os.dup(descriptor)) as copy:
+        copy.shutdown(socket.SHUT_RDWR)
