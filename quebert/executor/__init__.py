@@ -4,7 +4,7 @@ The executor side: a web server that runs a function for each task.
 What changes together, each with C{docs/executors.rst}:
 
  - Another limit: L{ExecutorLimits}; who heeds it: C{_channel} (times, bytes and fields
-   of one connection), C{_site} with C{_crowd} (connections), or C{_web} with
+   of one connection), C{_connections} with C{_crowd} (connections), or C{_web} with
    C{_request} and C{_memory} (bodies and tasks); and, if it is an option of C{twistd
    quexecutor}, C{optParameters}, C{limits} and C{_LIMITS} in C{_options}.
  - Another authentication of requests: a class beside C{SignedOnly} in
@@ -19,6 +19,12 @@ What changes together, each with C{docs/executors.rst}:
 """
 
 from quebert._process_pool import PoolLimits
+from quebert.executor._connections import (
+    BoundedConnection,
+    BoundedResource,
+    Connections,
+    Stage,
+)
 from quebert.executor._in_processes import InProcesses
 from quebert.executor._in_reactor import InReactor
 from quebert.executor._in_threads import InThreads
@@ -27,14 +33,16 @@ from quebert.executor._memory import Transit
 from quebert.executor._options import ExecutorOptions, makeService
 from quebert.executor._runner import Runner, TaskRequest
 from quebert.executor._service import ExecutorService
-from quebert.executor._site import BoundedResource, ExecutorSite
+from quebert.executor._site import ExecutorSite
 from quebert.executor._web import ExecutorResource
 
 #: What C{twistd} looks for under this name.
 Options = ExecutorOptions
 
 __all__ = [
+    "BoundedConnection",
     "BoundedResource",
+    "Connections",
     "ExecutorLimits",
     "ExecutorOptions",
     "ExecutorResource",
@@ -46,6 +54,7 @@ __all__ = [
     "Options",
     "PoolLimits",
     "Runner",
+    "Stage",
     "TaskRequest",
     "Transit",
     "makeService",

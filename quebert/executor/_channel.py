@@ -20,8 +20,7 @@ not put it off.
 
 from __future__ import annotations
 
-import enum
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import connectionDone
@@ -29,81 +28,19 @@ from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.http import HTTPChannel
 
-from quebert._deadlines import Deadlines
 from quebert._host import network_of
 from quebert._listening import host_of
 from quebert.executor._answer import response
-from quebert.executor._limits import ExecutorLimits
+from quebert.executor._connections import Connections, Stage
 from quebert.functions import ExecutorAnswer
 
-__all__ = ["ExecutorChannel", "ExecutorChannelOwner", "Stage"]
+__all__ = ["ExecutorChannel"]
 
 # Bytes around a body that are always allowed.
 _FRAMING = 65_536
 _REQUEST_URI_TOO_LONG = 414
 _FIELDS_TOO_LARGE = 431
 _SHORT = "the executor is short of memory"
-
-
-class ExecutorChannelOwner(Protocol):
-    """
-    What has all the connections, and is told of them.
-    """
-
-    limits: ExecutorLimits
-    deadlines: Deadlines[ExecutorChannel]
-    reactor: Any
-
-    def has_room(self) -> bool:
-        """
-        Whether there is memory for another request.
-        """
-
-    def opened(self, channel: ExecutorChannel) -> None:
-        """
-        There is one more connection.
-        """
-
-    def lost(self, channel: ExecutorChannel) -> None:
-        """
-        There is one connection less.
-        """
-
-    def entered(self, channel: ExecutorChannel, stage: Stage) -> None:
-        """
-        A connection is in another stage.
-        """
-
-    def holds(self, channel: ExecutorChannel, size: int) -> bool:
-        """
-        What comes or leaves by a connection takes C{size} bytes of memory.
-
-        @return: whether there is as much.
-        """
-
-    def worded(self, answer: ExecutorAnswer) -> ExecutorAnswer:
-        """
-        How a refusal is said.
-        """
-
-    def refused(self, channel: ExecutorChannel, why: str) -> None:
-        """
-        A client is refused, or its connection closed.
-        """
-
-
-class Stage(enum.Enum):
-    """
-    What happens on a connection.
-    """
-
-    HEAD = enum.auto()
-    BODY = enum.auto()
-    WORK = enum.auto()
-    ANSWER = enum.auto()
-    IDLE = enum.auto()
-    REFUSED = enum.auto()
-    CLOSING = enum.auto()
 
 
 class ExecutorChannel(HTTPChannel):
@@ -113,7 +50,7 @@ class ExecutorChannel(HTTPChannel):
     @ivar network: where the client is.
     """
 
-    site: ExecutorChannelOwner
+    site: Connections[ExecutorChannel]
     # These are looked at here, since Twisted says 400 to all of them.
     maxHeaders = totalHeadersSize = 2**31
     # Seconds: none of Twisted's.
