@@ -1,0 +1,3 @@
+"""
+Tests of the Cloud Tasks API over gRPC.
+"""
