@@ -19,6 +19,7 @@ from quebert.amqp.coordination import (
     register_of,
 )
 from quebert.amqp.coordination import _cancel_register as module
+from quebert.amqp.coordination import _register
 from quebert.amqp.coordination._cancellation import to_plain
 from quebert.amqp.queues import NAME_LIMIT
 from quebert.errors import BrokerError, ConfigError
@@ -164,7 +165,7 @@ class RegisterTests(NetworkTestCase):
         other = self.connect()
         self.result(other_lock(other))
         reading = self.begin(read_cancelled(self.wire, "tasks", NOW))
-        self.network.pass_time(module._PATIENCE + 1)
+        self.network.pass_time(_register._PATIENCE + 1)
         error = self.failureResultOf(reading, BrokerError).value
         self.assertIn("quebert.cancelling.tasks", str(error))
 

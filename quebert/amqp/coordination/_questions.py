@@ -30,11 +30,7 @@ from twisted.python.failure import Failure
 from quebert._log import Logger
 from quebert._protocol.properties import encode_properties
 from quebert._repeated import RepeatedWarning
-from quebert.amqp.coordination._cancel_register import (
-    PERSISTENT,
-    read_cancelled,
-    register_of,
-)
+from quebert.amqp.coordination._cancel_register import read_cancelled, register_of
 from quebert.amqp.coordination._cancellation import MOST, Cancellation
 from quebert.amqp.coordination._question import (
     RETRY_NOW,
@@ -43,6 +39,7 @@ from quebert.amqp.coordination._question import (
     answer_to_plain,
     question_from_plain,
 )
+from quebert.amqp.coordination._register import PERSISTENT
 from quebert.errors import BrokerError, BrokerRefused, MayNotLook, ReplyCode
 
 if TYPE_CHECKING:
