@@ -28,7 +28,7 @@ from quebert.cli._running import told_to_end
 from quebert.config import Broker, Settings
 from quebert.errors import ConfigError
 from quebert.executor import ExecutorService
-from quebert.service import Watches, WatchEvents
+from quebert.service import ServedQueues, Watches, WatchEvents
 from quebert.signatures import SharedSecret, Verifier
 from quebert.telemetry.mediating import telemetry_of
 
@@ -66,11 +66,14 @@ async def dev(reactor: Any, asked: Dev, tell: Tell) -> None:
 
         telemetry = telemetry_of(reactor)
         stack.push_async_callback(telemetry.stop)
-        watches = Watches(
+        watches = ServedQueues(
+            Watches(
+                reactor,
+                observe=lambda queue: DevLog(tell, queue.name),
+                telemetry=telemetry,
+                events=WatchEvents(),
+            ),
             reactor,
-            observe=lambda queue: DevLog(tell, queue.name),
-            telemetry=telemetry,
-            events=WatchEvents(),
         )
         changes = DevChanges(asked, watches, settings, tell)
         begun = settings()

@@ -16,7 +16,9 @@ from quebert._twistd import find_hook
 from quebert.cli._broker import LOOPBACK, Served
 from quebert.config import (
     DEFAULT_AMQP_URL,
+    EVERY,
     Broker,
+    MadeQueues,
     QueueSettings,
     Service,
     Settings,
@@ -99,7 +101,15 @@ class Dev:
             for name, queue in settings.queues.items()
         }
         service = attrs.evolve(settings.service, grace=GRACE, log_tasks=False)
-        return attrs.evolve(settings, queues=queues, service=service)
+        made = settings.made_queues  # with a file, those that the file says
+        if made.each is not None:
+            each = self._queue(made.each, url, secret)
+            made = attrs.evolve(made, each=each)
+        elif self.config is None:
+            made = MadeQueues((EVERY,), *queues.values())
+        return attrs.evolve(
+            settings, queues=queues, service=service, made_queues=made
+        )
 
     def _queue(
         self, queue: QueueSettings, url: str | None, secret: SharedSecret | None

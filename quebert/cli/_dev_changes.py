@@ -13,7 +13,7 @@ from quebert.cli._reloading import FileWatch, ReloadingFunctions
 from quebert.config import BadConfig, Settings
 from quebert.errors import ConfigError
 from quebert.functions.answers import error_line
-from quebert.service import Watches
+from quebert.service import ServedQueues
 
 __all__ = ["DevChanges"]
 
@@ -30,7 +30,7 @@ class DevChanges:
     def __init__(
         self,
         asked: Dev,
-        watches: Watches,
+        watches: ServedQueues,
         settings: Callable[[], Settings],
         tell: Tell,
     ) -> None:

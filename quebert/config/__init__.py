@@ -11,6 +11,10 @@ What changes together, each with C{docs/configuration.rst} and C{examples/queber
    An option of the watch: L{quebert.amqp.watch._options}.  An option of the mediator:
    C{mediator} and C{_PARTS} in C{service/_mediators}; what is missing there is not
    heeded at a reload.
+ - Another key of the queues that were made over the API, in the file: C{handling} in
+   C{_queue}, which queues of the file have, too.  In their definitions: a field of
+   L{QueueDefinition}, and C{settings_of_made} in C{_made_queues}; older mediators skip
+   a definition that has it.
  - Another key of C{[service]}: L{Service}, C{_service} in C{_file}, and
    L{quebert.service}.  Of the log: C{service/_options}, too, where an option counts
    more; C{cli/_run_command}; C{docs/logs.rst}.
@@ -37,8 +41,15 @@ from quebert.config._broker import (
 from quebert.config._cluster_web import ClusterWeb
 from quebert.config._file import MOST_PROCESSES, read
 from quebert.config._kinds import seconds
+from quebert.config._made_queues import serves, settings_of_made
 from quebert.config._management import guessed_management, management_url
 from quebert.config._problems import BadConfig, Problem
+from quebert.config._queue_definition import (
+    DELETED_FOR,
+    QueueDefinition,
+    definition_from_plain,
+    definition_to_plain,
+)
 from quebert.config._settings import (
     DEFAULT_URL,
     EVERY,
@@ -47,6 +58,7 @@ from quebert.config._settings import (
     Backoff,
     Events,
     Host,
+    MadeQueues,
     Priorities,
     QueueSettings,
     Service,
@@ -59,6 +71,7 @@ from quebert.config._web import Listen, Web
 __all__ = [
     "DEFAULT_AMQP_URL",
     "DEFAULT_URL",
+    "DELETED_FOR",
     "EMPTY_AMQP_URL",
     "EVERY",
     "LOG_FORMATS",
@@ -74,8 +87,10 @@ __all__ = [
     "Events",
     "Host",
     "Listen",
+    "MadeQueues",
     "Priorities",
     "Problem",
+    "QueueDefinition",
     "QueueSettings",
     "Service",
     "Settings",
@@ -84,9 +99,13 @@ __all__ = [
     "Web",
     "chosen_amqp_url",
     "default_amqp_url",
+    "definition_from_plain",
+    "definition_to_plain",
     "guessed_management",
     "management_url",
     "read",
     "seconds",
+    "serves",
     "settings_of",
+    "settings_of_made",
 ]

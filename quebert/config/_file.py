@@ -21,6 +21,7 @@ from quebert.config._broker import (
 from quebert.config._cluster_web import cluster_web
 from quebert.config._guard import guard
 from quebert.config._host import hosts
+from quebert.config._made_queues import made_queues
 from quebert.config._management import management_place, management_url
 from quebert.config._outside import Outside
 from quebert.config._problems import Wrong
@@ -91,9 +92,10 @@ def read(
         name: queue(name, table, defaults, priorities, outside)
         for name, table in root.tables("queues").items()
     }
+    made = made_queues(root.table("made_queues"), defaults, priorities, outside)
     limits = hosts(root.tables("hosts", ignore_case=True), outside)
     root.end()
-    if not queues and not document.problems:
+    if not queues and not made.serve and not document.problems:
         root.wrong("queues", "is missing: a table for each queue, like [queues.tasks]")
     document.check()
     return Settings(
@@ -107,6 +109,7 @@ def read(
         events=events,
         web=shown,
         cluster_web=cluster,
+        made_queues=made,
     )
 
 

@@ -29,7 +29,7 @@ from quebert.config._watch import check_queue_name
 from quebert.errors import ConfigError
 from quebert.policy import RetryPolicy
 
-__all__ = ["queue"]
+__all__ = ["MOST", "handling", "queue"]
 
 #: More are a mistake.
 MOST = 1_000_000
@@ -80,19 +80,42 @@ def queue(
     @param priorities: of which it may name one.
     """
     _check_name(name, table)
-    fields: dict[str, Any] = {"name": name, **defaults}
+    fields: dict[str, Any] = {"name": name}
     fields |= table.given(
         exchange=kinds.name,
         key=kinds.name,
         exchange_type=kinds.choice("topic", "direct", "fanout", "headers"),
         queue_type=kinds.choice("classic", "quorum"),
-        prefetch=kinds.number(0, 65_535),
         concurrency=kinds.number(1, 65_535),
+        rate=kinds.rate,
+        burst=kinds.number(1, MOST),
+    )
+    fields |= handling(table, defaults, priorities, outside)
+    fields["mediator"], fields["retry"] = _retry(table)
+    fields["arguments"] = _arguments(table, "arguments")
+    fields["key_arguments"] = _arguments(table, "key_arguments")
+    table.end()
+    found = QueueSettings(**fields)
+    _check(found, table)
+    return found
+
+
+def handling(
+    table: Table, defaults: Mapping[str, Any], priorities: Priorities, outside: Outside
+) -> dict[str, Any]:
+    """
+    How the tasks of a queue are handled, whatever the queue: the fields of
+    L{QueueSettings} that a queue of the file has, and those that were made over the
+    API.
+
+    @param defaults: see L{queue}.
+    """
+    fields = {**defaults}
+    fields |= table.given(
+        prefetch=kinds.number(0, 65_535),
         slow_after=kinds.duration(0.001),
         hang_after=kinds.duration(),
         hold_up_to=kinds.duration(0.0, HOLD_LIMIT),
-        rate=kinds.rate,
-        burst=kinds.number(1, MOST),
         priority=kinds.choice(*priorities.weights),
         **FOR_ALL,
         timeout=kinds.duration(0.001, LONGEST_REQUEST),
@@ -103,16 +126,10 @@ def queue(
         posthooks=kinds.array(outside.hook),
     )
     fields["guard"] = guard(table.table("guard"), defaults["guard"])
-    fields["mediator"], fields["retry"] = _retry(table)
-    fields["arguments"] = _arguments(table, "arguments")
-    fields["key_arguments"] = _arguments(table, "key_arguments")
     fields["sign"] = _signing(table, outside)
     fields["cloud_events"] = _cloud_events(table)
     fields["headers"] = headers(table.table("headers"), outside)
-    table.end()
-    found = QueueSettings(**fields)
-    _check(found, table)
-    return found
+    return fields
 
 
 def _signing(table: Table, outside: Outside) -> Signing | None:

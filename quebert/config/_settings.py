@@ -30,6 +30,7 @@ __all__ = [
     "Backoff",
     "Events",
     "Host",
+    "MadeQueues",
     "Priorities",
     "QueueSettings",
     "Service",
@@ -151,6 +152,10 @@ class QueueSettings:
     @ivar guard: what its tasks may reach.
     @ivar prehooks: C{module.function} of each.
     @ivar posthooks: C{module.function} of each.
+    @ivar shared_concurrency: how many tasks may be at work at once in all mediators of
+        the queue, if it was made over the API; C{None} for no limit.
+    @ivar drop_before: tasks that were created before are dropped, of a queue that was
+        made over the API: seconds since the epoch; infinity for all tasks.
     """
 
     name: str
@@ -183,6 +188,8 @@ class QueueSettings:
     guard: Guard = attrs.field(factory=Guard)
     prehooks: tuple[str, ...] = ()
     posthooks: tuple[str, ...] = ()
+    shared_concurrency: int | None = None
+    drop_before: float = 0.0
 
     @property
     def effective_prefetch(self) -> int | None:
@@ -282,6 +289,20 @@ class Priorities:
     ageing: float = 60.0
 
 
+@attrs.frozen
+class MadeQueues:
+    """
+    Queues that were made over the API, as far as mediators serve them.
+
+    @ivar serve: patterns of names, as C{"*"} and C{"mail-*"}; nothing by default.
+    @ivar each: how the tasks of each are handled: the part of its settings that the
+        definition of a queue does not have; C{None} where nothing is served.
+    """
+
+    serve: tuple[str, ...] = ()
+    each: QueueSettings | None = None
+
+
 @attrs.frozen(kw_only=True)
 class Settings:
     """
@@ -300,6 +321,7 @@ class Settings:
     @ivar events: what mediators tell of their tasks.
     @ivar web: what each mediator shows of itself.
     @ivar cluster_web: what C{quebert web} serves.  Mediators do not use it.
+    @ivar made_queues: which of the queues that were made over the API are served.
     """
 
     broker: Broker
@@ -312,6 +334,7 @@ class Settings:
     events: Events = attrs.field(factory=Events)
     web: Web = attrs.field(factory=Web)
     cluster_web: ClusterWeb = attrs.field(factory=ClusterWeb)
+    made_queues: MadeQueues = attrs.field(factory=MadeQueues)
 
     def shown(self) -> dict[str, str]:
         """
@@ -324,15 +347,20 @@ class Settings:
         """
         The same, with L{Web.listen} from elsewhere; no task may go there.
         """
-        queues = {
-            name: attrs.evolve(
-                each,
-                guard=attrs.evolve(each.guard, own=(*each.guard.own, *listen.places)),
-            )
-            for name, each in self.queues.items()
-        }
-        web = attrs.evolve(self.web, listen=listen)
-        return attrs.evolve(self, queues=queues, web=web)
+
+        def shown(queue: QueueSettings) -> QueueSettings:
+            own = (*queue.guard.own, *listen.places)
+            return attrs.evolve(queue, guard=attrs.evolve(queue.guard, own=own))
+
+        made = self.made_queues
+        if made.each is not None:
+            made = attrs.evolve(made, each=shown(made.each))
+        return attrs.evolve(
+            self,
+            queues={name: shown(each) for name, each in self.queues.items()},
+            made_queues=made,
+            web=attrs.evolve(self.web, listen=listen),
+        )
 
     def changes(self, new: Settings) -> list[str]:
         """
@@ -342,7 +370,7 @@ class Settings:
 
 
 # No keys of the file.
-_UNSAID = ("name", "own", "cluster_web")
+_UNSAID = ("name", "own", "cluster_web", "drop_before", "shared_concurrency")
 
 
 def _fields(value: Any) -> dict[str, Any]:

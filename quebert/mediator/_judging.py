@@ -11,6 +11,7 @@ Nothing here reads a clock: C{unset} gives that other time where it is needed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ from quebert.outcome import CANCELLED, EXPIRED, POISON, Bury, Discard, Outcome, 
 from quebert.policy import History, RetryPolicy, exhausted
 from quebert.task import Bounds, Schedule, Task
 
-__all__ = ["DOUBT", "cancelled", "early", "expired", "given_up", "no_task"]
+__all__ = ["DOUBT", "cancelled", "early", "expired", "given_up", "no_task", "purged"]
 
 #: Seconds after which a task is judged again that is early or has expired only if the
 #: clock of the machine was set rightly.
@@ -41,6 +42,21 @@ def cancelled(uuid: object, reasons: Mapping[str, str]) -> Discard | None:
         return None
     reason = reasons.get(uuid if isinstance(uuid, str) else str(uuid))
     return None if reason is None else Discard(reason, CANCELLED)
+
+
+def purged(task: Task, added: float | None, before: float) -> Discard | None:
+    """
+    What becomes of a task whose queue was purged, or deleted, after it was created;
+    C{None} of another.
+
+    @param added: when it was created, as far as it says so itself.
+    @param before: when the queue was purged; infinity if it was deleted.
+    """
+    if before == math.inf:
+        return Discard(f"task {name_of(task)}: its queue was deleted", CANCELLED)
+    if added is None or added >= before:
+        return None
+    return Discard(f"task {name_of(task)}: its queue was purged", CANCELLED)
 
 
 def expired(task: Task, times: Schedule, now: float, unset: Unset) -> Outcome | None:

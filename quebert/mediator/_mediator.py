@@ -93,6 +93,8 @@ class Mediator:
     @param recorder: given each task when it has ended, such as the method C{append} of
         a list; likewise.
     @ivar bounds: how long the fields of a task may be.
+    @ivar drop_before: tasks that were created before this time are dropped, in seconds
+        since the epoch; 0 for none, infinity for all.
     @raise ConfigError: C{defaulturl} is no absolute HTTP URL, there is both a C{guard}
         and C{http}, or C{policy} is no L{FailurePolicy}.
     """
@@ -102,6 +104,7 @@ class Mediator:
     heeds_cancelled = True
 
     bury: bool = of_part("_pipeline.bury")
+    drop_before: float = of_part("_pipeline.drop_before")
     defaulturl: str = of_part("_reader.defaulturl")
     defaultTimeout: float = of_part("_requests.default_timeout")
     admission: Admission | None = of_part("_requests.admission")

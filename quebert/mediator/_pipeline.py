@@ -29,7 +29,14 @@ from quebert.errors import BadTask
 from quebert.mediator import _hooks as hooks
 from quebert.mediator._codec import Codec
 from quebert.mediator._failures import Failures
-from quebert.mediator._judging import cancelled, early, expired, given_up, no_task
+from quebert.mediator._judging import (
+    cancelled,
+    early,
+    expired,
+    given_up,
+    no_task,
+    purged,
+)
 from quebert.mediator._observation import Observation, Observations
 from quebert.mediator._reading import TaskReader, Wanted
 from quebert.mediator._requests import Requests
@@ -48,6 +55,8 @@ class Pipeline:
     @param clock: gives what keeps time.
     @param now: the time of day, in seconds since the epoch.
     @ivar bury: whether a message that is no task is buried, and not discarded.
+    @ivar drop_before: tasks that were created before are dropped: seconds since the
+        epoch, 0 for none, infinity for all.
     @ivar prehooks: called before each request, in this order.
     @ivar posthooks: called after each success, in this order.
     """
@@ -65,6 +74,7 @@ class Pipeline:
         bury: bool,
     ) -> None:
         self.bury = bury
+        self.drop_before = 0.0
         self.prehooks: list[PreHook] = []
         self.posthooks: list[PostHook] = []
         self._codec = codec
@@ -138,7 +148,12 @@ class Pipeline:
         if self._observations.is_on or message.tells_end:
             observation = self._observations.begin(task, message, wanted, began)
         # Nearly always it has no times and no history, and nothing is cancelled.
-        if times is not tasks.ANY_TIME or history.attempts or message.cancelled:
+        if (
+            times is not tasks.ANY_TIME
+            or history.attempts
+            or message.cancelled
+            or self.drop_before
+        ):
             outcome = self._judged(task, message, wanted, began)
             if outcome is not None:
                 if observation is not None:
@@ -177,8 +192,10 @@ class Pipeline:
         """
         What becomes of a task that is not to be attempted now; C{None} of another.
         """
-        times, request, limits, history, _ = wanted
+        times, request, limits, history, added = wanted
         outcome: Outcome | None = cancelled(request.uuid, message.cancelled)
+        if outcome is None and self.drop_before:
+            outcome = purged(task, added, self.drop_before)
         if outcome is None:
             outcome = expired(task, times, now, self._unset)
         if outcome is None:

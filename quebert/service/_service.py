@@ -41,6 +41,7 @@ from quebert.errors import ConfigError, QuebertError
 from quebert.metrics import Readiness, readiness_of
 from quebert.service._options import Options
 from quebert.service._own_view import OwnView
+from quebert.service._served_queues import ServedQueues
 from quebert.service._soundness import check_settings
 from quebert.service._watch_events import WatchEvents
 from quebert.service._watches import Watches
@@ -72,7 +73,7 @@ class MediatorService(MultiService):
         self._options = options
         self._reactor = reactor
         self._lifecycle = lifecycle or Lifecycle()
-        self._watches: Watches | None = None
+        self._watches: ServedQueues | None = None
         self._telemetry: Telemetry = OFF
         self._settings: Settings = options["settings"]
         self._stoppers: list[Callable[[], object]] = []
@@ -115,9 +116,8 @@ class MediatorService(MultiService):
             await self._adopt(self._options["function"](self._options))
         if self._settings.queues or self._options.has_file:
             self._telemetry = telemetry_of(self._reactor)
-            self._watches = Watches(
-                self._reactor, events=events, telemetry=self._telemetry
-            )
+            watches = Watches(self._reactor, events=events, telemetry=self._telemetry)
+            self._watches = ServedQueues(watches, self.reactor)
             await self._watches.start(self._settings)
         calm_garbage_collector()
         self._started = True
@@ -146,7 +146,7 @@ class MediatorService(MultiService):
         finally:
             self._lifecycle.reloaded()
 
-    def _reload(self, watches: Watches) -> None:
+    def _reload(self, watches: ServedQueues) -> None:
         assert self._view is not None
         try:
             settings = self._options.read_settings()

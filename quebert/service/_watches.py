@@ -92,6 +92,13 @@ class Watches:
         self._group = PriorityGroup()
         self._admission: Admission | None = None
 
+    @property
+    def client(self) -> TxAMQPClient | None:
+        """
+        The client of the present settings; C{None} before there are any.
+        """
+        return self._client
+
     async def start(self, settings: Settings) -> None:
         """
         Begin; returns once each watch consumes, or could not.  Those that could not try
@@ -149,6 +156,7 @@ class Watches:
                 self._watched[name] = watched
             watched.queue, watched.mediator = queue, mediators[name]
             watched.mediator.admission = admission
+            watched.mediator.drop_before = queue.drop_before
             watched.mediator.observer = self._observer(queue, settings)
             if self._events is not None:
                 recorder = self._events.recorder_of(queue, settings)

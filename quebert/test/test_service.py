@@ -277,6 +277,7 @@ class FakeWatches:
     def __init__(self) -> None:
         self.settings: list[Settings] = []
         self.stopped: list[float] = []
+        self.client = None
         self.error: ConfigError | None = None
 
     async def start(self, settings: Settings) -> None:

@@ -42,6 +42,10 @@ something else: a kind of L{Question} in C{_question}, and what a
 L{Holder<quebert.amqp.watch.Holder>} does at it.  Mediators that do not know the kind do
 not answer.
 
+The queues that were made over the API stand in a register, as cancelled tasks do
+(C{_register}, with C{_cancel_register} and C{_queue_register} as its users).  To keep
+something else so that any number of programs may change it: a third user.
+
 What mediators agree on is in the broker, as exchanges and queues.  Another one of these
 takes a name of its own by L{derived<quebert.amqp.queues.derived>}, a line in
 C{doctor/_permissions}, and one in the table of permissions in C{docs/operating.rst}.
@@ -72,6 +76,15 @@ from quebert.amqp.coordination._pause_sign import (
 from quebert.amqp.coordination._pause_switch import PauseSwitch
 from quebert.amqp.coordination._pauses import AGAIN, Pauses
 from quebert.amqp.coordination._priority_group import PriorityGroup
+from quebert.amqp.coordination._queue_entries import KnownQueues
+from quebert.amqp.coordination._queue_register import (
+    QUEUES,
+    QUEUES_LOCK,
+    announce_queues,
+    change_queues,
+    read_queues,
+    remove_gone_queue,
+)
 from quebert.amqp.coordination._question import (
     CANCEL,
     FIND,
@@ -81,6 +94,7 @@ from quebert.amqp.coordination._question import (
 )
 from quebert.amqp.coordination._questions import Questions
 from quebert.amqp.coordination._rate_queues import rate_queue_of
+from quebert.amqp.coordination._register import PERSISTENT
 from quebert.amqp.coordination._throttles import throttles_of
 
 __all__ = [
@@ -91,9 +105,13 @@ __all__ = [
     "KEPT",
     "MOST",
     "PATIENCE",
+    "PERSISTENT",
+    "QUEUES",
+    "QUEUES_LOCK",
     "RETRY_NOW",
     "Answers",
     "Cancellation",
+    "KnownQueues",
     "MediatorAnswer",
     "PauseNote",
     "PauseSwitch",
@@ -102,14 +120,18 @@ __all__ = [
     "Question",
     "Questions",
     "add_cancelled",
+    "announce_queues",
     "ask_mediators",
+    "change_queues",
     "is_paused",
     "leave_note",
     "lock_of",
     "rate_queue_of",
     "read_cancelled",
     "read_note",
+    "read_queues",
     "register_of",
+    "remove_gone_queue",
     "remove_note",
     "set_paused",
     "sign_of",

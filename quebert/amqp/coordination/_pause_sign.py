@@ -25,7 +25,7 @@ from quebert.errors import BrokerError, BrokerRefused, ReplyCode, Unroutable
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
 
-__all__ = ["CONTROL", "MARK", "is_paused", "set_paused", "sign_of"]
+__all__ = ["CONTROL", "MARK", "announce", "is_paused", "set_paused", "sign_of"]
 
 #: The exchange over which watches are told to look.
 CONTROL = "quebert.control"
@@ -88,6 +88,26 @@ async def _set_sign(wire: Wire, queue: str, paused: bool) -> BrokerError | None:
         await call_in_one_write(wire, [setting])
         return e
     return None
+
+
+async def announce(wire: Wire, name: str) -> BrokerError | None:
+    """
+    Have clients look that hear of C{name}, which is no queue: delete the mark, and
+    publish to them.
+
+    RabbitMQ may read nothing more from C{wire} after this, until it is not short of
+    memory any more.
+
+    @return: why they do not know, if they cannot be told.
+    @raise BrokerError: the connection is lost.
+    """
+    unmarked: BrokerError | None = None
+    try:
+        await call_in_one_write(wire, [("exchange_delete", {"exchange": MARK})])
+    except BrokerRefused as e:
+        unmarked = e
+    unheard = await _announce(wire, name)
+    return unheard if unmarked is not None else None
 
 
 async def _announce(wire: Wire, queue: str) -> BrokerError | None:

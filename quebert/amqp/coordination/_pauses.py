@@ -69,25 +69,37 @@ class Pauses:
             in L{AGAIN} seconds.
         @raise BrokerError: the broker does not say.
         """
-        self._looks.setdefault(queue, set()).add(look)
-        self._check_later()
-        listener = self._listener_of(wire)
-        ear: PauseListener | None = listener
-        try:
-            # Before asking, so that nothing happens in between.
-            await listener.listen(queue)
-            self._hears()
-        except BrokerError as e:
-            if wire.closed:
-                raise
-            self._hears_nothing(e)
-            ear = None
+        ear = await self.hear(wire, queue, look)
         await self._questions.catch_up(wire, queue, ear)
         try:
             return await is_paused(wire, queue)
         except MayNotLook:
             self._look_later()
             raise
+
+    async def hear(self, wire: Wire, name: str, look: Look) -> PauseListener | None:
+        """
+        From now on, as long as C{wire} lasts, have C{look} called whenever something of
+        C{name} may have changed: a queue, or what else is announced like a pause
+        (L{announce<quebert.amqp.coordination._pause_sign.announce>}).
+
+        @return: what hears of it; C{None} if nothing does: then C{look} is called every
+            L{AGAIN} seconds.
+        @raise BrokerError: the connection is lost.
+        """
+        self._looks.setdefault(name, set()).add(look)
+        self._check_later()
+        listener = self._listener_of(wire)
+        try:
+            # Before asking, so that nothing happens in between.
+            await listener.listen(name)
+            self._hears()
+        except BrokerError as e:
+            if wire.closed:
+                raise
+            self._hears_nothing(e)
+            return None
+        return listener
 
     def forget(self, queue: str, look: Look) -> None:
         """

@@ -1,0 +1,125 @@
+"""
+The queues of the settings, and with them those that were made over the API: what is
+watched is always both.
+
+A reload of the file and a change over the API each take one turn of the reactor, in
+which the watches are told all that is wanted from then on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from quebert._log import Logger
+from quebert.amqp.coordination import KnownQueues
+from quebert.config import QueueSettings, Settings, serves, settings_of_made
+from quebert.errors import QuebertError
+from quebert.metrics import QueueHealth
+from quebert.service._made_queues import MadeQueueReader
+from quebert.service._watches import Watches
+
+__all__ = ["ServedQueues"]
+
+
+class ServedQueues:
+    """
+    @param watches: watch what is wanted.
+    @param reactor: keeps time.
+    """
+
+    log = Logger()
+
+    def __init__(self, watches: Watches, reactor: Any) -> None:
+        self._watches = watches
+        self._settings: Settings | None = None
+        self._known = KnownQueues()
+        self._hidden: set[str] = set()
+        self._reader = MadeQueueReader(lambda: reactor, self._serves, self._found)
+
+    async def start(self, settings: Settings) -> None:
+        """
+        Begin; returns once each queue of the settings is watched, or could not be.
+        Those that were made over the API follow as soon as they are known.
+
+        @raise QuebertError: no queue of the settings can be watched.
+        """
+        self._settings = settings
+        starting = Deferred.fromCoroutine(self._watches.start(settings))
+        self._follow(settings)
+        await starting
+
+    def change(self, settings: Settings) -> None:
+        """
+        Have it be as C{settings} say from now on.
+
+        @raise QuebertError: they cannot be used; nothing has changed.
+        """
+        before, known = self._settings, self._known
+        if before is not None and before.broker != settings.broker:
+            known = KnownQueues()  # it may have others
+        self._watches.change(self._both(settings, known))
+        self._settings, self._known = settings, known
+        self._follow(settings)
+
+    def health(self) -> dict[str, QueueHealth]:
+        """
+        How each queue is watched.
+        """
+        return self._watches.health()
+
+    async def stop(self, grace: float) -> None:
+        """
+        Consume no more, let running requests finish, give the rest back.
+        """
+        self._reader.follow(None)
+        await self._watches.stop(grace)
+
+    def _follow(self, settings: Settings) -> None:
+        wanted = bool(settings.made_queues.serve)
+        self._reader.follow(self._watches.client if wanted else None)
+
+    def _serves(self, name: str) -> bool:
+        return self._settings is not None and serves(self._settings.made_queues, name)
+
+    def _found(self, known: KnownQueues) -> None:
+        """
+        These are the queues that were made over the API.
+        """
+        assert self._settings is not None
+        try:
+            self._watches.change(self._both(self._settings, known))
+        except QuebertError as e:
+            self.log.error(
+                "The queues that were made over the API are served as before: {why}",
+                why=e,
+            )
+            return
+        self._known = known
+
+    def _both(self, settings: Settings, known: KnownQueues) -> Settings:
+        client = self._watches.client
+        made: dict[str, QueueSettings] = {}
+        own = {each.name for each in settings.queues.values()} | {*settings.queues}
+        hidden = set()
+        for name, each in known.definitions.items():
+            gone = client is not None and each.is_gone(client.now())
+            if gone or not serves(settings.made_queues, name):
+                continue
+            if name in own:
+                hidden.add(name)
+                continue
+            made[name] = settings_of_made(settings.made_queues, each)
+        self._tell_hidden(hidden)
+        return attrs.evolve(settings, queues={**settings.queues, **made})
+
+    def _tell_hidden(self, hidden: set[str]) -> None:
+        for name in sorted(hidden - self._hidden):
+            self.log.warn(
+                "Queue {queue!r} was made over the API, and is in the file, too: it goes"
+                " by the file here",
+                queue=name,
+            )
+        self._hidden = hidden
