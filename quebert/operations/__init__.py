@@ -13,6 +13,8 @@ operation makes a connection of its own::
 
     twisted.internet.task.react(mend)
 
+Queues that stand in RabbitMQ, and not in a file, are made with L{make_queue}.
+
 What happens meanwhile is seen by L{live} (C{_live} composes; C{_live_fold}, C{_seen}
 and C{_series} are pure), L{follow} and L{why} (C{_task_search} looks for a task, and
 C{_reasons} decides, with C{_obstacles}).
@@ -49,6 +51,20 @@ from quebert.operations._following import AttemptFilter, follow
 from quebert.operations._live import live
 from quebert.operations._live_fold import LiveFold
 from quebert.operations._live_values import Live, LiveHost, LiveMediator, LiveQueue
+from quebert.operations._made_queues import (
+    QUEUE_CHANGED,
+    QUEUE_DELETED,
+    QUEUE_EXISTED,
+    QUEUE_EXISTS,
+    QUEUE_MADE,
+    QUEUE_OUTDATED,
+    QUEUE_UNKNOWN,
+    QueueChange,
+    change_queue,
+    delete_queue,
+    made_queues,
+    make_queue,
+)
 from quebert.operations._matching import Match
 from quebert.operations._overview import Overview, observing, overview, status
 from quebert.operations._pausing import pause, resume
@@ -66,6 +82,13 @@ __all__ = [
     "MOST",
     "NOT_DELAYED",
     "NOT_FOUND",
+    "QUEUE_CHANGED",
+    "QUEUE_DELETED",
+    "QUEUE_EXISTED",
+    "QUEUE_EXISTS",
+    "QUEUE_MADE",
+    "QUEUE_OUTDATED",
+    "QUEUE_UNKNOWN",
     "RUNS_NOW",
     "TOO_LATE",
     "AttemptFilter",
@@ -82,6 +105,7 @@ __all__ = [
     "Match",
     "Overview",
     "Progress",
+    "QueueChange",
     "RunNow",
     "Status",
     "Why",
@@ -89,11 +113,15 @@ __all__ = [
     "browse",
     "cancel",
     "cancel_all",
+    "change_queue",
+    "delete_queue",
     "discard",
     "find",
     "follow",
     "held_by_others",
     "live",
+    "made_queues",
+    "make_queue",
     "observing",
     "overview",
     "pause",
