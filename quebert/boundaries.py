@@ -272,6 +272,13 @@ class FailedTask(Protocol):
         The status and the first bytes of the answer, if there was one.
         """
 
+    @property
+    def message(self) -> WatchedMessage | None:
+        """
+        The message of the task; C{None} where somebody else than the mediator has the
+        policy decide.
+        """
+
     def header(self, name: bytes) -> list[str]:
         """
         The values of a header field of the answer, as they came; none where there was
@@ -324,6 +331,8 @@ class FailurePolicy(Protocol):
         large task may have but the fields that mediators read.
     @ivar attempt_header: the request header that tells the number of the attempt, from
         1; C{None} for none.
+    @ivar lease_url: called with each message and the number of the attempt, from 1;
+        gives the URL by which the executor may lease the task.  C{None} for no leases.
     @ivar limits_for: called with each task; gives the limits by which a task is given
         up before another attempt, and raises L{BadTask<quebert.errors.BadTask>} if the
         task asks for what is wrong.  C{None} where there are no limits.
@@ -333,6 +342,7 @@ class FailurePolicy(Protocol):
 
     needs_whole_task: bool = True
     attempt_header: str | None = None
+    lease_url: Callable[[WatchedMessage, int], str] | None = None
     limits_for: Callable[[Task], RetryPolicy] | None = None
     overrules: Callable[[Any], bool] | None = None
 

@@ -91,6 +91,8 @@ class Retry:
         of the mediators that ended with it.  Where nothing else of the message changes,
         and C{after} is at most C{hold_up_to}, the message waits in the process, and its
         callback is called with it again.
+    @ivar queue: the queue that it goes to at once, in place of its own; C{None} for its
+        own.  It is declared if it is not there.
     """
 
     body: bytes | None = None
@@ -98,6 +100,7 @@ class Retry:
     headers: Mapping[str, Any] = attrs.field(factory=dict)
     otherwise: Retry | None = None
     attempted: bool = True
+    queue: str | None = None
 
 
 @attrs.frozen

@@ -12,21 +12,20 @@ complete a task, one is told that it has.
 
 A message may be attempted twice, as any may (its mediator was killed before it could
 acknowledge it), and so may be leased twice, at the same time or one after the other.
-Both leases have the same C{identity}: a digest of the queue, the message's uuid, its
-time and its body.  The newer lease takes the place of one that is held.  One that was
+The same attempt has the same lease (L{quebert.signatures.LeaseIDs}).  Leases of other
+attempts have the same C{identity}: a digest of the queue, the message's uuid, its time
+and its body.  The newer lease takes the place of one that is held.  One that was
 completed ends the newer one: the task is done.
 
 An executor may complete a task before the message has come into a row.  Then the row is
 there first, C{EARLY}, and ends the message when that comes.
 
   - C{_states}: what may become of a lease, as one table.
-  - C{_lease_id}: the id in the URL, and who may use it.
   - C{_leases}: what executors ask for, and what goes on by itself.
   - C{_boundaries}: the roles that it needs.
 """
 
 from quebert.leases._boundaries import LeaseBroker, LeaseRows
-from quebert.leases._lease_id import LeaseIDs, identity_of_task
 from quebert.leases._leases import Leases
 from quebert.leases._states import (
     CHANGES,
@@ -54,9 +53,7 @@ __all__ = [
     "Lease",
     "LeaseBroker",
     "LeaseChange",
-    "LeaseIDs",
     "LeaseRows",
     "LeasedMessage",
     "Leases",
-    "identity_of_task",
 ]

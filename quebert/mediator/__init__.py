@@ -35,6 +35,7 @@ What changes together:
 from __future__ import annotations
 
 from quebert.mediator._history import FailedAttempt
+from quebert.mediator._leasing import Leasing
 from quebert.mediator._mediator import DEFAULT_TIMEOUT, MAX_TIMEOUT, Mediator
 from quebert.mediator._policy_mediators import DelayOnErrorMediator, PolicyMediator
 
@@ -43,6 +44,7 @@ __all__ = [
     "MAX_TIMEOUT",
     "DelayOnErrorMediator",
     "FailedAttempt",
+    "Leasing",
     "Mediator",
     "PolicyMediator",
 ]

@@ -9,6 +9,7 @@ from functools import cached_property
 from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 
+from quebert.boundaries import WatchedMessage
 from quebert.errors import BadStatus, BadTask
 from quebert.mediator._answers import answer_in, header_of
 from quebert.mediator._codec import Codec
@@ -36,12 +37,14 @@ class FailedTask:
         task: Task,
         failure: Failure,
         history: History,
+        message: WatchedMessage | None,
         reader: TaskReader,
         codec: Codec,
         redaction: Redaction,
     ) -> None:
         self.task = task
         self.history = history
+        self.message = message
         self._failure = failure
         self._reader = reader
         self._codec = codec

@@ -135,7 +135,7 @@ class Failures:
                 task = self._codec.decode(message.body)
             except BadTask as e:
                 return no_task(task, e, self._codec.bounds, self._mediator.bury)
-        attempt = FailedAttempt.like(failure, history)
+        attempt = FailedAttempt.like(failure, history, message)
         described: FailedTask | None = None
         if observation is not None:
             described = self.described(task, attempt)
@@ -185,11 +185,13 @@ class Failures:
 
     def _told(self, policy: FailurePolicy, task: Task, failure: Failure) -> Outcome:
         """
-        What a policy decides; the log tells of it if the task is tried again.
+        What a policy decides; the log tells of it if the task goes back to its queue.
         """
         failed = self.described(task, failure)
         outcome = policy.outcome(failed, self._now())
-        if isinstance(outcome, Retry) and policy.is_told(failed.history.attempts):
+        if not isinstance(outcome, Retry) or outcome.queue is not None:
+            return outcome
+        if policy.is_told(failed.history.attempts):
             self._mediator.log.warn(
                 "Task {name} failed, and is tried again in {after} s: {why}",
                 name=failed.name,
@@ -206,8 +208,9 @@ class Failures:
         if told_as is not None and failure is self._asked and task is told_as.task:
             return told_as
         history = self._attempts(task, failure)
+        message = failure.message if isinstance(failure, FailedAttempt) else None
         return FailedTask(
-            task, failure, history, self._reader, self._codec, self._redaction
+            task, failure, history, message, self._reader, self._codec, self._redaction
         )
 
     def _attempts(self, task: Task, failure: Failure) -> History:

@@ -34,18 +34,23 @@ class FailedAttempt(Failure):
     The failure of an attempt at a task.
 
     @ivar history: the attempts at the task, with this one.
+    @ivar message: of the task.
     """
 
     history: History
+    message: WatchedMessage
 
     @classmethod
-    def like(cls, failure: Failure, history: History) -> FailedAttempt:
+    def like(
+        cls, failure: Failure, history: History, message: WatchedMessage
+    ) -> FailedAttempt:
         """
-        The same as C{failure}, with a history.
+        The same as C{failure}, with a history and a message.
         """
         made = cls.__new__(cls)
         made.__dict__.update(failure.__dict__)
         made.history = history
+        made.message = message
         return made
 
 

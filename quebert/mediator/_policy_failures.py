@@ -15,14 +15,18 @@ from quebert.boundaries import FailedTask, FailurePolicy
 from quebert.errors import BadTask
 from quebert.mediator._adapters import RESPONSES
 from quebert.mediator._answers import header_of
-from quebert.outcome import Outcome
+from quebert.mediator._leasing import Leasing
+from quebert.outcome import Outcome, Retry
 from quebert.policy import (
+    LEASE_HEADER,
+    LEASED,
     MANY,
     Directive,
     FailedAnswer,
     RetryPolicy,
     Rules,
     directive,
+    lease_asked_for,
     overridden,
     retry_after,
 )
@@ -43,6 +47,7 @@ class PolicyFailures(FailurePolicy):
 
     @param ignored: told of each C{Quebert-Outcome} that cannot be read.
     @param random: gives a number from 0 up to 1, for the jitter.
+    @param leasing: grants leases; C{None} for none.
     @ivar rules: when a task is tried again, and given up; a task's C{retry} may change
         its policy.
     """
@@ -51,11 +56,17 @@ class PolicyFailures(FailurePolicy):
     attempt_header = ATTEMPT
 
     def __init__(
-        self, rules: Rules, ignored: RepeatedWarning, random: Callable[[], float]
+        self,
+        rules: Rules,
+        ignored: RepeatedWarning,
+        random: Callable[[], float],
+        leasing: Leasing | None = None,
     ) -> None:
         self.rules = rules
+        self.lease_url = None if leasing is None else leasing.offer
         self._ignored = ignored
         self._random = random
+        self._leasing = leasing
 
     def limits_for(self, task: Task) -> RetryPolicy:
         """
@@ -68,8 +79,10 @@ class PolicyFailures(FailurePolicy):
 
     def overrules(self, response: Any) -> bool:
         """
-        Whether a 2xx has a C{Quebert-Outcome}.
+        Whether a 2xx has a C{Quebert-Outcome}, or is a 202 with a C{Quebert-Lease}.
         """
+        if response.code == LEASED and header_of(response, LEASE_HEADER):
+            return True
         if type(response) in RESPONSES.fitting and not response.may_have(OUTCOME):
             return False  # nearly always
         return self._directive(header_of(response, OUTCOME)) is not None
@@ -78,6 +91,11 @@ class PolicyFailures(FailurePolicy):
         """
         Have the task tried again, or bury it, or as its executor wishes.
         """
+        answer = failed.answer
+        if answer is not None and answer.status == LEASED:
+            leased = self._leased(failed, now)
+            if leased is not None:
+                return leased
         return self._rules_for(failed.task).outcome(
             failed.history,
             self._answer(failed, now),
@@ -86,6 +104,25 @@ class PolicyFailures(FailurePolicy):
             task=failed.name,
             why=failed.why,
         )
+
+    def _leased(self, failed: FailedTask, now: float) -> Retry | None:
+        """
+        A lease, if the executor asks for one that it may have.
+        """
+        asked, leasing = failed.header(LEASE_HEADER), self._leasing
+        if not asked or failed.message is None:
+            return None
+        if leasing is None:
+            self._ignored.met("Quebert-Lease: the queue has no leases")
+            return None
+        try:
+            seconds = lease_asked_for(asked, leasing.longest)
+        except ValueError as e:
+            self._ignored.met(f"Quebert-Lease: {e}")
+            return None
+        history, policy = failed.history, self._rules_for(failed.task).policy
+        wait = policy.wait(history.attempts, history.first, now, self._random)
+        return leasing.grant(failed.message, history, seconds, wait or 0.0, now)
 
     def is_told(self, attempts: int) -> bool:
         """
@@ -125,7 +162,8 @@ class PolicyFailures(FailurePolicy):
                 raise ValueError(f"the answer has {len(values)} of them, not one")
             found = directive(values[0])
         except ValueError as e:
-            self._ignored.met(str(e))  # not the value: it may hold secrets
+            # Not the value: it may hold secrets.
+            self._ignored.met(f"Quebert-Outcome: {e}")
             return None
         self._ignored.succeeded()
         return found

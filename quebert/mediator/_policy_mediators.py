@@ -15,6 +15,7 @@ from typing import Any
 
 from quebert._repeated import RepeatedWarning
 from quebert.mediator._backoff_failures import BackoffFailures
+from quebert.mediator._leasing import Leasing
 from quebert.mediator._mediator import Mediator
 from quebert.mediator._parts import of_part
 from quebert.mediator._policy_failures import PolicyFailures
@@ -36,6 +37,7 @@ class PolicyMediator(Mediator):
     @param max_retry_after: seconds that an answer can have its task wait; with 0
         it cannot.
     @param random: gives a number from 0 up to 1, for the jitter.
+    @param leasing: grants leases to executors; C{None} for none.
     @ivar rules: C{policy}, C{permanent} and C{max_retry_after}.
     @raise ConfigError: one of these is wrong.
     """
@@ -49,6 +51,7 @@ class PolicyMediator(Mediator):
         permanent: Iterable[int] = (),
         max_retry_after: float = MAX_RETRY_AFTER,
         random: Callable[[], float] = randomness.random,
+        leasing: Leasing | None = None,
         bury: bool = True,
         **options: Any,
     ) -> None:
@@ -60,10 +63,10 @@ class PolicyMediator(Mediator):
         ignored = RepeatedWarning(
             self.log,
             lambda: self.clock,
-            "A header Quebert-Outcome is ignored",
-            "Headers Quebert-Outcome are followed again",
+            "A header of an executor is ignored",
+            "The headers of executors are followed again",
         )
-        failures = PolicyFailures(rules, ignored, random)
+        failures = PolicyFailures(rules, ignored, random, leasing)
         super().__init__(*args, policy=failures, bury=bury, **options)
 
 

@@ -14,10 +14,10 @@ from quebert.boundaries import FailurePolicy, WatchedMessage
 from quebert.mediator._adapters import timed
 from quebert.mediator._handler_headers import handler_headers
 from quebert.mediator._history import NO_ATTEMPTS, history_of
-from quebert.policy import History, RetryPolicy
+from quebert.policy import LEASE_URL, History, RetryPolicy
 from quebert.task import Bounds, Request, Schedule, Task
 
-__all__ = ["TaskReader", "Wanted", "number"]
+__all__ = ["TaskReader", "Wanted", "replace"]
 
 
 #: When a task may run, the request it asks for, the limits by which it may be given up
@@ -48,8 +48,9 @@ class TaskReader:
         self._now = now
         self._limits_for = policy.limits_for
         self._attempt_header = policy.attempt_header
-        asks = (self._limits_for, self._attempt_header)
-        self._needs_history = asks != (None, None)
+        self._lease_url = policy.lease_url
+        asks = (self._limits_for, self._attempt_header, self._lease_url)
+        self._needs_history = any(each is not None for each in asks)
         self.defaulturl = defaulturl or ""
 
     @property
@@ -81,7 +82,10 @@ class TaskReader:
         has_past = message.may_have_past or "failures" in task  # seldom
         history = history_of(message, task) if has_past else NO_ATTEMPTS
         if self._attempt_header is not None:
-            number(request.headers, self._attempt_header, history.attempts + 1)
+            replace(request.headers, self._attempt_header, str(history.attempts + 1))
+        if self._lease_url is not None:
+            url = self._lease_url(message, history.attempts + 1)
+            replace(request.headers, LEASE_URL, url)
         if request.cloud_tasks is not None:
             due = timed(message).due_at
             if not history.attempts:  # it is not known of all that are tried again
@@ -109,10 +113,9 @@ class TaskReader:
         self.request(task)
 
 
-def number(headers: dict[str, str], name: str, attempt: int) -> None:
+def replace(headers: dict[str, str], name: str, value: str) -> None:
     """
-    Tell in the headers of a request which attempt it is.  Whoever wrote the task cannot
-    say so.
+    Tell something in the headers of a request.  Whoever wrote the task cannot say it.
 
     @param name: of the header.
     """
@@ -120,4 +123,4 @@ def number(headers: dict[str, str], name: str, attempt: int) -> None:
         folded = tasks.folded(name)
         for each in [each for each in headers if tasks.folded(each) == folded]:
             del headers[each]
-    headers[name] = str(attempt)
+    headers[name] = value

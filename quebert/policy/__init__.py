@@ -36,6 +36,18 @@ from quebert.policy._history import (
     LAST_STATUS,
     History,
 )
+from quebert.policy._leases import (
+    LEASE_BACKOFF,
+    LEASE_HEADER,
+    LEASE_ID,
+    LEASE_LAST,
+    LEASE_QUEUE,
+    LEASE_UNTIL,
+    LEASE_URL,
+    LEASED,
+    LEASES,
+    lease_asked_for,
+)
 from quebert.policy._rules import MAX_RETRY_AFTER, FailedAnswer, Rules, exhausted
 
 __all__ = [
@@ -47,6 +59,15 @@ __all__ = [
     "LAST_ANSWER",
     "LAST_ATTEMPT",
     "LAST_STATUS",
+    "LEASED",
+    "LEASES",
+    "LEASE_BACKOFF",
+    "LEASE_HEADER",
+    "LEASE_ID",
+    "LEASE_LAST",
+    "LEASE_QUEUE",
+    "LEASE_UNTIL",
+    "LEASE_URL",
     "MANY",
     "MAX_RETRY_AFTER",
     "Directive",
@@ -57,6 +78,7 @@ __all__ = [
     "directive",
     "exhausted",
     "exponential",
+    "lease_asked_for",
     "overridden",
     "retry_after",
 ]

@@ -1,5 +1,6 @@
 """
-Signed requests, as Standard Webhooks 1.0.0 has them.  Pure, but for the files of keys.
+Signed requests, as Standard Webhooks 1.0.0 has them; and signed ids of leases.  Pure,
+but for the files of keys.
 
 See U{https://www.standardwebhooks.com}.  L{Signer} makes the headers of a request,
 L{Verifier} judges them.  Both take several secrets, so that an old and a new one are
@@ -24,18 +25,21 @@ from quebert.signatures._keys import (
     read_keys,
     write_key,
 )
+from quebert.signatures._lease_ids import LeaseIDs, identity_of_message
 from quebert.signatures._signer import Signer
 from quebert.signatures._verifier import TOLERANCE, Remember, Verifier
 
 __all__ = [
     "TOLERANCE",
     "Key",
+    "LeaseIDs",
     "PublicKey",
     "Remember",
     "SharedSecret",
     "Signer",
     "SigningKey",
     "Verifier",
+    "identity_of_message",
     "parse_key",
     "read_keys",
     "write_key",

@@ -189,6 +189,7 @@ class RetryTests(PolicyCase):
             "quebert-last-attempt": times[-1],
             "quebert-last-status": 500,
             "quebert-answers": 100,
+            "quebert-answered": None,
             "quebert-last-answer": "oops",
             "quebert-buried-at": None,
         }
@@ -569,7 +570,7 @@ class AnswerTests(PolicyCase):
             self.assertEqual(
                 [line for line in lines if "Outcome" in line],
                 [
-                    "A header Quebert-Outcome is ignored:"
+                    "A header of an executor is ignored: Quebert-Outcome:"
                     " it must be retry-after=SECONDS, discard or bury"
                 ],
             )

@@ -142,6 +142,64 @@ class PutBackTests(SettlementTestCase):
         self.assertEqual(self.publications[0].headers[DELAY], 1e9)
 
 
+class HandOverTests(SettlementTestCase):
+    """
+    Messages that go to another queue.
+    """
+
+    def test_confirmed(self) -> None:
+        """
+        A message goes there at once, with the headers of a retry, and is acknowledged
+        once RabbitMQ has confirmed it.
+        """
+        self.outcome(Retry(after=3, headers={"quebert-attempts": 1}, queue="other"))
+        (handed,) = self.publications
+        self.assertEqual((handed.exchange, handed.routing_key), ("", "other"))
+        self.assertEqual(handed.body, b"task")
+        self.assertEqual(handed.headers["quebert-attempts"], 1)
+        self.assertNotIn(NOT_BEFORE, handed.headers)
+        self.check_settled([], [])
+        self.confirm()
+        self.check_settled([1], [])
+        self.check_counts(received=1, retried=1)
+
+    def test_no_queue(self) -> None:
+        """
+        The queue is declared where it is missing.
+        """
+        self.outcome(Retry(queue="other"))
+        self.confirm(Unroutable("no queue"))
+        declared = [
+            given["queue"]
+            for channel in self.client.channels
+            for method, given in channel.calls
+            if method == "queue_declare"
+        ]
+        self.assertIn("other", declared)
+        self.confirm()
+        self.check_settled([1], [])
+
+    def test_refused(self) -> None:
+        """
+        Where RabbitMQ refuses it, it is published again, and the message waits.
+        """
+        self.outcome(Retry(queue="other"))
+        self.confirm(PublishRefused("full"))
+        self.check_settled([], [])
+        self.advance(5)
+        self.assertEqual([p.routing_key for p in self.publications], 2 * ["other"])
+        self.confirm()
+        self.check_settled([1], [])
+
+    def test_lost(self) -> None:
+        """
+        Nothing is acknowledged when the channel is lost before the confirm.
+        """
+        self.outcome(Retry(queue="other"))
+        self.channel.lose()
+        self.assertEqual(self.channel.acked, [])
+
+
 class RemovedTests(SettlementTestCase):
     """
     Messages that leave the queue without being done.

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from quebert._protocol.properties import encode_properties
-from quebert.amqp.link import DeclareOnce, Send
-from quebert.amqp.queues import CLASSIC, declare_queue
+from quebert.amqp.link import Send
 from quebert.amqp.watch._delivered_message import DeliveredMessage
 from quebert.amqp.watch._properties import REASON_LIMIT, writable
-from quebert.errors import Unroutable
+from quebert.amqp.watch._side_queue import SideQueue
 from quebert.outcome import Bury, Discard, Done
 from quebert.policy import History
 from quebert.task_ends import ENDED, EndNote, encode_end_note
@@ -32,8 +31,6 @@ MARK = ENDED.encode()
 _PERSISTENT = encode_properties(
     {"delivery-mode": 2, "content-type": "application/json"}
 )
-# Seconds for which a refusal to declare the queue stands.
-_AGAIN = 5.0
 
 
 def tells_end(message: DeliveredMessage) -> bool:
@@ -57,7 +54,7 @@ class EndNotes:
     def __init__(self, queue: str, now: Callable[[], float]) -> None:
         self._queue = queue
         self._now = now
-        self._once = DeclareOnce(_declare, _AGAIN)
+        self._side_queue = SideQueue(ENDED)
 
     def note(self, message: DeliveredMessage, outcome: Done | Discard | Bury) -> bytes:
         """
@@ -92,12 +89,7 @@ class EndNotes:
         @param wire: the connection of the message.
         @raise BrokerError: it does not take it.
         """
-        try:
-            await send("", ENDED, note, _PERSISTENT)
-        except Unroutable:  # nobody has declared the queue, or it was deleted
-            self._once.forget()
-            await self._once.made(wire, ENDED)
-            await send("", ENDED, note, _PERSISTENT)
+        await self._side_queue.publish(wire, send, note, _PERSISTENT)
 
 
 def _history(message: DeliveredMessage, outcome: Done | Discard | Bury) -> History:
@@ -114,7 +106,3 @@ def _history(message: DeliveredMessage, outcome: Done | Discard | Bury) -> Histo
     if not attempt.has_begun:
         return before
     return before.failed(attempt.started, attempt.status)
-
-
-async def _declare(wire: Wire, queue: str) -> None:
-    await declare_queue(wire, queue, CLASSIC)

@@ -24,6 +24,7 @@ from quebert.amqp.watch._delivery import State
 from quebert.amqp.watch._end_notes import EndNotes
 from quebert.amqp.watch._ledger import Ledger
 from quebert.amqp.watch._properties import AT_ONCE
+from quebert.amqp.watch._side_queue import SideQueue
 from quebert.amqp.watch._waits import Waits
 from quebert.amqp.wire import Unconfirmed
 from quebert.errors import BrokerError, ChannelLost, PublishRefused
@@ -88,6 +89,7 @@ class Replacements:
         self._give_back = give_back
         self._dead_letters = DeadLetters(queue, clock, ladder.new_queues, queue_type)
         self._end_notes = EndNotes(queue, now)
+        self._side_queues: dict[str, SideQueue] = {}
         self._publishing: set[Deferred[None]] = set()
         self._refused = RepeatedWarning(
             self.log,
@@ -152,6 +154,28 @@ class Replacements:
             await self._ladder.kept(wire, rung, self._queue)
         else:  # the original is in the same queue: RabbitMQ loses both, or none
             await send("", self._queue, body, properties)
+
+    async def hand_over(
+        self,
+        message: DeliveredMessage,
+        wire: Wire,
+        properties: bytes,
+        queue: str,
+    ) -> bool:
+        """
+        Publish a message to another queue, which is declared if it is not there.
+
+        @param wire: its connection.
+        @return: as L{publish}.
+        """
+        side = self._side_queues.get(queue)
+        if side is None:
+            side = self._side_queues[queue] = SideQueue(queue)
+
+        def publish(send: Send) -> Coroutine[Any, Any, None]:
+            return side.publish(wire, send, message.body, properties)
+
+        return await self._until_confirmed(message, publish, self._refused)
 
     async def bury(
         self, message: DeliveredMessage, wire: Wire, properties: bytes

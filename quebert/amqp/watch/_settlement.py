@@ -198,7 +198,10 @@ class Settlement:
             return
         self.returning[message] = retry.attempted
         try:
-            await self._put_back(message, retry)
+            if retry.queue is not None:
+                await self._hand_over(message, retry, retry.queue)
+            else:
+                await self._put_back(message, retry)
         finally:
             del self.returning[message]
 
@@ -217,6 +220,16 @@ class Settlement:
         elif due > now or not self._publisher.ready:
             self._leave(message)
         await self._return(message, retry, due)
+
+    async def _hand_over(
+        self, message: DeliveredMessage, retry: Retry, queue: str
+    ) -> None:
+        wire = self._live_channel.client
+        properties = self._properties.of_retry(message, wire, retry, 0)
+        if properties is None:
+            await self.bury(message, Bury(_NO_ROOM, POISON))
+        elif await self._replacements.hand_over(message, wire, properties, queue):
+            self.acknowledge(message, Event.CONFIRM, Fate.RETRIED)
 
     def _hold(self, message: DeliveredMessage, after: float, now: float) -> float:
         if after > self._hold_up_to:

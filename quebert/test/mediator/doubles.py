@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import attrs
 
+from quebert.boundaries import WatchedMessage
 from quebert.errors import BadTask
 from quebert.policy import FailedAnswer, History
 from quebert.task import Task
@@ -36,6 +37,7 @@ class FakeFailedTask:
     name: str = "task 1"
     why: str = "it failed"
     traceback: str = "Traceback"
+    message: WatchedMessage | None = None
 
     def header(self, name: bytes) -> list[str]:
         """

@@ -30,7 +30,7 @@ def failed(task: Task, error: Exception, **options: Any) -> FailedTask:
     reader = TaskReader(None, bounds, SteadyFailures(1))
     codec = Codec(tasks.decode, encode, bounds)
     redaction = Redaction(["s3cret"], reader.request)
-    return FailedTask(task, Failure(error), NO_ATTEMPTS, reader, codec, redaction)
+    return FailedTask(task, Failure(error), NO_ATTEMPTS, None, reader, codec, redaction)
 
 
 class FailedTaskTests(SynchronousTestCase):

@@ -12,7 +12,7 @@ from typing import Any
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.mediator._adapters import MESSAGES
+from quebert.mediator._adapters import MESSAGES, BareMessage
 from quebert.mediator._history import (
     NO_ATTEMPTS,
     FailedAttempt,
@@ -116,7 +116,9 @@ class HistoryTests(SynchronousTestCase):
         It is the failure, with a history.
         """
         failure = Failure(ValueError("a"))
-        attempt = FailedAttempt.like(failure, NO_ATTEMPTS)
+        attempt = FailedAttempt.like(
+            failure, NO_ATTEMPTS, BareMessage(FakeMessage(b""))
+        )
         self.assertIs(attempt.value, failure.value)
         self.assertIs(attempt.history, NO_ATTEMPTS)
         self.assertTrue(attempt.check(ValueError))

@@ -95,8 +95,9 @@ class PolicyFailureTests(SynchronousTestCase):
         self.assertEqual(
             [formatEvent(event) for event in self.events],
             [
-                "Ignored: it must be retry-after=SECONDS, discard or bury",
-                "Ignored: the answer has 2 of them, not one",
+                "Ignored: Quebert-Outcome: it must be retry-after=SECONDS, discard or"
+                " bury",
+                "Ignored: Quebert-Outcome: the answer has 2 of them, not one",
             ],
         )
 

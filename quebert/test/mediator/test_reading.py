@@ -12,7 +12,7 @@ from quebert.boundaries import FailurePolicy
 from quebert.errors import BadTask, ConfigError, NoDefaultURL
 from quebert.mediator._adapters import MESSAGES
 from quebert.mediator._history import NO_ATTEMPTS
-from quebert.mediator._reading import TaskReader, Wanted, number
+from quebert.mediator._reading import TaskReader, Wanted, replace
 from quebert.mediator._steady_failures import SteadyFailures
 from quebert.policy import RetryPolicy
 from quebert.task import ANY_TIME, BOUNDS, Task
@@ -113,10 +113,10 @@ class ReaderTests(SynchronousTestCase):
             with self.assertRaises(BadTask):
                 reader.check(wrong)
 
-    def test_number(self) -> None:
+    def test_replace(self) -> None:
         """
         The number of an attempt replaces any that the task has.
         """
         headers = {"X-try": "8", "x_Try": "9", "Other": "a"}
-        number(headers, "X-Try", 3)
+        replace(headers, "X-Try", "3")
         self.assertEqual(headers, {"Other": "a", "X-Try": "3"})

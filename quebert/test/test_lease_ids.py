@@ -1,18 +1,17 @@
 """
-Tests for L{quebert.leases._lease_id}.
+Tests for L{quebert.signatures._lease_ids}.
 """
 
 from __future__ import annotations
 
 import string
-from itertools import count
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.errors import ConfigError
-from quebert.leases import LeaseIDs, identity_of_task
+from quebert.signatures import LeaseIDs, identity_of_message
 from quebert.test.checks import QUICK
 
 IDENTITY = bytes(range(16))
@@ -20,45 +19,40 @@ _OLD, _NEW = b"o" * 24, b"n" * 24
 _CHARACTERS = string.ascii_letters + string.digits + "-_"
 
 
-def ids(*secrets: bytes) -> LeaseIDs:
-    """
-    Makes one id after the other, always the same.
-    """
-    numbers = count()
-    return LeaseIDs(secrets, lambda size: next(numbers).to_bytes(size, "big"))
-
-
 class LeaseIDTests(SynchronousTestCase):
     """
-    L{LeaseIDs} and L{identity_of_task}.
+    L{LeaseIDs} and L{identity_of_message}.
     """
 
     def test_own(self) -> None:
         """
-        An id tells the message, and is another one each time.
+        An id tells the message, and is another one for another attempt.
         """
-        made = ids(_NEW)
-        first, second = made.new(IDENTITY), made.new(IDENTITY)
+        made = LeaseIDs([_NEW])
+        first, second = made.make(IDENTITY, 1), made.make(IDENTITY, 2)
         self.assertNotEqual(first, second)
+        self.assertEqual(made.make(IDENTITY, 1), first)
         self.assertEqual(made.identity(first), IDENTITY)
         self.assertEqual(made.identity(second), IDENTITY)
+        many = made.make(IDENTITY, 2**40)
+        self.assertEqual(made.identity(many), IDENTITY)
 
     def test_rotation(self) -> None:
         """
         The second secret is accepted as well as the first, which makes ids.
         """
-        old = ids(_OLD).new(IDENTITY)
-        both = ids(_NEW, _OLD)
+        old = LeaseIDs([_OLD]).make(IDENTITY, 1)
+        both = LeaseIDs([_NEW, _OLD])
         self.assertEqual(both.identity(old), IDENTITY)
-        self.assertEqual(ids(_NEW).identity(both.new(IDENTITY)), IDENTITY)
-        self.assertIsNone(ids(_NEW).identity(old))
+        self.assertEqual(LeaseIDs([_NEW]).identity(both.make(IDENTITY, 1)), IDENTITY)
+        self.assertIsNone(LeaseIDs([_NEW]).identity(old))
 
     def test_changed(self) -> None:
         """
         No character of an id can be another one.
         """
-        made = ids(_NEW)
-        id = made.new(IDENTITY)
+        made = LeaseIDs([_NEW])
+        id = made.make(IDENTITY, 1)
         for place in range(len(id)):
             for character in _CHARACTERS:
                 if character != id[place]:
@@ -71,7 +65,7 @@ class LeaseIDTests(SynchronousTestCase):
         """
         Any text is told to be none.
         """
-        self.assertIsNone(ids(_NEW).identity(text))
+        self.assertIsNone(LeaseIDs([_NEW]).identity(text))
 
     def test_secrets(self) -> None:
         """
@@ -91,5 +85,7 @@ class LeaseIDTests(SynchronousTestCase):
             ("tasks", "u", 2, b"{}"),
             ("tasks", "u", 1, b"{} "),
         ]
-        self.assertEqual(len({identity_of_task(*each) for each in given}), len(given))
-        self.assertEqual(identity_of_task(*given[0]), identity_of_task(*given[0]))
+        self.assertEqual(
+            len({identity_of_message(*each) for each in given}), len(given)
+        )
+        self.assertEqual(identity_of_message(*given[0]), identity_of_message(*given[0]))

@@ -1,9 +1,10 @@
 """
 The id of a lease, as it stands in the URL that an executor gets.  Pure.
 
-An id is 9 random bytes and the identity of the message, and 16 bytes of an HMAC-SHA256
-of both, all in base64url: whoever has it may renew, complete and fail this lease, and
-nobody can make one without the secret.
+An id is the number of the attempt in 4 bytes, the identity of the message in 16, and 16
+bytes of an HMAC-SHA256 of both, all in base64url: whoever has it may renew, complete
+and fail this lease, and nobody can make one without the secret.  A message that is
+delivered twice, since its mediator was killed, has the same id in both attempts.
 """
 
 from __future__ import annotations
@@ -12,22 +13,22 @@ import base64
 import binascii
 import hashlib
 import hmac
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from quebert.errors import ConfigError
 
-__all__ = ["LeaseIDs", "identity_of_task"]
+__all__ = ["LeaseIDs", "identity_of_message"]
 
-_NONCE, _IDENTITY, _MAC = 9, 16, 16
-_SIZE = _NONCE + _IDENTITY + _MAC
+_NUMBER, _IDENTITY, _MAC = 4, 16, 16
+_SIZE = _NUMBER + _IDENTITY + _MAC
+_NUMBERS = 256**_NUMBER
 #: Characters of an id.
 LENGTH = len(base64.urlsafe_b64encode(bytes(_SIZE)).rstrip(b"="))
 #: Bytes of a secret, at least.
 LEAST = 24
 
 
-def identity_of_task(queue: str, uuid: str, timestamp: int, body: bytes) -> bytes:
+def identity_of_message(queue: str, uuid: str, timestamp: int, body: bytes) -> bytes:
     """
     What is the same for each copy of a message, and different for another one.
 
@@ -50,21 +51,18 @@ class LeaseIDs:
     @raise ConfigError: there is none, or one is too short.
     """
 
-    def __init__(
-        self,
-        secrets: Sequence[bytes],
-        random: Callable[[int], bytes] = os.urandom,
-    ) -> None:
+    def __init__(self, secrets: Sequence[bytes]) -> None:
         if not secrets or min(map(len, secrets)) < LEAST:
             raise ConfigError(f"a secret of leases must have {LEAST} bytes at least")
         self._secrets = tuple(secrets)
-        self._random = random
 
-    def new(self, identity: bytes) -> str:
+    def make(self, identity: bytes, attempt: int) -> str:
         """
-        An id for a lease of a message.
+        The id of the lease that an attempt may get.
+
+        @param attempt: its number, from 1.
         """
-        named = self._random(_NONCE) + identity
+        named = (attempt % _NUMBERS).to_bytes(_NUMBER, "big") + identity
         return _text(named + _mac(self._secrets[0], named))
 
     def identity(self, id: str) -> bytes | None:
@@ -83,7 +81,7 @@ class LeaseIDs:
         if _text(raw) != id:
             return None
         found = [hmac.compare_digest(_mac(each, named), mac) for each in self._secrets]
-        return named[_NONCE:] if any(found) else None
+        return named[_NUMBER:] if any(found) else None
 
 
 def _mac(secret: bytes, named: bytes) -> bytes:
