@@ -1,0 +1,74 @@
+"""
+From a message of the queue C{quebert.leases} to what a lease keeps of it.  Pure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from quebert._protocol.extensions import COUNTS, DEATH_HEADERS
+from quebert._protocol.properties import amend_properties
+from quebert.boundaries import Message
+from quebert.leases._values import LeasedMessage
+from quebert.policy import (
+    LEASE_BACKOFF,
+    LEASE_ID,
+    LEASE_LAST,
+    LEASE_QUEUE,
+    LEASE_UNTIL,
+)
+from quebert.signatures import LeaseIDs
+
+__all__ = ["received"]
+
+_OURS = (LEASE_ID, LEASE_QUEUE, LEASE_UNTIL, LEASE_LAST, LEASE_BACKOFF)
+_NONE = dict.fromkeys(_OURS)
+
+
+def received(message: Message, encoded: bytes, ids: LeaseIDs) -> LeasedMessage:
+    """
+    What a lease keeps of a message.
+
+    @param encoded: the properties of the message, as they came.
+    @raise ValueError: a mediator of ours has not sent it.
+    """
+    headers: Mapping[str, Any] = message.properties.get("headers") or {}
+    id = _text(headers, LEASE_ID)
+    identity = ids.identity(id)
+    if identity is None:
+        raise ValueError(f"{LEASE_ID} is none that the secrets of [leases] have made")
+    uuid = message.properties.get("message-id")
+    until = _seconds(headers, LEASE_UNTIL)
+    return LeasedMessage(
+        id=id,
+        identity=identity,
+        queue=_text(headers, LEASE_QUEUE),
+        uuid=uuid if isinstance(uuid, str) else "",
+        until=until,
+        last=max(until, _seconds(headers, LEASE_LAST)),
+        backoff=max(0.0, _seconds(headers, LEASE_BACKOFF)),
+        body=message.body,
+        properties=amend_properties(
+            encoded,
+            changes={"user-id": None, "expiration": None},
+            headers=_NONE,
+            dropped=(*COUNTS, *DEATH_HEADERS),
+        ),
+    )
+
+
+def _text(headers: Mapping[str, Any], name: str) -> str:
+    value = headers.get(name)
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{name} is missing")
+    return value
+
+
+def _seconds(headers: Mapping[str, Any], name: str) -> float:
+    value: Any = headers.get(name)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value):
+        raise ValueError(f"{name} is no number of seconds")
+    return float(value)
