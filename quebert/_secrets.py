@@ -20,6 +20,7 @@ __all__ = [
     "Secret",
     "hide",
     "hide_in_beginning",
+    "hide_tokens",
     "in_headers",
     "in_url",
     "masked",
@@ -47,6 +48,9 @@ _SECRET_LINE = re.compile(
     rf"((?:{NAME.pattern})[\w-]{{0,20}}[\"']?\s{{0,8}}[:=]).*", re.IGNORECASE
 )
 _ANY_USERINFO = re.compile(r"//[^/\s@]*@")
+# A JSON Web Token, or the beginning of one: it begins with an object in base64.
+_TOKEN = re.compile(rb"eyJ[\w-]*(?:\.[\w-]*){0,2}")
+_TEXT_TOKEN = re.compile(_TOKEN.pattern.decode(), re.ASCII)
 
 
 class Secret(str):
@@ -110,6 +114,15 @@ def hide(text: AnyStr, secrets: Iterable[str]) -> AnyStr:
         else:
             text = text.replace(secret, HIDDEN)
     return text
+
+
+def hide_tokens(text: AnyStr) -> AnyStr:
+    """
+    C{text} without JSON Web Tokens (RFC 7519), whole or cut off.
+    """
+    if isinstance(text, bytes):
+        return _TOKEN.sub(HIDDEN.encode(), text)
+    return _TEXT_TOKEN.sub(HIDDEN, text)
 
 
 def hide_in_beginning(text: bytes, secrets: Iterable[str], size: int) -> bytes:

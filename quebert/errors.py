@@ -113,7 +113,14 @@ class BadStatus(ExecutorError):
 class Forbidden(ExecutorError):
     """
     The guard does not let a request be made; it would refuse the request again.  The
-    text does not tell the address that the host has.
+    text does not tell the address that the host has.  A subclass tells another reason.
+    """
+
+
+class NoIDToken(Forbidden):
+    """
+    A request must have an ID token, and the mediator has no key to sign one.  The
+    request is never made without it.
     """
 
 

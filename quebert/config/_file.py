@@ -23,6 +23,7 @@ from quebert.config._guard import guard
 from quebert.config._host import hosts
 from quebert.config._made_queues import made_queues
 from quebert.config._management import management_place, management_url
+from quebert.config._oidc import oidc
 from quebert.config._outside import Outside
 from quebert.config._problems import Wrong
 from quebert.config._queue import FOR_ALL, MOST, queue
@@ -88,6 +89,7 @@ def read(
     defaults["guard"] = guard(root.table("guard"), Guard(own=(*broker.places, *own)))
     priorities = _priorities(root.table("priorities"))
     events = _events(root.table("events"))
+    issuer = oidc(root.table("oidc"), outside, given=root.has_table("oidc"))
     queues = {
         name: queue(name, table, defaults, priorities, outside)
         for name, table in root.tables("queues").items()
@@ -107,6 +109,7 @@ def read(
         hosts=limits,
         priorities=priorities,
         events=events,
+        oidc=issuer,
         web=shown,
         cluster_web=cluster,
         made_queues=made,

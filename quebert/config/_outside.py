@@ -16,7 +16,7 @@ from quebert.config._kinds import choice, dotted_name, shown, text
 from quebert.config._problems import Wrong
 from quebert.config._table import Table
 from quebert.errors import ConfigError
-from quebert.signatures import Key, read_keys
+from quebert.signatures import Key, TokenKeys, read_keys
 
 __all__ = ["Outside", "headers"]
 
@@ -111,6 +111,16 @@ class Outside:
         path = self.path(value)
         try:
             return path, read_keys(path, signing=True)
+        except ConfigError as e:
+            raise Wrong(f"is wrong: {e}") from None
+
+    def token_keys(self, value: object) -> tuple[str, TokenKeys]:
+        """
+        The same of the keys that sign ID tokens.
+        """
+        path = self.path(value)
+        try:
+            return path, TokenKeys.from_file(path)
         except ConfigError as e:
             raise Wrong(f"is wrong: {e}") from None
 

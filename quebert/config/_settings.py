@@ -15,6 +15,7 @@ from quebert._protocol.extensions import QUEUE_TYPE
 from quebert.cloud_events import CloudEvents
 from quebert.config._broker import TLS, Broker
 from quebert.config._cluster_web import ClusterWeb
+from quebert.config._oidc import OIDC
 from quebert.config._web import Listen, Web
 from quebert.guard import Guard
 from quebert.limits import AdaptiveSettings, BreakerSettings, OriginLimits, Rate
@@ -319,6 +320,7 @@ class Settings:
     @ivar hosts: by their names.
     @ivar priorities: how queues share what can be done.
     @ivar events: what mediators tell of their tasks.
+    @ivar oidc: the issuer of ID tokens; C{None} for none.
     @ivar web: what each mediator shows of itself.
     @ivar cluster_web: what C{quebert web} serves.  Mediators do not use it.
     @ivar made_queues: which of the queues that were made over the API are served.
@@ -332,6 +334,7 @@ class Settings:
     hosts: Mapping[str, Host] = attrs.field(factory=dict)
     priorities: Priorities = attrs.field(factory=Priorities)
     events: Events = attrs.field(factory=Events)
+    oidc: OIDC | None = None
     web: Web = attrs.field(factory=Web)
     cluster_web: ClusterWeb = attrs.field(factory=ClusterWeb)
     made_queues: MadeQueues = attrs.field(factory=MadeQueues)
@@ -393,7 +396,7 @@ def _is_table(value: Any) -> bool:
     return nested or isinstance(value, Mapping)
 
 
-_SECRET = ("broker", "headers", "sign")
+_SECRET = ("broker", "headers", "oidc", "sign")
 
 
 def _all_shown(prefix: str, fields: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -35,7 +35,7 @@ from quebert.mediator._redaction import Redaction
 from quebert.mediator._requests import Requests
 from quebert.mediator._steady_failures import SteadyFailures
 from quebert.outcome import Outcome
-from quebert.signatures import Signer
+from quebert.signatures import IDTokens, Signer
 from quebert.task import Bounds, Task
 from quebert.task_events import TaskObserver, TaskRecorder
 
@@ -83,6 +83,8 @@ class Mediator:
         where no C{http} is given.  A given C{http} has a guard of its own.
     @param signer: signs each request, for executors that verify it.
     @param cloud_events: makes an event of each request.
+    @param id_tokens: makes the ID tokens that tasks ask for with C{cloud_tasks}; by
+        default such a task is buried.
     @param keep_answers: whether a dead letter holds the beginning of the last answer;
         by default the guard says.
     @param secrets: texts that are hidden where an answer or an exception has them,
@@ -109,6 +111,7 @@ class Mediator:
     defaultTimeout: float = of_part("_requests.default_timeout")
     admission: Admission | None = of_part("_requests.admission")
     http: HTTPClient = of_part("_requests.http")
+    id_tokens: IDTokens | None = of_part("_requests.id_tokens")
     keep_answers: bool = of_part("_failures.keep_answers")
     maxTimeout: float = of_part("_requests.max_timeout")
     observer: TaskObserver | None = of_part("_observations.observer")
@@ -135,6 +138,7 @@ class Mediator:
         guard: Guard | None = None,
         signer: Signer | None = None,
         cloud_events: CloudEvents | None = None,
+        id_tokens: IDTokens | None = None,
         keep_answers: bool | None = None,
         secrets: Iterable[str] = (),
         policy: FailurePolicy | None = None,
@@ -166,6 +170,7 @@ class Mediator:
             max_timeout=maxTimeout,
             signer=signer,
             cloud_events=cloud_events,
+            id_tokens=id_tokens,
             overrules=self._policy.overrules,
         )
         self._failures = Failures(

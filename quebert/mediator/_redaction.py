@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from quebert._secrets import hide, hide_in_beginning, in_headers, in_url
+from quebert._secrets import (
+    hide,
+    hide_in_beginning,
+    hide_tokens,
+    in_headers,
+    in_url,
+)
 from quebert.errors import BadTask
 from quebert.task import Request, Task
 
@@ -36,12 +42,16 @@ class Redaction:
         """
         C{text} without the secrets of the request of C{task}.
         """
+        if text and task.get("cloud_tasks") is not None:
+            text = hide_tokens(text)  # each attempt may have another one
         return hide(text, self._secrets_of(task)) if text else text
 
     def beginning(self, answer: bytes, task: Task) -> bytes:
         """
         The first bytes of an answer, likewise.
         """
+        if task.get("cloud_tasks") is not None:
+            answer = hide_tokens(answer)
         return hide_in_beginning(answer, self._secrets_of(task), ANSWER)
 
     def _secrets_of(self, task: Task) -> list[str]:

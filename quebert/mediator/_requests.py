@@ -13,15 +13,17 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 
 from quebert._deadlines import Deadlines
+from quebert._secrets import Secret
 from quebert.boundaries import HTTPClient, SigningHTTPClient, WatchedMessage
 from quebert.cloud_events import CloudEvents
+from quebert.errors import NoIDToken
 from quebert.limits import Admission
 from quebert.mediator._admission import NotAdmitted, TaskCancelled, admitted
 from quebert.mediator._attempt import Attempt
 from quebert.mediator._judging import cancelled
 from quebert.mediator._observation import Observation
-from quebert.signatures import Signer
-from quebert.task import Request
+from quebert.signatures import IDTokens, Signer
+from quebert.task import IDTokenWanted, Request
 
 __all__ = ["Requests"]
 
@@ -37,6 +39,8 @@ class Requests:
     @param cloud_events: makes an event of each request.
     @param overrules: asked of each 2xx whether it says itself that it is no success.
     @ivar admission: asked before each request whether its origin may have it now.
+    @ivar id_tokens: makes the ID tokens that tasks ask for; C{None} where none can be
+        made.
     @ivar default_timeout: seconds a request may take whose task does not say.
     @ivar max_timeout: seconds any request may take at most.
     """
@@ -52,11 +56,13 @@ class Requests:
         max_timeout: float,
         signer: Signer | None,
         cloud_events: CloudEvents | None,
+        id_tokens: IDTokens | None = None,
         overrules: Callable[[Any], bool] | None,
     ) -> None:
         self.admission = admission
         self.default_timeout = default_timeout
         self.max_timeout = max_timeout
+        self.id_tokens = id_tokens
         self._http = http
         self._make_http = make_http
         self._clock = clock
@@ -95,7 +101,7 @@ class Requests:
             fails with L{NotAdmitted} where the request has to wait, and with
             L{TaskCancelled} where it is never to be made.
         """
-        method, url, headers, timeout, uuid, has_body, payload, _ = request
+        method, url, headers, timeout, uuid, has_body, payload, _, id_token = request
         seconds = min(timeout or self.default_timeout, self.max_timeout)
         data = body if has_body else payload
         ended: Callable[[Any], Any] | None = None
@@ -110,6 +116,8 @@ class Requests:
                 if self._seconds is None:
                     self._seconds = self._clock().seconds
                 ended = admitted(self.admission, url, self._seconds)
+            if id_token is not None:
+                headers = self._with_token(id_token, url, headers)
             if observation is not None:
                 observation.begun()
             if self._cloud_events is not None:
@@ -136,6 +144,23 @@ class Requests:
                 observation,
             ).success
         return made if ended is None else made.addBoth(ended)
+
+    def _with_token(
+        self, wanted: IDTokenWanted, url: str, headers: dict[str, str]
+    ) -> dict[str, str]:
+        """
+        C{headers} with an ID token in place of any other authorization.
+
+        @raise NoIDToken: none can be made.
+        """
+        if self.id_tokens is None:
+            raise NoIDToken(
+                f"its request needs an ID token of {wanted.account}, and this mediator"
+                " has no key to sign one: give it a table [oidc]"
+            )
+        token = self.id_tokens.token(wanted.account, wanted.audience or url)
+        kept = {k: v for k, v in headers.items() if k.lower() != "authorization"}
+        return {**kept, "Authorization": Secret(f"Bearer {token}")}
 
     def _signed(
         self,

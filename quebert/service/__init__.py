@@ -24,7 +24,7 @@ from quebert.service._served_queues import ServedQueues
 from quebert.service._soundness import unusable_tls, unusable_web
 from quebert.service._watch_events import WatchEvents
 from quebert.service._watches import Watches
-from quebert.service._ways import admission_of
+from quebert.service._ways import admission_of, id_tokens_of
 
 __all__ = [
     "MediatorService",
@@ -33,6 +33,7 @@ __all__ = [
     "WatchEvents",
     "Watches",
     "admission_of",
+    "id_tokens_of",
     "makeService",
     "mediator",
     "run",

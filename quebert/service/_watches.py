@@ -23,7 +23,7 @@ from quebert._repeated import RepeatedWarning
 from quebert._text import one_line
 from quebert.amqp import PriorityGroup, TxAMQPClient, Watcher
 from quebert.boundaries import HTTPClient
-from quebert.config import Host, Priorities, QueueSettings, Settings
+from quebert.config import OIDC, Host, Priorities, QueueSettings, Settings
 from quebert.errors import QuebertError
 from quebert.http import Agent, Dispatcher, HostTLS
 from quebert.limits import Admission
@@ -39,9 +39,11 @@ from quebert.service._ways import (
     client_of,
     connections_of,
     group_of,
+    id_tokens_of,
     tls_of,
     way_of,
 )
+from quebert.signatures import IDTokens
 from quebert.task_events import TaskObserver, told_to
 from quebert.telemetry.mediating import OFF, Telemetry
 
@@ -91,6 +93,8 @@ class Watches:
         self._priorities: Priorities | None = None
         self._group = PriorityGroup()
         self._admission: Admission | None = None
+        self._oidc: OIDC | None = None
+        self._id_tokens: IDTokens | None = None
 
     @property
     def client(self) -> TxAMQPClient | None:
@@ -141,6 +145,8 @@ class Watches:
             self._tls.hosts, self._tls.others = tls_of(settings.hosts)
             self._http.change_limits(*connections_of(settings.hosts))
         self._hosts, self._admission = settings.hosts, admission
+        if settings.oidc != self._oidc:
+            self._oidc, self._id_tokens = settings.oidc, id_tokens_of(settings)
         if settings.priorities != self._priorities:
             self._priorities = settings.priorities
             self._group = group_of(settings.priorities)
@@ -157,6 +163,7 @@ class Watches:
             watched.queue, watched.mediator = queue, mediators[name]
             watched.mediator.admission = admission
             watched.mediator.drop_before = queue.drop_before
+            watched.mediator.id_tokens = self._id_tokens
             watched.mediator.observer = self._observer(queue, settings)
             if self._events is not None:
                 recorder = self._events.recorder_of(queue, settings)

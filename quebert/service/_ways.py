@@ -4,7 +4,8 @@ Translates settings into clients, the options of watches, and what these share.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -14,12 +15,14 @@ from quebert.amqp import PriorityGroup, TxAMQPClient, WatchOptions
 from quebert.config import EVERY, TLS, Host, Priorities, QueueSettings, Settings
 from quebert.http import Limits
 from quebert.limits import Admission, Origins, OriginStatus
+from quebert.signatures import IDTokens
 
 __all__ = [
     "admission_of",
     "client_of",
     "connections_of",
     "group_of",
+    "id_tokens_of",
     "tls_of",
     "way_of",
 ]
@@ -74,6 +77,18 @@ def group_of(priorities: Priorities) -> PriorityGroup:
     What queues share that have a priority.
     """
     return PriorityGroup(priorities.concurrency, priorities.ageing)
+
+
+def id_tokens_of(
+    settings: Settings, now: Callable[[], float] = time.time
+) -> IDTokens | None:
+    """
+    What makes ID tokens for the tasks of all mediators; C{None} where nothing can.
+
+    @param now: the time of day, in seconds since the epoch.
+    """
+    oidc = settings.oidc
+    return None if oidc is None else IDTokens(oidc.issuer, oidc.keys, now)
 
 
 def admission_of(hosts: Mapping[str, Host]) -> Admission | None:

@@ -2,6 +2,8 @@
 Signed requests, as Standard Webhooks 1.0.0 has them; and signed ids of leases.  Pure,
 but for the files of keys.
 
+ID tokens for handlers of Cloud Tasks are in C{_oidc}, and their keys in C{_token_keys}.
+
 See U{https://www.standardwebhooks.com}.  L{Signer} makes the headers of a request,
 L{Verifier} judges them.  Both take several secrets, so that an old and a new one are
 valid while a secret is replaced.
@@ -26,11 +28,15 @@ from quebert.signatures._keys import (
     write_key,
 )
 from quebert.signatures._lease_ids import LeaseIDs, identity_of_message
+from quebert.signatures._oidc import JWKS_PATH, IDTokens, openid_configuration
 from quebert.signatures._signer import Signer
+from quebert.signatures._token_keys import TokenKey, TokenKeys
 from quebert.signatures._verifier import TOLERANCE, Remember, Verifier
 
 __all__ = [
+    "JWKS_PATH",
     "TOLERANCE",
+    "IDTokens",
     "Key",
     "LeaseIDs",
     "PublicKey",
@@ -38,8 +44,11 @@ __all__ = [
     "SharedSecret",
     "Signer",
     "SigningKey",
+    "TokenKey",
+    "TokenKeys",
     "Verifier",
     "identity_of_message",
+    "openid_configuration",
     "parse_key",
     "read_keys",
     "write_key",

@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import os
 from collections.abc import Sequence
-from typing import ClassVar, Union
+from typing import ClassVar, Protocol, Union
 
 import attrs
 from cryptography.exceptions import InvalidSignature
@@ -262,7 +262,19 @@ def read_keys(path: str | os.PathLike[str], *, signing: bool) -> tuple[Key, ...]
     return tuple(found)
 
 
-def write_key(path: str | os.PathLike[str], key: Key) -> None:
+class HasText(Protocol):
+    """
+    Any key that can be written.
+    """
+
+    @property
+    def text(self) -> str:
+        """
+        It as a file has it.
+        """
+
+
+def write_key(path: str | os.PathLike[str], key: HasText) -> None:
     """
     Make a file with a key, which nobody else may read.
 

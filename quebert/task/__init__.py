@@ -14,13 +14,13 @@ L{quebert.mediator}.  A large field that mediators do not read is left out in C{
 """
 
 from quebert._bounds import BOUNDS, Bounds
-from quebert.task._cloud_tasks import CloudTasksField, IDTokenWanted
+from quebert.task._cloud_tasks import CloudTasksField, IDTokenWanted, kept_headers
 from quebert.task._codec import Task, decode, encode, encode_new
 from quebert.task._header_names import folded
 from quebert.task._keywords import check_keywords, meant_by
 from quebert.task._new import make
 from quebert.task._part import CAN_READ_PART, LARGE, read_part
-from quebert.task._request import Request, request
+from quebert.task._request import METHODS_WITH_BODY, Request, request
 from quebert.task._times import (
     ANY_TIME,
     Schedule,
@@ -36,6 +36,7 @@ __all__ = [
     "BOUNDS",
     "CAN_READ_PART",
     "LARGE",
+    "METHODS_WITH_BODY",
     "Bounds",
     "CloudTasksField",
     "IDTokenWanted",
@@ -49,6 +50,7 @@ __all__ = [
     "encode_new",
     "folded",
     "format_time",
+    "kept_headers",
     "make",
     "meant_by",
     "parse_time",

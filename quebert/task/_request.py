@@ -11,14 +11,20 @@ from quebert._bounds import BOUNDS, Bounds
 from quebert._text import shown_url
 from quebert._url import absolute
 from quebert.errors import BadTask, NoDefaultURL
-from quebert.task._cloud_tasks import CloudTasksField, kept_headers, read_cloud_tasks
+from quebert.task._cloud_tasks import (
+    CloudTasksField,
+    IDTokenWanted,
+    kept_headers,
+    read_cloud_tasks,
+)
 from quebert.task._codec import Task, kind_of
 from quebert.task._header_names import CLIENT_HEADERS, folded
 from quebert.task._payload import read_payload
 from quebert.task._times import read_seconds
 
-__all__ = ["Request", "request"]
+__all__ = ["METHODS_WITH_BODY", "Request", "request"]
 
+#: Those that carry the task as their body.
 METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 METHODS = METHODS_WITH_BODY | {"GET", "HEAD", "DELETE", "OPTIONS"}
 # A body of theirs has no meaning (RFC 9110, sections 9.3.1 and 9.3.2).
@@ -40,6 +46,7 @@ class Request(NamedTuple):
     @ivar has_body: whether the task itself is sent as the request's body.
     @ivar payload: what is sent instead, if anything is.
     @ivar cloud_tasks: what a handler of Cloud Tasks is told, if it is one.
+    @ivar id_token: for the header C{Authorization}, if there is to be one.
     """
 
     method: str
@@ -50,6 +57,7 @@ class Request(NamedTuple):
     has_body: bool = True
     payload: bytes | None = None
     cloud_tasks: CloudTasksField | None = None
+    id_token: IDTokenWanted | None = None
 
     def __repr__(self) -> str:
         """
@@ -92,16 +100,10 @@ def request(task: Task, defaulturl: str, bounds: Bounds = BOUNDS) -> Request:
     verb = "POST" if method is None else _method(method, bounds)
     if sends_itself:
         return Request(verb, url, headers, seconds, uuid, verb in METHODS_WITH_BODY)
-    return Request(
-        verb,
-        url,
-        headers,
-        seconds,
-        uuid,
-        has_body=False,
-        payload=None if payload is None else _payload(payload, verb),
-        cloud_tasks=None if cloud_tasks is None else read_cloud_tasks(cloud_tasks),
-    )
+    content = None if payload is None else _payload(payload, verb)
+    field = None if cloud_tasks is None else read_cloud_tasks(cloud_tasks)
+    id_token = None if field is None else field.id_token
+    return Request(verb, url, headers, seconds, uuid, False, content, field, id_token)
 
 
 def _payload(payload: object, verb: str) -> bytes:

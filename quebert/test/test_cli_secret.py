@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.cli import main
-from quebert.signatures import Signer, Verifier, parse_key, read_keys
+from quebert.signatures import Signer, TokenKeys, Verifier, parse_key, read_keys
 from quebert.test.checks import folder
 
 
@@ -48,6 +48,17 @@ class SecretTests(SynchronousTestCase):
         public = parse_key(result.stdout.strip())
         headers = Signer(read_keys(self.path, signing=True)).headers("u", b"{}")
         Verifier([public]).verify(headers, b"{}")
+
+    def test_id_tokens(self) -> None:
+        """
+        With a key for ID tokens; there is one kind of key in a file.
+        """
+        result = self.make("--id-tokens")
+        self.assertEqual((result.exit_code, result.output), (0, ""))
+        self.assertEqual(len(TokenKeys.from_file(self.path).keys), 1)
+        result = self.make("--id-tokens", "--pair")
+        self.assertEqual(result.exit_code, 2)
+        self.assertIn("give --pair or --id-tokens, not both", result.stderr)
 
     def test_there(self) -> None:
         """

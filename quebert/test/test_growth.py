@@ -32,7 +32,7 @@ from quebert._host import to_ascii, wrong_with
 from quebert._pipe_lines import PipeLines
 from quebert._protocol.codec import CodecError, decode_table, encode_table
 from quebert._protocol.properties import amend_properties, decode_properties
-from quebert._secrets import hide, hide_in_beginning, in_headers, in_url
+from quebert._secrets import hide, hide_in_beginning, hide_tokens, in_headers, in_url
 from quebert._text import printable
 from quebert._url import absolute, check_default, origin_of, without_userinfo
 from quebert.amqp.wire import Message, amended_properties, copied_properties
@@ -219,10 +219,11 @@ class GrowthTests(SynchronousTestCase):
             secrets = [*in_headers({"Cookie": text, "X-Token": text}), *in_url(text)]
             hide(text.encode("utf-8", "replace"), secrets)
             hide(text, secrets)
+            hide_tokens(text)
             hide_in_beginning(text.encode("utf-8", "replace")[1:], secrets, ANSWER)
 
         self.check(self.urls(hidden))
-        pieces = ("a=1234;", "abcd", " ", "=", ";")
+        pieces = ("a=1234;", "abcd", " ", "=", ";", "eyJ", "eyJ.")
         self.check(Case(f"{p!r}", hidden, repeated("", p, "")) for p in pieces)
 
     def test_other_urls(self) -> None:

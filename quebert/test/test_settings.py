@@ -20,6 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import quebert
 from quebert.cloud_events import CloudEvents
 from quebert.config import (
+    OIDC,
     TLS,
     Address,
     Backoff,
@@ -46,8 +47,9 @@ from quebert.limits import (
 )
 from quebert.policy import RetryPolicy
 from quebert.service._ways import connections_of, tls_of
-from quebert.signatures import parse_key
+from quebert.signatures import parse_key, write_key
 from quebert.test.checks import QUICK, folder, misspellings
+from quebert.test.test_token_keys import KEYS
 
 EXAMPLE = Path(quebert.__file__).parents[1] / "examples" / "quebert.toml"
 DOCUMENTED = EXAMPLE.parents[1] / "docs" / "configuration.rst"
@@ -139,7 +141,7 @@ FILES = [
     Bad(
         LEAST + "[zzz]\n",
         3,
-        "zzz is not known: there can be broker, events, guard, hosts, made_queues",
+        "zzz is not known: there can be broker, events, guard, hosts, made_queues,",
         False,
     ),
     Bad(
@@ -659,6 +661,7 @@ class GoodTests(ReadCase):
         text = EXAMPLE.read_text()
         (self.folder / "secrets").mkdir()
         (self.folder / "secrets" / "mail-signing").write_text(f"{SECRET}\n")
+        write_key(self.folder / "secrets" / "id-tokens.pem", KEYS.keys[0])
         comments = (
             "broker.tls",
             "cacert",
@@ -668,6 +671,9 @@ class GoodTests(ReadCase):
             "X-Api",
             "sign",
             "cloud",
+            "oidc",
+            "issuer",
+            "key_file",
         )
         for each in comments:
             self.assertEqual(text.count(f"# {each}") + text.count(f"# [{each}"), 1)
@@ -681,6 +687,7 @@ class GoodTests(ReadCase):
         self.assertEqual(events, CloudEvents("/shop", "com.example.task"))
         signing = whole.queues["mail"].sign
         self.assertEqual(signing and signing.keys, (parse_key(SECRET),))
+        self.assertEqual(whole.oidc and whole.oidc.keys.keys, KEYS.keys[:1])
         files = (f"{self.folder}/tls/{each}" for each in ("ca.pem", "me.pem", "me.key"))
         self.assertEqual(whole.broker.tls, TLS(*files))
 
@@ -1042,6 +1049,78 @@ class GoodTests(ReadCase):
         settings = self.read(f'{LEAST}{text}\n[broker]\nurl_env = "URL"')
         self.assertEqual(settings.queues["a"].headers, {"X": PASSWORD, "Y": PASSWORD})
         self.assertNotIn(PASSWORD, repr(settings))
+
+
+class IssuerTests(ReadCase):
+    """
+    The table C{[oidc]}.
+    """
+
+    def setUp(self) -> None:
+        """
+        A file with a key.
+        """
+        super().setUp()
+        write_key(self.folder / "keys.pem", KEYS.keys[0])
+
+    def issuer(self, text: str) -> OIDC | None:
+        """
+        What the table says.
+        """
+        return self.read(f"{LEAST}[oidc]\n{text}").oidc
+
+    def test_read(self) -> None:
+        """
+        The URL as it is written, the path, and the keys, of which nothing is shown.
+        """
+        self.assertIsNone(self.read(LEAST).oidc)
+        for url in ("https://tasks.example", "http://localhost:8080/a"):
+            found = self.issuer(f'issuer = "{url}"\nkey_file = "keys.pem"')
+            assert found is not None
+            self.assertEqual((found.issuer, found.keys.keys), (url, KEYS.keys[:1]))
+            self.assertEqual(found.key_file, f"{self.folder}/keys.pem")
+            self.assertNotIn(KEYS.keys[0].id, repr(found))
+
+    def test_wrong(self) -> None:
+        """
+        Both keys must be there, a URL without a query, and a file of keys that nobody
+        else may read.
+        """
+        (self.folder / "open.pem").write_text(KEYS.keys[0].text)
+        (self.folder / "open.pem").chmod(0o644)
+        (self.folder / "key").chmod(0o600)
+        key, url = 'key_file = "keys.pem"\n', 'issuer = "https://a.example"\n'
+        for text, line, sentence in (
+            (key, 3, "oidc.issuer is missing"),
+            (url, 3, "oidc.key_file is missing"),
+            (f'{key}issuer = "a.example"', 5, "oidc.issuer must be an HTTP URL"),
+            (f'{key}issuer = "https://a/?b"', 5, "oidc.issuer must be "),
+            (f'{key}issuer = "https://a/#b"', 5, "oidc.issuer must be "),
+            (f'{key}issuer = "https://u:p@a/"', 5, "oidc.issuer must hold no user"),
+            (f'{url}key_file = "open.pem"', 5, "other users may read or write"),
+            (f'{url}key_file = "key"', 5, "has something that is no key in PEM"),
+            (f'{url}{key}keys = "a"', 6, "oidc.keys is not known"),
+        ):
+            error = self.wrong(f"{LEAST}[oidc]\n{text}")
+            self.assertEqual([each.line for each in error.problems], [line], error)
+            self.assertIn(sentence, str(error))
+            self.assertNotIn(PASSWORD, str(error))
+        error = self.wrong(f"oidc = 3\n{LEAST}")
+        self.assertIn("oidc must be a table, not 3", str(error))
+        self.assertEqual(len(error.problems), 1)
+
+    def test_changes(self) -> None:
+        """
+        That it has changed, and no more, as when a key is added; it is not shown.
+        """
+        text = f'{LEAST}[oidc]\nissuer = "https://a"\nkey_file = "keys.pem"'
+        before = self.read(text)
+        self.assertEqual(before.changes(self.read(text)), [])
+        self.assertFalse([key for key in before.shown() if "oidc" in key])
+        with (self.folder / "keys.pem").open("a") as file:
+            file.write(KEYS.keys[1].text)
+        self.assertEqual(before.changes(self.read(text)), ["oidc changed"])
+        self.assertEqual(before.changes(self.read(LEAST)), ["oidc changed"])
 
 
 class ChangesTests(ReadCase):

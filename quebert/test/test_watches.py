@@ -18,6 +18,7 @@ from quebert._twistd import find_hook
 from quebert.amqp import PriorityGroup, WatchOptions
 from quebert.cloud_events import CloudEvents
 from quebert.config import (
+    OIDC,
     Backoff,
     Broker,
     Host,
@@ -33,15 +34,18 @@ from quebert.http import Dispatcher, Limits
 from quebert.limits import Rate
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
 from quebert.metrics import QueueHealth
-from quebert.outcome import Bury, Discard, Done, Retry
+from quebert.outcome import FORBIDDEN, Bury, Discard, Done, Retry
 from quebert.policy import RetryPolicy
 from quebert.service._mediators import mediates_alike, mediator
 from quebert.service._watches import Watches
 from quebert.service._ways import client_of
-from quebert.signatures import SharedSecret, Verifier
+from quebert.signatures import SharedSecret, TokenKeys, Verifier
 from quebert.test.checks import refusal
 from quebert.test.doubles import MemoryReactor
-from quebert.test.mediating import FakeHTTP, message
+from quebert.test.mediating import URL, FakeHTTP, message
+from quebert.test.test_id_tokens import ISSUER, verified
+from quebert.test.test_task_cloud_tasks import ACCOUNT, FIELD
+from quebert.test.test_token_keys import KEYS
 
 BROKER = Broker.from_url("amqp://localhost/")
 OTHER = Broker.from_url("amqp://other/")
@@ -610,6 +614,37 @@ class WatchesTests(SynchronousTestCase):
         refusal(ConfigError, self.watches.change, hooked)
         self.assertEqual(len(self.log), 1)
         self.assertIsNone(self.log[0].stopping)
+
+    def test_id_tokens(self) -> None:
+        """
+        All mediators sign ID tokens as the settings say, from the next request on; the
+        same tokens as before where only something else has changed.
+        """
+        keys, others = TokenKeys(KEYS.keys[:1]), TokenKeys(KEYS.keys[1:])
+        self.started(A, B, oidc=OIDC(ISSUER, "keys.pem", keys))
+        field = {**FIELD, "oidc": {"service_account_email": ACCOUNT}}
+
+        def token(number: int) -> str:
+            outcome = self.log[number].callback(message(cloud_tasks=field))
+            self.assertEqual(self.successResultOf(outcome), Done())
+            given: str = self.http.requests[-1].headers["Authorization"]
+            return given.removeprefix("Bearer ")
+
+        first = token(0)
+        self.assertEqual(verified(first, URL, keys)["iss"], ISSUER)
+        self.assertEqual(token(1), first)
+        same = OIDC(ISSUER, "keys.pem", TokenKeys(keys.keys))
+        slower = attrs.evolve(A, timeout=1.0)
+        self.watches.change(settings(slower, B, oidc=same))
+        self.assertEqual(token(0), first)
+        self.watches.change(settings(slower, B, oidc=OIDC(ISSUER, "b", others)))
+        self.assertEqual(verified(token(1), URL, others)["iss"], ISSUER)
+        self.watches.change(settings(slower, B))
+        outcome = self.log[0].callback(message(cloud_tasks=field))
+        buried = self.successResultOf(outcome)
+        assert isinstance(buried, Bury)
+        self.assertEqual(buried.kind, FORBIDDEN)
+        self.assertIn("no key to sign one: give it a table [oidc]", buried.reason)
 
     def test_hosts(self) -> None:
         """

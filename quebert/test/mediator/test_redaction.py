@@ -44,6 +44,22 @@ class RedactionTests(SynchronousTestCase):
         self.assertEqual(self.redaction.text(text, task), shown)
         self.assertEqual(self.redaction.text("", task), "")
 
+    def test_id_tokens(self) -> None:
+        """
+        A handler of Cloud Tasks may tell the ID token that it got, or its beginning; of
+        other tasks texts like it are shown.
+        """
+        token = "eyJhbGciOi_-J9.eyJhdWQi.c2lnbmF0dXJl"
+        handled = {"url": URL, "cloud_tasks": {}}
+        for shown in (token, token[:20], token[:5]):
+            text = f"no: {shown} is wrong"
+            self.assertEqual(self.redaction.text(text, handled), "no: ... is wrong")
+            beginning = self.redaction.beginning(text.encode(), handled)
+            self.assertEqual(beginning, b"no: ... is wrong")
+            self.assertEqual(self.redaction.text(text, {"url": URL}), text)
+        answer = b"x" * (ANSWER - 5) + token.encode()
+        self.assertNotIn(b"eyJ", self.redaction.beginning(answer, handled))
+
     def test_spoiled(self) -> None:
         """
         They are hidden, too, where the task could not be requested any more.

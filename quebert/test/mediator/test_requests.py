@@ -12,12 +12,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert import task as tasks
 from quebert.boundaries import HTTPClient
-from quebert.errors import BadStatus, RequestTimedOut
+from quebert.errors import BadStatus, NoIDToken, RequestTimedOut
 from quebert.mediator._adapters import MESSAGES
 from quebert.mediator._admission import NotAdmitted
 from quebert.mediator._requests import Requests
+from quebert.signatures import IDTokens
 from quebert.test.mediating import URL, FakeHTTP, FakeMessage
 from quebert.test.mediator.test_admission import AskingMessage, FakeAdmission
+from quebert.test.test_id_tokens import ISSUER, verified
+from quebert.test.test_task_cloud_tasks import ACCOUNT, FIELD
+from quebert.test.test_token_keys import KEYS
 
 
 class RequestTests(SynchronousTestCase):
@@ -90,6 +94,40 @@ class RequestTests(SynchronousTestCase):
         self.make(requests, payload="", method="DELETE")
         sent = [each.data for each in self.made[0].requests]
         self.assertEqual(sent, [b"\x00\xff", b""])
+
+    def test_id_token(self) -> None:
+        """
+        A request has the ID token that its task asks for, for its audience or its URL,
+        and no other authorization.  Google's own library verifies it.
+        """
+        oidc = {"service_account_email": ACCOUNT}
+        other = {"audience": "https://aud.example"}
+        headers = {"authorization": "Bearer mine", "X-A": "b"}
+        requests = self.requests(id_tokens=IDTokens(ISSUER, KEYS))
+        for each in (oidc, {**oidc, **other}):
+            field = {**FIELD, "oidc": each}
+            self.make(requests, cloud_tasks=field, headers=headers)
+            made = dict(self.made[0].requests[-1].headers)
+            scheme, token = made.pop("Authorization").split(" ")
+            self.assertEqual((scheme, made), ("Bearer", {"X-A": "b"}))
+            claims = verified(token, each.get("audience", URL))
+            self.assertEqual(claims["email"], ACCOUNT)
+
+    def test_no_id_token(self) -> None:
+        """
+        A request without the ID token that it needs is not made.
+        """
+        requests = self.requests(admission=FakeAdmission())
+        field = {**FIELD, "oidc": {"service_account_email": ACCOUNT}}
+        failure = self.failureResultOf(self.make(requests, cloud_tasks=field))
+        self.assertIsInstance(failure.value, NoIDToken)
+        why = (
+            f"its request needs an ID token of {ACCOUNT}, and this mediator has no key"
+        )
+        self.assertIn(why, str(failure.value))
+        self.assertEqual(self.made, [])
+        self.make(requests, cloud_tasks=FIELD)
+        self.assertNotIn("Authorization", self.made[0].requests[0].headers)
 
     def test_time_limit(self) -> None:
         """
