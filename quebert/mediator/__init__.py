@@ -17,6 +17,9 @@ What changes together:
    L{quebert.config}.
  - Another field of tasks: L{quebert.task}; C{Request} and C{Wanted} are tuples, which
    C{_requests} and C{_pipeline} unpack.
+ - What handlers of Cloud Tasks are told: C{_handler_headers}; their tokens,
+   L{quebert.signatures._oidc}, which C{_requests} adds; the C{httpTarget} of their
+   queue, C{_target}.
  - Another header of requests: C{_requests}; as many more in C{_ADDED_FIELDS} of
    C{executor/_limits}; C{docs/executors.rst}.
  - Another error of a request: L{quebert.errors}.
@@ -38,6 +41,7 @@ from quebert.mediator._history import FailedAttempt
 from quebert.mediator._leasing import Leasing
 from quebert.mediator._mediator import DEFAULT_TIMEOUT, MAX_TIMEOUT, Mediator
 from quebert.mediator._policy_mediators import DelayOnErrorMediator, PolicyMediator
+from quebert.mediator._target import RequestTarget
 
 __all__ = [
     "DEFAULT_TIMEOUT",
@@ -47,4 +51,5 @@ __all__ = [
     "Leasing",
     "Mediator",
     "PolicyMediator",
+    "RequestTarget",
 ]

@@ -34,6 +34,7 @@ from quebert.mediator._reading import TaskReader
 from quebert.mediator._redaction import Redaction
 from quebert.mediator._requests import Requests
 from quebert.mediator._steady_failures import SteadyFailures
+from quebert.mediator._target import RequestTarget
 from quebert.outcome import Outcome
 from quebert.signatures import IDTokens, Signer
 from quebert.task import Bounds, Task
@@ -85,6 +86,7 @@ class Mediator:
     @param cloud_events: makes an event of each request.
     @param id_tokens: makes the ID tokens that tasks ask for with C{cloud_tasks}; by
         default such a task is buried.
+    @param target: takes the place of parts of each request.
     @param keep_answers: whether a dead letter holds the beginning of the last answer;
         by default the guard says.
     @param secrets: texts that are hidden where an answer or an exception has them,
@@ -117,6 +119,7 @@ class Mediator:
     observer: TaskObserver | None = of_part("_observations.observer")
     recorder: TaskRecorder | None = of_part("_observations.recorder")
     retryDelay: float = of_part("_steady.delay")
+    target: RequestTarget | None = of_part("_reader.target")
 
     def __init__(
         self,
@@ -139,6 +142,7 @@ class Mediator:
         signer: Signer | None = None,
         cloud_events: CloudEvents | None = None,
         id_tokens: IDTokens | None = None,
+        target: RequestTarget | None = None,
         keep_answers: bool | None = None,
         secrets: Iterable[str] = (),
         policy: FailurePolicy | None = None,
@@ -161,6 +165,7 @@ class Mediator:
         self._policy = self._steady if policy is None else _checked(policy)
         self._codec = Codec(decode, encode, bounds)
         self._reader = TaskReader(defaulturl, bounds, self._policy, now)
+        self._reader.target = target
         self._requests = Requests(
             http,
             lambda: _make_http(self.reactor, guard),

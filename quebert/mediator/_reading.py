@@ -14,6 +14,7 @@ from quebert.boundaries import FailurePolicy, WatchedMessage
 from quebert.mediator._adapters import timed
 from quebert.mediator._handler_headers import handler_headers
 from quebert.mediator._history import NO_ATTEMPTS, history_of
+from quebert.mediator._target import RequestTarget, retargeted
 from quebert.policy import LEASE_URL, History, RetryPolicy
 from quebert.task import Bounds, Request, Schedule, Task
 
@@ -34,6 +35,7 @@ class TaskReader:
     @ivar bounds: of the fields of tasks.
     @param policy: tells the limits of a task, and how its attempts are numbered.
     @param now: the time of day, in seconds since the epoch.
+    @ivar target: what takes the place of parts of each request; C{None} for nothing.
     @raise ConfigError: C{defaulturl} is no absolute HTTP URL.
     """
 
@@ -45,6 +47,7 @@ class TaskReader:
         now: Callable[[], float] = time.time,
     ) -> None:
         self.bounds = bounds
+        self.target: RequestTarget | None = None
         self._now = now
         self._limits_for = policy.limits_for
         self._attempt_header = policy.attempt_header
@@ -76,6 +79,8 @@ class TaskReader:
         sent_at = timed(message).sent_at if ages else None
         times, added = tasks.times_of(task, sent_at, self.bounds)
         request = tasks.request(task, self._defaulturl, self.bounds)
+        if self.target is not None:
+            request = retargeted(request, self.target)
         if not (self._needs_history or request.cloud_tasks):
             return times, request, None, NO_ATTEMPTS, added
         limits = None if self._limits_for is None else self._limits_for(task)
@@ -101,7 +106,8 @@ class TaskReader:
 
         @raise BadTask: a field is missing or wrong.
         """
-        return tasks.request(task, self._defaulturl, self.bounds)
+        request = tasks.request(task, self._defaulturl, self.bounds)
+        return request if self.target is None else retargeted(request, self.target)
 
     def check(self, task: Task) -> None:
         """

@@ -42,20 +42,25 @@ class Redaction:
         """
         C{text} without the secrets of the request of C{task}.
         """
-        if text and task.get("cloud_tasks") is not None:
-            text = hide_tokens(text)  # each attempt may have another one
-        return hide(text, self._secrets_of(task)) if text else text
+        if not text:
+            return text
+        secrets, has_token = self._secrets_of(task)
+        return hide(hide_tokens(text) if has_token else text, secrets)
 
     def beginning(self, answer: bytes, task: Task) -> bytes:
         """
         The first bytes of an answer, likewise.
         """
-        if task.get("cloud_tasks") is not None:
-            answer = hide_tokens(answer)
-        return hide_in_beginning(answer, self._secrets_of(task), ANSWER)
+        secrets, has_token = self._secrets_of(task)
+        shown = hide_tokens(answer) if has_token else answer
+        return hide_in_beginning(shown, secrets, ANSWER)
 
-    def _secrets_of(self, task: Task) -> list[str]:
-        found, headers = [*self._secrets], task.get("headers")
+    def _secrets_of(self, task: Task) -> tuple[list[str], bool]:
+        """
+        The secrets that a task has itself, and whether its request may have an ID
+        token, which nobody keeps.
+        """
+        found, headers, has_token = [*self._secrets], task.get("headers"), True
         if isinstance(url := task.get("url"), str):
             found.extend(in_url(url))
         try:
@@ -63,8 +68,8 @@ class Redaction:
         except BadTask:  # hooks spoiled it
             pass
         else:
-            headers = request.headers
+            headers, has_token = request.headers, request.id_token is not None
             found.extend(in_url(request.url))
         if isinstance(headers, dict):
             found.extend(in_headers(headers))
-        return found
+        return found, has_token

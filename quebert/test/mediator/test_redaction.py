@@ -11,6 +11,7 @@ from quebert.errors import BadTask
 from quebert.mediator._redaction import ANSWER, Redaction
 from quebert.task import Request, Task
 from quebert.test.mediating import URL
+from quebert.test.test_task_cloud_tasks import ACCOUNT, FIELD
 
 
 def request(task: Task) -> Request:
@@ -50,13 +51,17 @@ class RedactionTests(SynchronousTestCase):
         other tasks texts like it are shown.
         """
         token = "eyJhbGciOi_-J9.eyJhdWQi.c2lnbmF0dXJl"
-        handled = {"url": URL, "cloud_tasks": {}}
+        field = {**FIELD, "oidc": {"service_account_email": ACCOUNT}}
+        handled = {"url": URL, "cloud_tasks": field}
         for shown in (token, token[:20], token[:5]):
             text = f"no: {shown} is wrong"
             self.assertEqual(self.redaction.text(text, handled), "no: ... is wrong")
             beginning = self.redaction.beginning(text.encode(), handled)
             self.assertEqual(beginning, b"no: ... is wrong")
-            self.assertEqual(self.redaction.text(text, {"url": URL}), text)
+            for other in ({"url": URL}, {"url": URL, "cloud_tasks": FIELD}):
+                self.assertEqual(self.redaction.text(text, other), text)
+            spoiled = {"url": URL, "cloud_tasks": 5}
+            self.assertEqual(self.redaction.text(text, spoiled), "no: ... is wrong")
         answer = b"x" * (ANSWER - 5) + token.encode()
         self.assertNotIn(b"eyJ", self.redaction.beginning(answer, handled))
 
