@@ -281,7 +281,6 @@ class ExecutorChannel(HTTPChannel):
         Answer now, whatever else is to come of the request.
         """
         self.site.refused(self, answer.sentence)
-        answer = self.site.worded(answer)
         self._received = 0
         in_body = self._stage is Stage.BODY
         self._enter(Stage.REFUSED, self.site.limits.grace)

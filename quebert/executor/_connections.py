@@ -228,12 +228,6 @@ class Connections(Generic[C]):
             slow.give_way()
         return True
 
-    def worded(self, answer: ExecutorAnswer) -> ExecutorAnswer:
-        """
-        How a refusal is said.  A site with clients of another kind says it otherwise.
-        """
-        return answer
-
     def refused(self, channel: C, why: str) -> None:
         """
         A client is refused, or its connection closed.

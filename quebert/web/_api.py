@@ -45,7 +45,7 @@ from quebert.web._routes import Route, Routes
 from quebert.web._snapshots import Snapshots
 from quebert.web._tokens import Grant
 
-__all__ = ["API", "MOST_ASKED", "Streaming"]
+__all__ = ["API", "MOST_ASKED", "Reply", "Streaming"]
 
 #: Requests that ask the broker or the history, at a time.
 MOST_ASKED = 32

@@ -1,5 +1,5 @@
 """
-From the bytes of a request to an L{APIRequest}.  Pure.
+From a request as it came to an L{APIRequest}.  Pure.
 
 Theory of operation.  A name in AMQP may hold any character, slashes, colons and
 percent signs among them; clients encode them.  So a path is cut at its slashes, and
@@ -9,7 +9,7 @@ the verb cut off at the last colon, before anything is decoded.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 from quebert.errors import ConfigError
 from quebert.operations import Match
 from quebert.web._exchange import APIProblem, APIRequest, Caller
+from quebert.web._head import RequestHead
 
 __all__ = [
     "body_fields",
@@ -38,46 +39,33 @@ _DEFAULT_PAGE = 50
 _MOST_TEXT = 2_048
 
 
-def decoded(
-    method: str,
-    target: bytes,
-    headers: Iterable[tuple[bytes, bytes]],
-    body: bytes,
-    address: str,
-    version: str = "HTTP/1.1",
-) -> APIRequest:
+def decoded(head: RequestHead, body: bytes, address: str) -> APIRequest:
     """
     Read a request.
 
-    @param target: path and query, as they came.
     @param address: where the connection comes from.
-    @param version: the version of HTTP, as it came.
     @raise APIProblem: it cannot be read.
     """
-    path, _, query = target.partition(b"?")
-    verb = b""
-    if method in ("POST", "PUT", "PATCH"):
-        before, colon, after = path.rpartition(b":")
-        if colon and b"/" not in after:
+    path, _, query = head.target.partition("?")
+    verb = ""
+    if head.method in ("POST", "PUT", "PATCH"):
+        before, colon, after = path.rpartition(":")
+        if colon and "/" not in after:
             path, verb = before, after
-    parts = tuple(_text(part) for part in path.split(b"/")[1:])
-    found: dict[str, str] = {}
-    for raw, value in headers:
-        name, text = raw.decode("latin-1").lower(), value.decode("latin-1")
-        found[name] = f"{found[name]}, {text}" if name in found else text
+    parts = path.split("/")[1:]
     return APIRequest(
-        method=method,
-        path=parts,
-        verb=verb.decode("latin-1"),
-        query=_query(query),
-        headers=found,
+        method=head.method,
+        path=tuple(map(_text, parts) if "%" in path else parts),
+        verb=verb,
+        query=_query(query) if query else {},
+        headers=head.fields,
         body=body,
-        version=version,
+        version=head.version,
         caller=Caller(address=address),
     )
 
 
-def _text(part: bytes) -> str:
+def _text(part: str) -> str:
     try:
         return unquote_to_bytes(part).decode("utf-8")
     except UnicodeDecodeError:
@@ -85,10 +73,10 @@ def _text(part: bytes) -> str:
         raise APIProblem(HTTPStatus.BAD_REQUEST, text) from None
 
 
-def _query(query: bytes) -> dict[str, tuple[str, ...]]:
+def _query(query: str) -> dict[str, tuple[str, ...]]:
     try:
         pairs = parse_qsl(
-            query.decode("ascii"),
+            query,
             keep_blank_values=True,
             errors="strict",
             max_num_fields=_MOST_FIELDS,

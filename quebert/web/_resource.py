@@ -1,30 +1,30 @@
 """
-From requests of Twisted to the API, the page and the streams of events, and back.
+Answers requests with the page, the API, or a stream of events.
 """
 
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.python.failure import Failure
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request
 
-from quebert._listening import host_of
 from quebert._log import Logger
 from quebert._reactor import given_or_global
 from quebert._repeated import RepeatedWarning
 from quebert.executor import ExecutorLimits, Transit
-from quebert.web._api import API, Streaming
+from quebert.web._api import API, Reply, Streaming
 from quebert.web._assets import Assets
-from quebert.web._exchange import APIAnswer, APIProblem, APIRequest, problem_answer
+from quebert.web._exchange import APIProblem, problem_answer
+from quebert.web._head import RequestHead
 from quebert.web._hub import EventHub
 from quebert.web._request import decoded
-from quebert.web._stream import EventStream
+from quebert.web._response import HTTPDate
+from quebert.web._stream import EventSink, EventStream
 
-__all__ = ["LIMITS", "WebResource"]
+__all__ = ["LIMITS", "MOST_STREAMS", "WebResource"]
 
 #: What it takes of its clients.
 LIMITS = ExecutorLimits(
@@ -37,35 +37,19 @@ LIMITS = ExecutorLimits(
 #: Streams of events at once.
 MOST_STREAMS = 200
 
-_ALWAYS = (
-    ("Server", "quebert"),
-    ("X-Content-Type-Options", "nosniff"),
-    ("X-Frame-Options", "DENY"),
-    ("Referrer-Policy", "no-referrer"),
-    ("Cross-Origin-Resource-Policy", "same-origin"),
-)
-# What the API says is for no cache, and no page of a browser.
-_OF_API = (
-    ("Cache-Control", "no-store"),
-    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
-)
-_OF_STREAMS = (
-    ("Content-Type", "text/event-stream; charset=utf-8"),
-    ("X-Accel-Buffering", "no"),  # nginx would keep them for a while
-    *_OF_API,
-)
+_FAULT = problem_answer(500, "this is a fault of the server; its log has it")
 
 
-class WebResource(Resource):
+class WebResource:
     """
     Answers all requests.
 
+    @param now: gives the time of day.
     @ivar limits: the bounds of requests.
     @ivar transit: the bytes of all requests that are under way.
     """
 
     log = Logger()
-    isLeaf = True
 
     def __init__(
         self,
@@ -74,12 +58,14 @@ class WebResource(Resource):
         assets: Assets,
         hub: EventHub,
         limits: ExecutorLimits = LIMITS,
+        now: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
         self._reactor = reactor
         self._api = api
         self._assets = assets
         self._hub = hub
+        self._now = now
+        self._date = HTTPDate()
         self._streams: set[EventStream] = set()
         self._refused = RepeatedWarning(
             self.log,
@@ -110,97 +96,56 @@ class WebResource(Resource):
         for stream in list(self._streams):
             stream.close()
 
-    def render(self, request: Request) -> int:
+    def date(self) -> str:
         """
-        Answer any request.
+        The time of day, as answers have it.
         """
-        content: Any = request.content
-        body = content.read(self.limits.body + 1)
-        content.close()
-        hung_up: Deferred[Any] = request.notifyFinish()
-        answering = Deferred.fromCoroutine(self._answer(request, body, hung_up))
-        answering.addErrback(self._failed, request, hung_up)
-        if request.method in (b"GET", b"HEAD"):  # what changes something goes on
-            hung_up.addErrback(lambda _: answering.cancel())
-        else:
-            hung_up.addErrback(lambda _: None)
-        return NOT_DONE_YET
+        return self._date.at(self._now())
 
-    async def _answer(
-        self, request: Request, body: bytes, hung_up: Deferred[Any]
-    ) -> None:
+    def answer(self, head: RequestHead, body: bytes, address: str) -> Deferred[Reply]:
+        """
+        The answer to a request, whatever happens.
+
+        @param address: where the connection comes from.
+        """
+        return Deferred.fromCoroutine(self._answer(head, body, address))
+
+    async def _answer(self, head: RequestHead, body: bytes, address: str) -> Reply:
         try:
-            wanted = self._read(request, body)
+            return await self._found(head, body, address)
         except APIProblem as e:
-            self._write(request, e.answer)
-            return
-        if wanted.method in ("GET", "HEAD"):
-            page = self._assets.answer(wanted)
+            return e.answer
+        except CancelledError:
+            return _FAULT
+        except Exception:
+            self.log.failure("A request to the web server failed.")
+            return _FAULT
+
+    async def _found(self, head: RequestHead, body: bytes, address: str) -> Reply:
+        request = decoded(head, body, address)
+        if request.method in ("GET", "HEAD"):
+            page = self._assets.answer(request)
             if page is not None:
-                self._write(request, page)
-                return
-        found = await self._api.answer(wanted)
-        if hung_up.called:
-            return
+                return page
+        found = await self._api.answer(request)
         if isinstance(found, Streaming):
-            self._stream(request, found)
-        else:
-            if found.status in (401, 403):
-                why = json.loads(found.body)["detail"]
-                self.log_refused(f"{wanted.caller.address}: {found.status}, {why}")
-            self._write(request, found)
+            return self._unless_too_many(found)
+        if found.status in (401, 403):
+            why = json.loads(found.body)["detail"]
+            self.log_refused(f"{address}: {found.status}, {why}")
+        return found
 
-    def _failed(
-        self, failure: Failure, request: Request, hung_up: Deferred[Any]
-    ) -> None:
+    def _unless_too_many(self, found: Streaming) -> Reply:
+        if len(self._streams) < MOST_STREAMS:
+            return found
+        text = f"{MOST_STREAMS} listen already"
+        return problem_answer(503, text, ("Retry-After", "10"))
+
+    def open(self, wanted: Streaming, sink: EventSink) -> EventStream:
         """
-        End a request that nobody has answered: while it waits, its connection counts.
+        Begin to write a stream of events.
         """
-        if not failure.check(CancelledError):
-            self.log.failure("A request to the web server failed.", failure)
-        if not hung_up.called and not request.startedWriting:
-            text = "this is a fault of the server; its log has it"
-            self._write(request, problem_answer(500, text))
-
-    def _read(self, request: Request, body: bytes) -> APIRequest:
-        if len(body) > self.limits.body:
-            raise APIProblem(413, f"the body has more than {self.limits.body} bytes")
-        fields = (
-            (name, value)
-            for name, values in request.requestHeaders.getAllRawHeaders()
-            for value in values
-        )
-        method = request.method.decode("latin-1")
-        address = host_of(request.getClientAddress())
-        version = request.clientproto.decode("latin-1")
-        return decoded(method, request.uri, fields, body, address, version)
-
-    def _write(self, request: Request, answer: APIAnswer) -> None:
-        request.setResponseCode(answer.status)
-        is_page = any(n == "Content-Security-Policy" for n, _ in answer.headers)
-        headers = (*_ALWAYS, *(() if is_page else _OF_API), *answer.headers)
-        if answer.content_type:
-            headers = (*headers, ("Content-Type", answer.content_type))
-        for name, value in headers:
-            request.setHeader(name, value)
-        if answer.status != 304:
-            request.setHeader("Content-Length", str(len(answer.body)))
-            request.write(answer.body)
-        request.finish()
-
-    def _stream(self, request: Request, wanted: Streaming) -> None:
-        if len(self._streams) >= MOST_STREAMS:
-            text = f"{MOST_STREAMS} listen already"
-            later = ("Retry-After", "10")
-            self._write(request, problem_answer(503, text, later))
-            return
-        for name, value in (*_ALWAYS, *_OF_STREAMS):
-            request.setHeader(name, value)
-        if request.method == b"HEAD":
-            request.write(b"")
-            request.finish()
-            return
-        stream = EventStream(self._reactor, self._hub, request)
+        stream = EventStream(self._reactor, self._hub, sink, self._streams.discard)
         self._streams.add(stream)
-        request.notifyFinish().addBoth(lambda _: self._streams.discard(stream))
         stream.begin(wanted.grant, wanted.queue, wanted.last_id)
+        return stream

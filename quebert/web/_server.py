@@ -73,7 +73,9 @@ class WebServer:
             exposition,
             lambda: self._admission,
         )
-        self._resource = WebResource(reactor, api, assets or Assets(), self._hub)
+        self._resource = WebResource(
+            reactor, api, assets or Assets(), self._hub, now=now
+        )
         self._sites: list[WebSite] = []
         self._ports: list[Any] = []
         cluster.watch(self._hub)

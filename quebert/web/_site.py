@@ -4,24 +4,42 @@ The web server's connections: within the limits that an executor's have.
 
 from __future__ import annotations
 
-from quebert.executor import ExecutorSite
-from quebert.functions import ExecutorAnswer
-from quebert.web._exchange import PROBLEM, problem_answer
+from typing import Any
+
+from twisted.internet.interfaces import IProtocolNegotiationFactory
+from twisted.internet.protocol import Factory
+from zope.interface import implementer
+
+from quebert.executor import Connections
+from quebert.web._channel import WebChannel
+from quebert.web._resource import WebResource
 
 __all__ = ["WebSite"]
 
 
-class WebSite(ExecutorSite):
+@implementer(IProtocolNegotiationFactory)
+class WebSite(Connections[WebChannel], Factory):
     """
-    A site whose answer to a head that is refused is a problem of the API, too.
+    Serves HTTP/1.1.
+
+    @param resource: answers all requests.
+    @param reactor: keeps the time.
     """
 
-    def worded(self, answer: ExecutorAnswer) -> ExecutorAnswer:
+    noisy = False
+
+    def __init__(self, resource: WebResource, reactor: Any) -> None:
+        super().__init__(resource, reactor)
+        self._resource = resource
+
+    def buildProtocol(self, addr: Any) -> WebChannel:
         """
-        The same as a problem (RFC 9457).
+        One more connection.
         """
-        text = answer.sentence.replace("the executor", "the server")
-        body = problem_answer(answer.status, text).body
-        others = [pair for pair in answer.headers if pair[0] != "Content-Type"]
-        headers = (("Content-Type", PROBLEM), *others)
-        return ExecutorAnswer(answer.status, body, headers)
+        return WebChannel(self, self._resource)
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """
+        What clients can choose from where they connect by TLS.
+        """
+        return [b"http/1.1"]

@@ -4,56 +4,78 @@ One connection to which server-sent events are written, no faster than it takes 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import IPushProducer
-from twisted.web.server import Request
 from zope.interface import implementer
 
 from quebert.web._hub import EventHub
 from quebert.web._listener import Listener
 from quebert.web._tokens import Grant
 
-__all__ = ["EventStream"]
+__all__ = ["EventSink", "EventStream"]
 
 #: Seconds after which a connection is closed that takes nothing.
 PATIENCE = 60.0
 
 
+class EventSink(Protocol):
+    """
+    The connection that events are written to.
+    """
+
+    def write(self, data: bytes) -> None:
+        """
+        Write some bytes.
+        """
+
+    def loseConnection(self) -> None:
+        """
+        Close it once all that was written is on its way.
+        """
+
+    def abort(self) -> None:
+        """
+        Close it now.
+        """
+
+
 @implementer(IPushProducer)
 class EventStream:
     """
-    Writes the events of the hub to a request, whose head is written already.
+    Writes the events of the hub to a connection, to which the head of the answer is
+    written already.
+
+    @param ended: called with the stream at its end.
     """
 
-    def __init__(self, reactor: Any, hub: EventHub, request: Request) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        hub: EventHub,
+        sink: EventSink,
+        ended: Callable[[EventStream], object],
+    ) -> None:
         self._reactor = reactor
         self._hub = hub
-        self._request = request
+        self._sink = sink
+        self._tell_ended = ended
         self._listener: Listener | None = None
         self._timer: Any = None
-        self._is_paused = False
 
     def begin(self, grant: Grant, queue: str, last_id: str) -> None:
         """
         Write from now on.
         """
-        request: Any = self._request
-        request.notifyFinish().addBoth(self._ended)
-        request.registerProducer(self, True)
-        self._listener = self._hub.join(grant, queue, last_id, self._write)
-        if self._is_paused:
-            self._listener.hold()
+        self._listener = self._hub.join(grant, queue, last_id, self._sink.write)
 
-    def _write(self, text: bytes) -> None:
-        request: Any = self._request
-        request.write(text)
-
-    def _ended(self, result: object) -> None:
+    def _end(self) -> None:
         self._cancel()
         listener, self._listener = self._listener, None
         if listener is not None:
             self._hub.leave(listener)
+            self._tell_ended(self)
 
     def _cancel(self) -> None:
         timer, self._timer = self._timer, None
@@ -64,28 +86,25 @@ class EventStream:
         """
         Close the connection.
         """
-        request: Any = self._request
         if self._listener is not None:
-            self._ended(None)
-            request.channel.loseConnection()
+            self._end()
+            self._sink.loseConnection()
 
-    # -- What the transport says
+    # -- What the connection says
 
     def pauseProducing(self) -> None:
         """
         The client does not read.
         """
-        self._is_paused = True
         if self._listener is not None:
             self._listener.hold()
-        if self._timer is None:
-            self._timer = self._reactor.callLater(PATIENCE, self._give_up)
+            if self._timer is None:
+                self._timer = self._reactor.callLater(PATIENCE, self._give_up)
 
     def resumeProducing(self) -> None:
         """
         The client has taken it.
         """
-        self._is_paused = False
         self._cancel()
         if self._listener is not None:
             self._hub.go_on(self._listener)
@@ -94,9 +113,8 @@ class EventStream:
         """
         The connection is lost.
         """
-        self._ended(None)
+        self._end()
 
     def _give_up(self) -> None:
         self._timer = None
-        request: Any = self._request
-        request.channel.abort()
+        self._sink.abort()

@@ -19,6 +19,7 @@ from quebert.web._audit import Audit
 from quebert.web._background import Background
 from quebert.web._changes import ChangeHandlers
 from quebert.web._exchange import APIAnswer, APIProblem
+from quebert.web._head import RequestHead
 from quebert.web._hub import EventHub
 from quebert.web._request import decoded
 from quebert.web._snapshots import Snapshots
@@ -118,9 +119,9 @@ class MemoryAPI:
         if token is not None:
             fields["authorization"] = f"Bearer {token}"
         fields |= {name.replace("_", "-"): each for name, each in headers.items()}
-        pairs = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in fields.items()]
+        head = RequestHead(method=method, target=target, version=version, fields=fields)
         try:
-            request = decoded(method, target.encode(), pairs, content, address, version)
+            request = decoded(head, content, address)
         except APIProblem as e:
             done: Deferred[APIAnswer | Streaming] = Deferred()
             done.callback(e.answer)
