@@ -56,11 +56,18 @@ class Result:
     rate: float
     times: list[float]
 
-    def at(self, part: float) -> float:
+    @property
+    def figures(self) -> tuple[float, float, float, float]:
+        """
+        What is shown.
+        """
+        return self.cpu, self.rate, self._at(0.5), self._at(0.99)
+
+    def _at(self, part: float) -> float:
         """
         The time within which that part of all requests had their answers.
         """
-        return self.times[min(int(len(self.times) * part), len(self.times) - 1)]
+        return self.times[int(len(self.times) * part)]
 
 
 def _request(path: str, body: object) -> bytes:
@@ -179,10 +186,9 @@ def _measured(way: str, kind: str, seconds: float) -> Result:
     One kind of load, after some of it that does not count.
     """
     is_batch = kind == "batches"
-    path, body = "/v1/tasks", _TASK
+    request = _request("/v1/tasks", _TASK)
     if is_batch:
-        path, body = "/v1/tasks:batch", {"tasks": [_TASK] * BATCH}
-    request = _request(path, body)
+        request = _request("/v1/tasks:batch", {"tasks": [_TASK] * BATCH})
     with _server(way) as (pid, port):
         for span in (min(1.0, seconds), seconds):
             load = Load(port, BATCH_CONNECTIONS if is_batch else CONNECTIONS)
@@ -220,13 +226,8 @@ def main() -> None:
                 found[way].append(_measured(way, kind, said.seconds))
         for way, results in found.items():
             figures = [
-                statistics.median(figure(each) for each in results)
-                for figure in (
-                    lambda each: each.cpu,
-                    lambda each: each.rate,
-                    lambda each: each.at(0.5),
-                    lambda each: each.at(0.99),
-                )
+                statistics.median(each.figures[place] for each in results)
+                for place in range(4)
             ]
             shown = [f"{figures[0]:,.0f}", f"{figures[1]:,.0f}"]
             table.add_row(kind, way, *shown, *(f"{each:.1f}" for each in figures[2:]))

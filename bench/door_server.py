@@ -152,7 +152,7 @@ class TwistedResource(Resource):
     isLeaf = True
 
     def __init__(self, resource: WebResource) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._resource = resource
         self.limits, self.transit = resource.limits, resource.transit
         self.log_refused = resource.log_refused

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
 
+from quebert._deadlines import Deadlines
 from quebert._log import Logger
 from quebert.errors import ConfigError, QuebertError
 from quebert.web._access_rules import AccessRules, not_allowed
@@ -30,6 +32,7 @@ from quebert.web._exchange import (
     APIAnswer,
     APIProblem,
     APIRequest,
+    Caller,
     json_answer,
     problem_answer,
 )
@@ -67,7 +70,8 @@ class Streaming:
 
 
 Reply = APIAnswer | Streaming
-Handler = Callable[[Call], Awaitable[object]]
+Handler = Callable[[Call], Awaitable[Any]]
+T = TypeVar("T")
 
 
 class API:
@@ -88,7 +92,9 @@ class API:
         exposition: ServerReport,
         admission: Callable[[], AccessRules],
     ) -> None:
-        self._reactor = reactor
+        self._deadlines: Deadlines[Deferred[Reply]] = Deadlines(
+            lambda: reactor, Deferred.cancel
+        )
         self._cluster = cluster
         self._snapshots = snapshots
         self._exposition = exposition
@@ -125,39 +131,48 @@ class API:
         yield post("/v1/tasks:cancel", changes.cancel_many)
         yield Route("DELETE", "/v1/tasks/{uuid}", _OPERATE, changes.cancel)
 
-    async def answer(self, request: APIRequest) -> Reply:
+    def answer(self, request: APIRequest) -> Deferred[Reply]:
         """
-        The answer to a request, whatever happens.
+        The answer to a request, whatever happens; unless it is cancelled, as a request
+        is whose answer nobody waits for.
         """
-        try:
-            answering = Deferred.fromCoroutine(self._answer(request))
-            return await answering.addTimeout(_PATIENCE, self._reactor)
-        except APIProblem as e:
-            return e.answer
-        except BadPageToken as e:
-            return problem_answer(HTTPStatus.BAD_REQUEST, str(e), field="page_token")
-        except ConfigError as e:
-            return problem_answer(HTTPStatus.NOT_FOUND, str(e))
-        except CancelledError:
-            raise
-        except TimeoutError:
-            return _unavailable(f"there was no answer in {_PATIENCE:g} s")
-        except QuebertError as e:  # the broker, or the database
-            return _unavailable(str(e))
-        except Exception:
-            self.log.failure("A request to the API failed.")
-            text = "this is a fault of the server; its log has it"
-            return problem_answer(HTTPStatus.INTERNAL_SERVER_ERROR, text)
+        answering = Deferred.fromCoroutine(self._answer(request))
+        if not answering.called:
+            self._deadlines.begin(answering, _PATIENCE)
+            answering.addBoth(self._ended, answering)
+        return answering.addErrback(self._failed)
+
+    def _ended(self, result: T, answering: Deferred[Reply]) -> T:
+        self._deadlines.end(answering)
+        return result
+
+    def _failed(self, failure: Failure) -> APIAnswer:
+        match failure.value:
+            case APIProblem() as e:
+                return e.answer
+            case BadPageToken() as e:
+                return problem_answer(
+                    HTTPStatus.BAD_REQUEST, str(e), field="page_token"
+                )
+            case ConfigError() as e:
+                return problem_answer(HTTPStatus.NOT_FOUND, str(e))
+            case CancelledError():  # its time is over, or nobody waits for the answer
+                return _unavailable(f"there was no answer in {_PATIENCE:g} s")
+            case QuebertError() as e:  # the broker, or the database
+                return _unavailable(str(e))
+        self.log.failure("A request to the API failed.", failure)
+        text = "this is a fault of the server; its log has it"
+        return problem_answer(HTTPStatus.INTERNAL_SERVER_ERROR, text)
 
     async def _answer(self, request: APIRequest) -> Reply:
         route, names = self._routes.find(request)
         grant = self._admitted(request, route.right)
-        caller = attrs.evolve(request.caller, name=grant.name)
+        caller = Caller(name=grant.name, address=request.caller.address)
         request = attrs.evolve(request, caller=caller)
         call = Call(request=request, grant=grant, right=route.right, names=names)
         if "queue" in names:
             call.check(names["queue"])
-        found: Reply = await _awaited(route.handler(call))
+        found: Reply = await route.handler(call)
         return found
 
     def _admitted(self, request: APIRequest, right: str) -> Grant:
@@ -290,7 +305,3 @@ def _unavailable(text: str) -> APIAnswer:
 
 def _health(health: Health) -> APIAnswer:
     return APIAnswer(status=200 if health.ok else 503, body=health.body)
-
-
-async def _awaited(given: Awaitable[object]) -> Any:
-    return await given

@@ -28,6 +28,7 @@ _NAMES: Mapping[tuple[type[Any], str], str] = {
 _HIDDEN = {(LiveQueue, "paused_by"), (LiveQueue, "paused_since")}
 #: Fields whose own fields stand in place of them.
 _SPREAD = {(QueueDetail, "queue"), (TaskDetail, "task"), (WhyView, "first")}
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _known: dict[type[Any], tuple[tuple[str, str | None], ...]] = {}
 
 
@@ -48,11 +49,11 @@ def plain(value: Any) -> Any:
     """
     A value as JSON can have it: C{None} stands for C{NaN} and infinity.
     """
-    if isinstance(value, float):
-        return value if isfinite(value) else None
     if value is None or isinstance(value, (str, int)):
         return value
-    if isinstance(value, Mapping):
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, (dict, Mapping)):
         return {str(name): plain(each) for name, each in value.items()}
     if isinstance(value, (tuple, list)):
         return [plain(each) for each in value]
@@ -83,6 +84,5 @@ def encoded(value: Any, **more: Any) -> bytes:
     shown = plain(value)
     if more:
         shown = {**shown, **plain(more)}
-    text = json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
     # A lone surrogate, which JSON can hold and UTF-8 cannot.
-    return text.encode("utf-8", "replace")
+    return _ENCODER.encode(shown).encode("utf-8", "replace")

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
 
 from quebert._log import Logger
 from quebert._reactor import given_or_global
@@ -17,7 +18,7 @@ from quebert._repeated import RepeatedWarning
 from quebert.executor import ExecutorLimits, Transit
 from quebert.web._api import API, Reply, Streaming
 from quebert.web._assets import Assets
-from quebert.web._exchange import APIProblem, problem_answer
+from quebert.web._exchange import APIAnswer, APIProblem, problem_answer
 from quebert.web._head import RequestHead
 from quebert.web._hub import EventHub
 from quebert.web._request import decoded
@@ -108,32 +109,29 @@ class WebResource:
 
         @param address: where the connection comes from.
         """
-        return Deferred.fromCoroutine(self._answer(head, body, address))
-
-    async def _answer(self, head: RequestHead, body: bytes, address: str) -> Reply:
         try:
-            return await self._found(head, body, address)
+            request = decoded(head, body, address)
         except APIProblem as e:
-            return e.answer
-        except CancelledError:
-            return _FAULT
-        except Exception:
-            self.log.failure("A request to the web server failed.")
-            return _FAULT
-
-    async def _found(self, head: RequestHead, body: bytes, address: str) -> Reply:
-        request = decoded(head, body, address)
+            return succeed(e.answer)
         if request.method in ("GET", "HEAD"):
             page = self._assets.answer(request)
             if page is not None:
-                return page
-        found = await self._api.answer(request)
-        if isinstance(found, Streaming):
-            return self._unless_too_many(found)
-        if found.status in (401, 403):
-            why = json.loads(found.body)["detail"]
-            self.log_refused(f"{address}: {found.status}, {why}")
-        return found
+                return succeed(page)
+        answering: Deferred[Any] = self._api.answer(request)
+        answering.addCallback(self._answered, address)
+        return answering.addErrback(self._failed)
+
+    def _answered(self, reply: Reply, address: str) -> Reply:
+        if isinstance(reply, Streaming):
+            return self._unless_too_many(reply)
+        if reply.status in (401, 403):
+            why = json.loads(reply.body)["detail"]
+            self.log_refused(f"{address}: {reply.status}, {why}")
+        return reply
+
+    def _failed(self, failure: Failure) -> APIAnswer:
+        self.log.failure("A request to the web server failed.", failure)
+        return _FAULT
 
     def _unless_too_many(self, found: Streaming) -> Reply:
         if len(self._streams) < MOST_STREAMS:

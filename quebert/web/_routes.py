@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from http import HTTPStatus
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import attrs
 
@@ -28,7 +28,7 @@ class Route(Generic[T]):
     method: str
     path: str
     right: str
-    handler: Callable[[T], Awaitable[object]]
+    handler: Callable[[T], Awaitable[Any]]
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -52,9 +52,13 @@ class Routes(Generic[T]):
 
     def __init__(self, routes: Iterable[Route[T]]) -> None:
         self._by_length: dict[int, list[tuple[tuple[str, ...], Route[T]]]] = {}
+        # Those that have no name in their path, as that of most requests.
+        self._plain: dict[tuple[str, tuple[str, ...], str], Route[T]] = {}
         for route in routes:
             parts = route.parts
             self._by_length.setdefault(len(parts), []).append((parts, route))
+            if "{" not in route.path:
+                self._plain[route.method, parts, route.verb] = route
 
     def find(self, request: APIRequest) -> tuple[Route[T], Mapping[str, str]]:
         """
@@ -63,6 +67,9 @@ class Routes(Generic[T]):
         @raise APIProblem: 404 or 405.
         """
         method = "GET" if request.method == "HEAD" else request.method
+        plain = self._plain.get((method, request.path, request.verb))
+        if plain is not None:
+            return plain, {}
         allowed = set()
         for parts, route in self._by_length.get(len(request.path), ()):
             found = _matched(parts, request.path)

@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from twisted.internet.defer import Deferred
-
 from quebert.test.fuzz.choices import Choices
 from quebert.test.web.doubles import LOOPBACK, MemoryAPI
 from quebert.web._api import Streaming
@@ -79,7 +77,7 @@ def _answer(api: MemoryAPI, head: RequestHead, body: bytes) -> Any:
     except APIProblem as e:
         return e.answer
     found: list[Any] = []
-    Deferred.fromCoroutine(api.api.answer(request)).addBoth(found.append)
+    api.api.answer(request).addBoth(found.append)
     api.clock.pump([1.0] * 31)
     assert len(found) == 1
     return found[0]

@@ -126,7 +126,7 @@ class MemoryAPI:
             done: Deferred[APIAnswer | Streaming] = Deferred()
             done.callback(e.answer)
             return done
-        return Deferred.fromCoroutine(self.api.answer(request))
+        return self.api.answer(request)
 
     def ask(self, method: str, target: str, *args: Any, **options: Any) -> APIAnswer:
         """
