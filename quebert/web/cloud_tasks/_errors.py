@@ -1,6 +1,6 @@
 """
-How a request to the Cloud Tasks API fails: a code of C{google.rpc.Code}, a sentence, and
-details; and the same as JSON.  Pure.
+How a request to the Cloud Tasks API fails: a code of C{google.rpc.Code}, a sentence,
+and details; and the same as JSON.  Pure.
 """
 
 from __future__ import annotations

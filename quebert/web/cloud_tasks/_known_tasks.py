@@ -1,0 +1,131 @@
+"""
+The tasks and queues that there are, by their names in the Cloud Tasks API.
+
+Theory of operation.  Each task that this API creates has a name: that which its client
+has given, or its uuid.  So no other task of the queue can get the same name.  A task
+that was created by another API may have no name, and is found by its uuid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import UUID
+
+from quebert.created_tasks import LIVING, CreatedTask, CreatedTasks, NewTask, RowQuery
+from quebert.errors import TaskUnknown
+from quebert.web._tokens import Grant
+from quebert.web.cloud_tasks._boundaries import CloudQueue, CloudQueues
+from quebert.web.cloud_tasks._limits import CloudTasksLimits
+from quebert.web.cloud_tasks._messages import CreateTaskRequest, TaskMessage
+from quebert.web.cloud_tasks._names import CloudNames, QueueName, TaskName
+from quebert.web.cloud_tasks._rights import check
+from quebert.web.cloud_tasks._sentences import (
+    invalid,
+    no_entity,
+    no_longer,
+    no_queue,
+)
+from quebert.web.cloud_tasks._task_values import new_task
+
+__all__ = ["KnownTasks", "is_purged"]
+
+
+class KnownTasks:
+    """
+    Finds tasks and queues, and says which ones may be created.
+
+    @ivar names: reads names.
+    @ivar limits: what is refused beyond them.
+    @ivar now: gives the seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        tasks: CreatedTasks,
+        queues: CloudQueues,
+        now: Callable[[], float],
+        names: CloudNames,
+        limits: CloudTasksLimits,
+    ) -> None:
+        self._tasks = tasks
+        self._queues = queues
+        self.now = now
+        self.names = names
+        self.limits = limits
+
+    async def queue(self, name: QueueName, grant: Grant, permission: str) -> CloudQueue:
+        """
+        A queue, for a client that has a permission.
+
+        @raise CloudTasksError: there is none, or the client has not.
+        """
+        in_rabbitmq = self.names.in_rabbitmq(name)
+        check(grant, permission, name, in_rabbitmq)
+        queue = await self._queues.get(in_rabbitmq)
+        if queue is None:
+            raise no_queue()
+        return queue
+
+    def new(
+        self,
+        queue: QueueName,
+        request: CreateTaskRequest,
+        uuid: str,
+        digest: bytes = b"",
+    ) -> NewTask:
+        """
+        The task that a request is for.
+
+        @raise CloudTasksError: there can be none such.
+        """
+        message = request.task or TaskMessage()
+        name = TaskName(queue, uuid)
+        if message.name:
+            name = self.names.task(message.name)
+        if name.queue != queue:
+            raise invalid(
+                f"The queue name from request ('{queue}') must be the same as the queue"
+                f" name in the named task ('{name.queue}')."
+            )
+        in_rabbitmq, now = self.names.in_rabbitmq(queue), self.now()
+        return new_task(name, in_rabbitmq, uuid, message, now, self.limits, digest)
+
+    async def row(self, name: TaskName, grant: Grant, permission: str) -> CreatedTask:
+        """
+        The row of a task that may run still.
+
+        @raise CloudTasksError: there is none.
+        """
+        queue = await self.queue(name.queue, grant, permission)
+        row = await self._named(queue.name, name.task)
+        if row is None or 0 < row.held_until <= self.now():
+            raise no_entity()
+        if row.state not in LIVING or is_purged(row, queue):
+            raise no_longer()
+        return row
+
+    async def _named(self, queue: str, task: str) -> CreatedTask | None:
+        rows, _ = await self._tasks.page(RowQuery(queue=queue, name=task, size=1))
+        if rows:
+            return rows[0]
+        if not _is_uuid(task):
+            return None
+        try:
+            row = await self._tasks.find(task)
+        except TaskUnknown:
+            return None
+        return row if row.task.queue == queue and row.task.name is None else None
+
+
+def is_purged(row: CreatedTask, queue: CloudQueue) -> bool:
+    """
+    Whether mediators drop a task, since its queue was purged.
+    """
+    return row.task.created < queue.purge_time
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False

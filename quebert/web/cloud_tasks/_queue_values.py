@@ -1,0 +1,174 @@
+"""
+Queues, as Cloud Tasks shows them and as quebert keeps them.  Pure.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from quebert.limits import Rate, burst_of
+from quebert.web.cloud_tasks._boundaries import CloudQueue
+from quebert.web.cloud_tasks._limits import CloudTasksLimits
+from quebert.web.cloud_tasks._messages import (
+    HttpTarget,
+    QueueMessage,
+    QueueState,
+    RateLimits,
+    RetryConfig,
+)
+from quebert.web.cloud_tasks._names import QueueName
+from quebert.web.cloud_tasks._proto import fields_of, read_message, written
+from quebert.web.cloud_tasks._retries import config_of_policy, policy_of
+from quebert.web.cloud_tasks._sentences import invalid
+
+__all__ = ["new_queue", "queue_message", "updated_queue"]
+
+#: What Google takes where nothing is given.
+_RATE, _CONCURRENCY = 500.0, 1_000
+# A second has so many bursts: 100 at 500/s, as with Google.
+_BURSTS = 5
+
+
+# -- From Cloud Tasks
+
+
+def new_queue(name: str, message: QueueMessage, limits: CloudTasksLimits) -> CloudQueue:
+    """
+    The queue that a client asks for.
+
+    @param name: in RabbitMQ.
+    @raise CloudTasksError: a value cannot be.
+    """
+    if message.app_engine_routing_override is not None:
+        raise invalid("App Engine is not supported: Queue.httpTarget can be set.")
+    rates = message.rate_limits or RateLimits()
+    _check_rates(rates, limits)
+    rate = rates.max_dispatches_per_second or min(_RATE, limits.rate)
+    concurrent = rates.max_concurrent_dispatches
+    return CloudQueue(
+        name=name,
+        rate=rate,
+        burst=max(1, int(rate / _BURSTS)),
+        concurrency=concurrent or min(_CONCURRENCY, limits.concurrency),
+        retry=policy_of(message.retry_config or RetryConfig()),
+        http_target=_target(message.http_target),
+    )
+
+
+def _check_rates(rates: RateLimits, limits: CloudTasksLimits) -> None:
+    rate, concurrent = rates.max_dispatches_per_second, rates.max_concurrent_dispatches
+    if rate < 0:
+        raise invalid("RateLimits.maxDispatchesPerSecond cannot be negative.")
+    if rate > limits.rate:
+        most = f"less than or equal to {limits.rate:g}"
+        raise invalid(f"RateLimits.maxDispatchesPerSecond must be {most}.")
+    if concurrent < 0:
+        raise invalid("RateLimits.maxConcurrentDispatches cannot be negative.")
+    if concurrent > limits.concurrency:
+        most = f"less than or equal to {limits.concurrency}"
+        raise invalid(f"RateLimits.maxConcurrentDispatches must be {most}.")
+
+
+def _target(target: HttpTarget | None) -> dict[str, Any]:
+    if target is None:
+        return {}
+    if target.oauth_token is not None:
+        raise invalid("HttpTarget.oauthToken is not supported; oidcToken is.")
+    token = target.oidc_token
+    if token is not None and not (token.service_account_email and token.audience):
+        text = "must have serviceAccountEmail and audience"
+        raise invalid(f"HttpTarget.oidcToken {text}.")
+    override = target.uri_override
+    if override is not None and override.host == "":
+        raise invalid("UriOverride.host cannot be empty.")
+    if override is not None and not 0 <= (override.port or 0) < 65_536:
+        raise invalid("UriOverride.port must be between 0 and 65535.")
+    for each in target.header_overrides:
+        if each.header is None or not each.header.key:
+            raise invalid("HttpTarget.headerOverrides must each have a key.")
+    return written(target)
+
+
+def updated_queue(
+    queue: CloudQueue,
+    message: QueueMessage,
+    mask: tuple[str, ...],
+    limits: CloudTasksLimits,
+) -> CloudQueue:
+    """
+    A queue with the fields changed that a mask names; with all, where it names none.
+
+    @raise CloudTasksError: a value cannot be, or there is no such field.
+    """
+    if mask and mask != ("*",):
+        changed = _as_given(queue)
+        for path in mask:
+            changed = _merged(changed, message, path.split("."), path)
+        message = changed
+    found = new_queue(queue.name, message, limits)
+    return attrs.evolve(
+        found,
+        paused=queue.paused,
+        purge_time=queue.purge_time,
+        version=queue.version,
+    )
+
+
+def _as_given(queue: CloudQueue) -> QueueMessage:
+    """
+    A queue, as a client would have it made so.
+    """
+    limits = RateLimits(
+        max_dispatches_per_second=queue.rate or 0.0,
+        max_concurrent_dispatches=queue.concurrency or 0,
+    )
+    return QueueMessage(
+        rate_limits=limits,
+        retry_config=config_of_policy(queue.retry),
+        http_target=_target_of(queue),
+    )
+
+
+def _merged(old: Any, new: Any, names: list[str], path: str) -> Any:
+    """
+    C{old} with one field of C{new}, which stands at C{names}.
+    """
+    name, *inner = names
+    field = fields_of(type(old)).get(name)
+    if field is None or (inner and not attrs.has(field.kind.inner)):
+        raise invalid(f"update_mask: there is no field {path[:100]!r} in a Queue.")
+    value = getattr(new, name)
+    if inner:
+        empty = field.kind.inner()
+        value = _merged(getattr(old, name) or empty, value or empty, inner, path)
+    return attrs.evolve(old, **{name: value})
+
+
+# -- To Cloud Tasks
+
+
+def queue_message(name: QueueName, queue: CloudQueue) -> QueueMessage:
+    """
+    A queue, as clients see it.
+    """
+    burst = queue.burst or (queue.rate and burst_of(Rate(queue.rate), None)) or 0
+    purged = round(queue.purge_time * 1_000_000) * 1_000
+    return QueueMessage(
+        name=str(name),
+        rate_limits=RateLimits(
+            max_dispatches_per_second=queue.rate or 0.0,
+            max_burst_size=int(burst),
+            max_concurrent_dispatches=queue.concurrency or 0,
+        ),
+        retry_config=config_of_policy(queue.retry),
+        state=QueueState.PAUSED if queue.paused else QueueState.RUNNING,
+        purge_time=purged or None,
+        http_target=_target_of(queue),
+    )
+
+
+def _target_of(queue: CloudQueue) -> HttpTarget | None:
+    target = queue.http_target
+    return read_message(HttpTarget, target, "http_target") if target else None

@@ -1,0 +1,112 @@
+"""
+The methods of single tasks, and of lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from uuid import uuid4
+
+from quebert.created_tasks import LIVING, CreatedTask, CreatedTasks, NewTask, RowQuery
+from quebert.errors import QuebertError
+from quebert.web._tokens import Grant
+from quebert.web.cloud_tasks._known_tasks import KnownTasks, is_purged
+from quebert.web.cloud_tasks._messages import (
+    CreateTaskRequest,
+    Empty,
+    GetTaskRequest,
+    ListTasksRequest,
+    ListTasksResponse,
+    NameRequest,
+    TaskMessage,
+    View,
+)
+from quebert.web.cloud_tasks._names import QueueName
+from quebert.web.cloud_tasks._pages import page_size, page_token, position_in
+from quebert.web.cloud_tasks._sentences import error_of
+from quebert.web.cloud_tasks._task_values import task_message
+
+__all__ = ["TaskMethods", "created_task"]
+
+# Tasks of a page: each is read from the database with its body.
+_MOST_LISTED = 100
+
+
+class TaskMethods:
+    """
+    Creates tasks, shows and deletes them.
+    """
+
+    def __init__(self, tasks: CreatedTasks, known: KnownTasks) -> None:
+        self._tasks = tasks
+        self._known = known
+
+    @property
+    def handlers(self) -> Mapping[str, Callable[[Any, Grant], Awaitable[Any]]]:
+        """
+        The functions, by the methods that they answer.
+        """
+        return {
+            "CreateTask": self._create,
+            "GetTask": self._get,
+            "ListTasks": self._list,
+            "DeleteTask": self._delete,
+            "RunTask": self._run,
+        }
+
+    async def _create(self, request: CreateTaskRequest, grant: Grant) -> TaskMessage:
+        name = self._known.names.queue(request.parent)
+        await self._known.queue(name, grant, "cloudtasks.tasks.create")
+        new = self._known.new(name, request, str(uuid4()))
+        [result] = await self._tasks.create([new])
+        return created_task(name, new, result, request.response_view)
+
+    async def _get(self, request: GetTaskRequest, grant: Grant) -> TaskMessage:
+        name = self._known.names.task(request.name)
+        row = await self._known.row(name, grant, "cloudtasks.tasks.get")
+        return task_message(row, name.queue, request.response_view or View.BASIC)
+
+    async def _run(self, request: GetTaskRequest, grant: Grant) -> TaskMessage:
+        name = self._known.names.task(request.name)
+        row = await self._known.row(name, grant, "cloudtasks.tasks.run")
+        await self._tasks.run_now(row.task.uuid)
+        return task_message(row, name.queue, request.response_view or View.BASIC)
+
+    async def _delete(self, request: NameRequest, grant: Grant) -> Empty:
+        name = self._known.names.task(request.name)
+        row = await self._known.row(name, grant, "cloudtasks.tasks.delete")
+        await self._tasks.delete(row.task.uuid, grant.name)
+        return Empty()
+
+    async def _list(self, request: ListTasksRequest, grant: Grant) -> ListTasksResponse:
+        name = self._known.names.queue(request.parent)
+        queue = await self._known.queue(name, grant, "cloudtasks.tasks.list")
+        scope = f"tasks {queue.name}"
+        query = RowQuery(
+            queue=queue.name,
+            states=LIVING,
+            after=int(position_in(scope, request.page_token) or 0),
+            size=page_size(request.page_size, _MOST_LISTED),
+        )
+        rows, after = await self._tasks.page(query)
+        view = request.response_view or View.BASIC
+        found = (task_message(r, name, view) for r in rows if not is_purged(r, queue))
+        token = page_token(scope, str(after)) if after else ""
+        return ListTasksResponse(tasks=tuple(found), next_page_token=token)
+
+
+def created_task(
+    queue: QueueName, new: NewTask, result: CreatedTask | QuebertError, view: View
+) -> TaskMessage:
+    """
+    The answer to a request to create a task.
+
+    @param result: what L{CreatedTasks.create} says.
+    @raise CloudTasksError: it is not created.
+    """
+    if isinstance(result, QuebertError):
+        raise error_of(result) from None
+    # One that was created by an earlier request may have ended, and has no body then.
+    shown = result if result.task.body else new
+    return task_message(shown, queue, view or View.BASIC)
