@@ -178,6 +178,13 @@ class MemoryCloudTasks:
         """
         return _result(self.cloud_tasks.call(method, request, grant))
 
+    @staticmethod
+    def wait(coroutine: Any) -> Any:
+        """
+        What a coroutine returns that waits for nothing.
+        """
+        return _result(coroutine)
+
     def http(
         self, method: str, target: str, body: object = None, grant: Grant = ALL
     ) -> APIAnswer:
