@@ -154,10 +154,14 @@ class CloudNames:
         return TaskName(self.queue(found[1]), checked_task_id(found[5]))
 
     def _project(self, project: str) -> str:
-        is_ours = f"{project}.".startswith(_RESERVED)
-        if is_ours or not any(fnmatchcase(project, each) for each in self.projects):
+        if not self._serves(project):
             raise _denied(project)
         return project
+
+    def _serves(self, project: str) -> bool:
+        if f"{project}.".startswith(_RESERVED):
+            return False
+        return any(fnmatchcase(project, pattern) for pattern in self.projects)
 
     def in_rabbitmq(self, name: QueueName) -> str:
         """
@@ -176,7 +180,7 @@ class CloudNames:
         found = _IN_RABBITMQ.fullmatch(queue)
         if found is None or Location(found[1], found[2]) == self.home:
             return None
-        if not any(fnmatchcase(found[1], pattern) for pattern in self.projects):
+        if not self._serves(found[1]):
             return None
         return QueueName(Location(found[1], found[2]), found[3])
 
@@ -188,7 +192,7 @@ def _denied(project: str) -> CloudTasksError:
         "containerInfo": project,
         "service": "cloudtasks.googleapis.com",
     }
-    details = [
+    details: list[dict[str, Any]] = [
         {
             "@type": f"{TYPE}google.rpc.ErrorInfo",
             "reason": "CONSUMER_INVALID",
@@ -208,4 +212,4 @@ def _denied(project: str) -> CloudTasksError:
 
 
 def _invalid(text: str, *details: dict[str, Any]) -> CloudTasksError:
-    return CloudTasksError(Code.INVALID_ARGUMENT, text, list(details))
+    return CloudTasksError(Code.INVALID_ARGUMENT, text, [*details])

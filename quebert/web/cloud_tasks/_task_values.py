@@ -8,6 +8,8 @@ import base64
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import attrs
+
 from quebert.created_tasks import CreatedTask, NewTask
 from quebert.errors import BadTask
 from quebert.policy import RetryPolicy, overridden
@@ -93,7 +95,10 @@ def new_task(
         name=name.task,
         digest=digest,
     )
-    if proto_size(task_message(found, name.queue, View.FULL)) > limits.task:
+    kept = attrs.evolve(
+        task_message(found, name.queue, View.FULL), view=View.VIEW_UNSPECIFIED
+    )
+    if proto_size(kept) > limits.task:
         raise invalid("Task size too large")
     return found
 

@@ -176,7 +176,8 @@ class MemoryCloudTasks:
         """
         The answer to a request.
         """
-        return _result(self.cloud_tasks.call(method, request, grant))
+        answer: dict[str, Any] = _result(self.cloud_tasks.call(method, request, grant))
+        return answer
 
     @staticmethod
     def wait(coroutine: Any) -> Any:

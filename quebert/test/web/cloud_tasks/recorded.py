@@ -117,7 +117,7 @@ _TASK_HELP = _help(
 
 
 def _queue_rows() -> list[Row]:
-    wrong = [
+    wrong: list[tuple[str, dict[str, Any], str]] = [
         (
             "minBackoff above maxBackoff",
             {"retryConfig": {"minBackoff": "10s", "maxBackoff": "5s"}},
@@ -160,7 +160,7 @@ def _queue_rows() -> list[Row]:
             "RateLimits.maxConcurrentDispatches must be less than or equal to 5000.",
         ),
     ]
-    ours = [
+    ours: list[tuple[str, dict[str, Any], str]] = [
         (
             "maxRetryDuration negative",
             {"retryConfig": {"maxRetryDuration": "-1s"}},
