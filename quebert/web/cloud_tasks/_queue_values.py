@@ -29,6 +29,15 @@ __all__ = ["new_queue", "queue_message", "updated_queue"]
 _RATE, _CONCURRENCY = 500.0, 1_000
 # A second has so many bursts: 100 at 500/s, as with Google.
 _BURSTS = 5
+_RATE_FIELD = "rate_limits.max_dispatches_per_second"
+_CONCURRENCY_FIELD = "rate_limits.max_concurrent_dispatches"
+# The parts that can be changed, and what they are here.
+_PARTS = {
+    _RATE_FIELD: ("rate", "burst"),
+    _CONCURRENCY_FIELD: ("concurrency",),
+    "retry_config": ("retry",),
+    "http_target": ("http_target",),
+}
 
 
 # -- From Cloud Tasks
@@ -102,17 +111,46 @@ def updated_queue(
 
     @raise CloudTasksError: a value cannot be, or there is no such field.
     """
+    kept = {"paused", "purge_time", "version"}
     if mask and mask != ("*",):
-        changed = _as_given(queue)
-        for path in mask:
-            changed = _merged(changed, message, path.split("."), path)
-        message = changed
+        message = _with_named(queue, message, mask)
+        for part, fields in _PARTS.items():
+            if not _is_named(part, mask):
+                kept.update(fields)
     found = new_queue(queue.name, message, limits)
+    return attrs.evolve(found, **{field: getattr(queue, field) for field in kept})
+
+
+def _with_named(
+    queue: CloudQueue, message: QueueMessage, mask: tuple[str, ...]
+) -> QueueMessage:
+    """
+    The queue that is to be made of one, without what the mask does not name: that may
+    be beyond the limits.
+    """
+    changed = _as_given(queue)
+    for path in mask:
+        changed = _merged(changed, message, path.split("."), path)
+    rates = changed.rate_limits or RateLimits()
+    if not _is_named(_RATE_FIELD, mask):
+        rates = attrs.evolve(rates, max_dispatches_per_second=0.0)
+    if not _is_named(_CONCURRENCY_FIELD, mask):
+        rates = attrs.evolve(rates, max_concurrent_dispatches=0)
+    has_retry = _is_named("retry_config", mask)
     return attrs.evolve(
-        found,
-        paused=queue.paused,
-        purge_time=queue.purge_time,
-        version=queue.version,
+        changed,
+        rate_limits=rates,
+        retry_config=changed.retry_config if has_retry else None,
+    )
+
+
+def _is_named(part: str, mask: tuple[str, ...]) -> bool:
+    """
+    Whether a mask names a part of a queue, a part of that, or more than that.
+    """
+    return any(
+        f"{part}.".startswith(f"{path}.") or path.startswith(f"{part}.")
+        for path in mask
     )
 
 

@@ -219,8 +219,8 @@ def written_timestamp(nanoseconds: int) -> str:
     A time by RFC 3339, in UTC.
     """
     seconds, fraction = divmod(nanoseconds, SECOND)
-    moment = _EPOCH + timedelta(seconds=seconds)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}{written_fraction(fraction)}Z".rjust(20, "0")
+    moment = _EPOCH.replace(tzinfo=None) + timedelta(seconds=seconds)
+    return f"{moment.isoformat()}{written_fraction(fraction)}Z"
 
 
 # -- Sizes
