@@ -14,7 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from cryptography.x509 import load_pem_x509_certificates
 from OpenSSL.crypto import X509, PKey
 from OpenSSL.SSL import Error as OpenSSLError
@@ -31,7 +36,7 @@ from quebert._text import what_is_wrong
 from quebert.config import TLS
 from quebert.errors import ConfigError
 
-__all__ = ["creator", "distrust", "server_context"]
+__all__ = ["creator", "distrust", "server_context", "server_pem"]
 
 
 def creator(tls: Any, host: str) -> IOpenSSLClientConnectionCreator:
@@ -65,6 +70,22 @@ def server_context(certfile: str, keyfile: str | None) -> CertificateOptions:
     @raise ConfigError: a file of it cannot be used.
     """
     return CertificateOptions(**_ours(certfile, keyfile))
+
+
+def server_pem(certfile: str, keyfile: str | None) -> tuple[bytes, bytes]:
+    """
+    The key of a server, and its certificate with the chain, in PEM: for libraries that
+    have a TLS of their own.
+
+    @param keyfile: C{None} if the key is in C{certfile}.
+    @raise ConfigError: a file of it cannot be used.
+    """
+    ours = _ours(certfile, keyfile)
+    key = ours["privateKey"].to_cryptography_key()
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    chain = (ours["certificate"], *ours["extraCertChain"])
+    parts = (each.to_cryptography().public_bytes(Encoding.PEM) for each in chain)
+    return pem, b"".join(parts)
 
 
 def _ours(certfile: str, keyfile: str | None) -> dict[str, Any]:
