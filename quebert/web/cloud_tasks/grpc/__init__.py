@@ -4,7 +4,8 @@ no other module imports.
 
   - C{_schema}: the messages and methods, as tables.
   - C{_descriptors}: makes message classes from them.
-  - C{_methods}: from bytes to proto JSON, and back.
+  - C{_proto_json}: from messages to proto JSON, and back.
+  - C{_methods}: the methods, from bytes to bytes.
   - C{_reactor_calls}: from the threads of grpcio to the reactor, and back.
   - C{_server}: the server.
 """

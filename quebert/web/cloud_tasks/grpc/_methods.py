@@ -8,16 +8,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
-from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
 from quebert.web.cloud_tasks._errors import CloudTasksError, Code
-from quebert.web.cloud_tasks.grpc._descriptors import POOL, message_class
+from quebert.web.cloud_tasks.grpc._proto_json import MessageShape, shape_of
 from quebert.web.cloud_tasks.grpc._schema import METHODS
 
 __all__ = ["RemoteMethod", "methods", "status_bytes"]
 
-_STATUS = message_class("google.rpc.Status")
+_STATUS = shape_of("google.rpc.Status")
 
 
 @attrs.frozen
@@ -26,13 +25,13 @@ class RemoteMethod:
     A method of a service.
 
     @ivar name: such as C{CreateTask}.
-    @ivar request: the class of the request's message.
-    @ivar answer: that of the answer's.
+    @ivar request: of its requests.
+    @ivar answer: of its answers.
     """
 
     name: str
-    request: Any
-    answer: Any
+    request: MessageShape
+    answer: MessageShape
 
     def read(self, sent: bytes) -> dict[str, Any]:
         """
@@ -41,17 +40,11 @@ class RemoteMethod:
         @raise CloudTasksError: it is none.
         """
         try:
-            message = self.request.FromString(sent)
+            found: dict[str, Any] = self.request.read(self.request.parse(sent))
         except DecodeError:
-            name = self.request.DESCRIPTOR.full_name
-            raise CloudTasksError(
-                Code.INVALID_ARGUMENT, f"The request is not a message {name}."
-            ) from None
-        try:
-            found: dict[str, Any] = json_format.MessageToDict(
-                message, descriptor_pool=POOL
-            )
-        except (json_format.Error, ValueError) as e:  # such as a time beyond all
+            text = f"The request is not a message {self.request.name}."
+            raise CloudTasksError(Code.INVALID_ARGUMENT, text) from None
+        except ValueError as e:  # such as a time beyond all
             raise CloudTasksError(Code.INVALID_ARGUMENT, f"{e}") from None
         return found
 
@@ -61,7 +54,8 @@ class RemoteMethod:
 
         @raise Exception: it is none.
         """
-        return _written(self.answer, answer)
+        written: bytes = self.answer.write(answer).SerializeToString()
+        return written
 
 
 def methods() -> Iterator[tuple[str, list[RemoteMethod]]]:
@@ -72,7 +66,7 @@ def methods() -> Iterator[tuple[str, list[RemoteMethod]]]:
         yield (
             service,
             [
-                RemoteMethod(name, message_class(request), message_class(answer))
+                RemoteMethod(name, shape_of(request), shape_of(answer))
                 for name, (request, answer) in table.items()
             ],
         )
@@ -82,10 +76,5 @@ def status_bytes(status: Mapping[str, Any]) -> bytes:
     """
     A C{google.rpc.Status} in proto JSON as its message.
     """
-    return _written(_STATUS, status)
-
-
-def _written(kind: Any, value: Mapping[str, Any]) -> bytes:
-    message = json_format.ParseDict(value, kind(), descriptor_pool=POOL)
-    written: bytes = message.SerializeToString()
+    written: bytes = _STATUS.write(status).SerializeToString()
     return written

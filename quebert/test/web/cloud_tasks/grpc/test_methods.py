@@ -46,7 +46,8 @@ def sent(method: RemoteMethod, request: dict[str, Any]) -> bytes:
     """
     A request as a client sends it.
     """
-    message = json_format.ParseDict(request, method.request(), descriptor_pool=POOL)
+    message = message_class(method.request.name)()
+    json_format.ParseDict(request, message, descriptor_pool=POOL)
     content: bytes = message.SerializeToString()
     return content
 
@@ -68,7 +69,7 @@ class RemoteMethodTests(SynchronousTestCase):
         A mask is in camelCase; one that never was in snake_case is refused.
         """
         method = method_of("UpdateQueue")
-        request = method.request()
+        request = message_class(method.request.name)()
         request.update_mask.paths.extend(["rate_limits.max_burst_size", "http_target"])
         self.assertEqual(
             method.read(request.SerializeToString()),
@@ -97,7 +98,7 @@ class RemoteMethodTests(SynchronousTestCase):
         """
         method = method_of("CreateTask")
         self._refused(method, b"\xff", "not a message google.cloud.tasks.v2.Create")
-        request = method.request()
+        request = message_class(method.request.name)()
         request.task.schedule_time.seconds = 2**60
         self._refused(method, request.SerializeToString(), "must be in range")
 
@@ -134,7 +135,7 @@ class RemoteMethodTests(SynchronousTestCase):
             "response": {"@type": f"{tasks}Response", "tasks": [{"name": "t"}]},
         }
         method = method_of("BatchCreateTasks")
-        message = method.answer.FromString(method.write(operation))
+        message = method.answer.parse(method.write(operation))
         self.assertEqual(
             json_format.MessageToDict(message, descriptor_pool=POOL), operation
         )
