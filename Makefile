@@ -5,6 +5,7 @@
 # make test-rabbitmq VERSIONS="4.0 4.3"   those that touch a broker, on these RabbitMQs
 # make test-oldest   the tests with the oldest releases that setup.cfg allows
 # make test-clients   test suites of other AMQP clients, on the embedded broker
+# make test-google   Google's own clients of Cloud Tasks, on a server of ours
 # make fuzz MINUTES=10 TARGETS="url wire"   look for inputs that do harm
 # make packages   install what make dist builds, and see whether it brings all it should
 # make audit  ask for known holes in what quebert needs
@@ -28,7 +29,7 @@ MINUTES ?= 0.5
 TARGETS ?=
 
 .PHONY: all demo test pytest trial lint format dist rabbitmq clean
-.PHONY: test-long test-rabbitmq test-oldest test-clients
+.PHONY: test-long test-rabbitmq test-oldest test-clients test-google
 .PHONY: fuzz audit docs packages
 .PHONY: bench flat processes consume brokers profile
 all: test lint
@@ -91,6 +92,20 @@ test-oldest: rabbitmq .venv-oldest/installed
 test-clients: .venv-clients/installed
 	.venv-clients/bin/python .ci/clients $(ARGS)
 
+# Google's clients, too: the one for Python, and the one for Node if there is a Node.
+.venv-google/installed: Makefile
+	$(PYTHON) -m venv .venv-google
+	.venv-google/bin/python -m pip install --quiet --disable-pip-version-check \
+	    'google-cloud-tasks >= 2.26'
+	@if command -v npm >/dev/null; then \
+	    npm install --silent --no-audit --no-fund --prefix .venv-google \
+	        @google-cloud/tasks@6 \
+	    || echo "the client for Node is not there: nothing is tested with it"; fi
+	@touch $@
+
+test-google: $(VENV)/installed-dev .venv-google/installed
+	$(BIN)/python -m pytest -m clients $(ARGS)
+
 # What they find is in the folder .fuzz.
 fuzz: $(VENV)/installed-dev
 	$(BIN)/python -m quebert.test.fuzz --jobs $(JOBS) --minutes $(MINUTES) \
@@ -149,4 +164,4 @@ rabbitmq:
 	@sh .ci/rabbitmq
 
 clean:
-	rm -rf $(VENV) .venv-bench .venv-oldest .venv-clients .docs build dist *.egg-info _trial_temp*
+	rm -rf $(VENV) .venv-bench .venv-oldest .venv-clients .venv-google .docs build dist *.egg-info _trial_temp*
