@@ -107,9 +107,7 @@ class Dev:
             made = attrs.evolve(made, each=each)
         elif self.config is None:
             made = MadeQueues((EVERY,), *queues.values())
-        return attrs.evolve(
-            settings, queues=queues, service=service, made_queues=made
-        )
+        return attrs.evolve(settings, queues=queues, service=service, made_queues=made)
 
     def _queue(
         self, queue: QueueSettings, url: str | None, secret: SharedSecret | None

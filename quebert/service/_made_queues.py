@@ -18,7 +18,12 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    DeferredList,
+    FirstError,
+)
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
@@ -146,6 +151,8 @@ class MadeQueueReader:
             waiting.append(wire.disconnected.wait())
         try:
             await DeferredList(waiting, fireOnOneCallback=True, fireOnOneErrback=True)
+        except FirstError as e:  # this is cancelled, and so is each of them
+            raise CancelledError from e
         finally:
             for each in waiting:
                 each.addErrback(lambda failure: None)

@@ -27,7 +27,10 @@ from quebert.test.checks import QUICK, refusal
 ENTRIES = st.lists(
     st.fixed_dictionaries(
         {"name": st.sampled_from("abc"), "version": st.integers(1, 4)},
-        optional={"rate": st.integers(1, 3), "colour": st.sampled_from(["red", "blue"])},
+        optional={
+            "rate": st.integers(1, 3),
+            "colour": st.sampled_from(["red", "blue"]),
+        },
     ),
     max_size=8,
 )
@@ -86,7 +89,10 @@ class EntriesTests(SynchronousTestCase):
         entries = {"a": definition_to_plain(old)}
         queue = QueueDefinition(name="b")
         day = 86_400
-        for now, names in ((9 + DELETED_FOR + day, "ab"), (10 + DELETED_FOR + day, "b")):
+        for now, names in (
+            (9 + DELETED_FOR + day, "ab"),
+            (10 + DELETED_FOR + day, "b"),
+        ):
             self.assertEqual(sorted(changed(entries, queue, now)), list(names))
         anew = QueueDefinition(name="a", version=2)
         after = changed(entries, anew, 20 + DELETED_FOR + day)

@@ -222,9 +222,7 @@ class MadeQueueOperationsTests(NetworkTestCase):
         got = self.change(make_queue(self.access, wanted))
         self.assertEqual(got, (QUEUE_MADE, made))
         self.assertEqual(self.depths()["a"], 0)
-        self.assertEqual(
-            self.change(make_queue(self.access, A)), (QUEUE_EXISTS, made)
-        )
+        self.assertEqual(self.change(make_queue(self.access, A)), (QUEUE_EXISTS, made))
         known = self.result(made_queues(self.access))
         self.assertEqual(known.definitions, {"a": made})
 
@@ -243,7 +241,9 @@ class MadeQueueOperationsTests(NetworkTestCase):
         """
         A change counts for the version that its author has seen, and no other.
         """
-        self.assertEqual(self.change(change_queue(self.access, A)), (QUEUE_UNKNOWN, None))
+        self.assertEqual(
+            self.change(change_queue(self.access, A)), (QUEUE_UNKNOWN, None)
+        )
         self.change(make_queue(self.access, A))
         faster = QueueDefinition(name="a", rate=5, version=2)
         got = self.change(change_queue(self.access, faster, expected=1))
@@ -253,7 +253,9 @@ class MadeQueueOperationsTests(NetworkTestCase):
         got = self.change(change_queue(self.access, lost, expected=1))
         self.assertEqual(got, (QUEUE_OUTDATED, faster))
         result, queue = self.change(change_queue(self.access, lost))
-        self.assertEqual((result, queue.version, queue.retry), (QUEUE_CHANGED, 3, retry))
+        self.assertEqual(
+            (result, queue.version, queue.retry), (QUEUE_CHANGED, 3, retry)
+        )
 
     def test_type(self) -> None:
         """

@@ -1,0 +1,258 @@
+"""
+Queues that are made over the API, on real brokers, with mediators and an executor.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import attrs
+import pytest
+import pytest_twisted
+from pytest_twisted import ensureDeferred
+from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import Deferred, gatherResults
+
+from quebert.amqp import TxAMQPClient
+from quebert.amqp.coordination import QUEUES, _register
+from quebert.amqp.queues import find_queue
+from quebert.config import Broker, MadeQueues, QueueDefinition, QueueSettings, Settings
+from quebert.errors import BrokerError
+from quebert.limits import Rate
+from quebert.operations import (
+    QUEUE_CHANGED,
+    QUEUE_MADE,
+    QUEUE_OUTDATED,
+    BrokerAccess,
+    change_queue,
+    delete_queue,
+    made_queues,
+    make_queue,
+)
+from quebert.policy import RetryPolicy
+from quebert.service import ServedQueues, Watches
+from quebert.task import format_time
+from quebert.test.conftest import AnyBroker, Names
+from quebert.test.support import Executor, until
+from quebert.testing import RabbitMQNode
+
+reactor: Any = global_reactor
+MakeClient = Callable[..., TxAMQPClient]
+
+
+class Mediators:
+    """
+    Mediators of the queues of one test.
+    """
+
+    def __init__(self, url: str, executor: Executor, names: Names) -> None:
+        self.url = url
+        self.access = BrokerAccess(reactor, url)
+        self.executor = executor
+        self.name = names.queue
+        self._served: list[ServedQueues] = []
+
+    async def start(self) -> ServedQueues:
+        """
+        One more mediator.
+        """
+        each = QueueSettings(name="", default_url=self.executor.url, hold_up_to=0.0)
+        settings = Settings(
+            broker=Broker.from_url(self.url),
+            made_queues=MadeQueues((f"{self.name}*",), each),
+        )
+        served = ServedQueues(Watches(reactor), reactor)
+        self._served.append(served)
+        await served.start(settings)
+        return served
+
+    async def make(self, **fields: Any) -> QueueDefinition:
+        """
+        Make the queue.
+        """
+        definition = QueueDefinition(name=self.name, **fields)
+        made = await make_queue(self.access, definition)
+        assert (made.result, made.problems) == (QUEUE_MADE, ()), made
+        assert made.queue is not None
+        return made.queue
+
+    async def serve(self, served: ServedQueues, name: str = "") -> None:
+        """
+        Wait until a mediator consumes a queue.
+        """
+        name = name or self.name
+        await until(lambda: name in served.health() and served.health()[name].consuming)
+
+    async def stop(self) -> None:
+        """
+        End all of them.
+        """
+        await gatherResults(
+            [Deferred.fromCoroutine(each.stop(1)) for each in self._served]
+        )
+
+
+@pytest_twisted.async_yield_fixture
+async def mediators(
+    either: AnyBroker, executor: Executor, names: Names
+) -> AsyncIterator[Mediators]:
+    """
+    Mediators, on each broker.
+    """
+    made = Mediators(either.url, executor, names)
+    yield made
+    await made.stop()
+
+
+def task(number: int, **fields: Any) -> bytes:
+    """
+    A task.
+    """
+    return json.dumps({"url": "/", "uuid": str(number), **fields}).encode()
+
+
+@ensureDeferred
+async def test_lifetime(mediators: Mediators, make_client: MakeClient) -> None:
+    """
+    Two mediators, of which one starts later, do the tasks of a queue that is made while
+    the first one runs; a change under load loses none of them; after its deletion none
+    is done, nor any that had to wait for its time.
+    """
+    client, executor = make_client(mediators.url), mediators.executor
+    first = await mediators.start()
+    definition = await mediators.make(
+        concurrency=20, retry=RetryPolicy(min_backoff=0.1, max_backoff=0.1)
+    )
+    await mediators.serve(first)
+    failed: set[str] = set()
+
+    def answer(task: Any) -> int:
+        again = task["uuid"] in failed or int(task["uuid"]) % 7
+        failed.add(task["uuid"])
+        return 200 if again else 503
+
+    executor.answer = answer
+    numbers = range(300)
+    for number in numbers:
+        client.publish("", mediators.name, task(number), {"delivery-mode": 2})
+    second = await mediators.start()
+    await mediators.serve(second)
+    for rate in (200.0, None):
+        changed = await change_queue(
+            mediators.access,
+            attrs.evolve(definition, rate=rate),
+            expected=definition.version,
+        )
+        assert (changed.result, changed.problems) == (QUEUE_CHANGED, ()), changed
+        assert changed.queue is not None
+        definition = changed.queue
+    wanted = Counter({str(n): 1 if n % 7 else 2 for n in numbers})
+    await until(lambda: Counter(each["uuid"] for each in executor.tasks) == wanted)
+    retried = fates("retried", first, second)
+    delayed = task(1_000, run_at=format_time(time.time() + 3))
+    await client.publish("", mediators.name, delayed, {"delivery-mode": 2})
+    await until(lambda: fates("retried", first, second) == retried + 1)
+    deleted = await delete_queue(mediators.access, mediators.name)
+    assert deleted.problems == ()
+    await until(lambda: fates("discarded", first, second) == 1)
+    assert Counter(each["uuid"] for each in executor.tasks) == wanted
+
+
+def fates(name: str, *mediators: ServedQueues) -> int:
+    """
+    How many tasks had a fate, in all watches of mediators.
+    """
+    found = 0
+    for each in mediators:
+        for _, watcher, *before in each._watches.watching():
+            some = [*before] if watcher is None else [watcher.counts, *before]
+            found += sum(getattr(counts, name) for counts in some)
+    return found
+
+
+@ensureDeferred
+async def test_killed(either: AnyBroker, make_client: MakeClient, names: Names) -> None:
+    """
+    A program that is killed between the confirm and the acknowledgement has made its
+    change; of the two messages that it leaves, one stays at the next change.
+    """
+    access = BrokerAccess(reactor, either.url)
+    definition = QueueDefinition(name=names.queue)
+    await make_queue(access, definition)
+
+    async def die(held: Any) -> None:
+        held._wire.transport.abortConnection()
+        await held._channel.call("channel_flow", active=True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_register.Held, "_acknowledge", die)
+        with pytest.raises(BrokerError):
+            await change_queue(access, attrs.evolve(definition, rate=5.0), expected=1)
+    known = await made_queues(access)
+    assert (known.definitions[names.queue].rate, await depth(make_client, either)) == (
+        5.0,
+        2,
+    )
+    late = await change_queue(access, definition, expected=1)
+    assert late.result == QUEUE_OUTDATED
+    await change_queue(access, definition, expected=2)
+    known = await made_queues(access)
+    assert known.definitions[names.queue] == attrs.evolve(definition, version=3)
+    assert await depth(make_client, either) == 1
+
+
+async def depth(make_client: MakeClient, broker: AnyBroker) -> int:
+    """
+    How many messages the register has.
+    """
+    wire = await make_client(broker.url).connected(10)
+    found = await find_queue(wire, QUEUES)
+    return int(found.message_count)
+
+
+@ensureDeferred
+async def test_writers_at_once(either: AnyBroker, names: Names) -> None:
+    """
+    Of several who change the same version at once, one wins, and the others are told.
+    """
+    access = BrokerAccess(reactor, either.url)
+    definition = QueueDefinition(name=names.queue, queue_type="classic")
+    others = [QueueDefinition(name=f"{names.queue}-{n}") for n in range(4)]
+    await make_queue(access, definition)
+    changing = [
+        Deferred.fromCoroutine(
+            change_queue(access, attrs.evolve(definition, rate=n + 1.0), expected=1)
+        )
+        for n in range(4)
+    ]
+    making = [Deferred.fromCoroutine(make_queue(access, each)) for each in others]
+    results = Counter([each.result for each in await gatherResults(changing)])
+    assert results == {QUEUE_CHANGED: 1, QUEUE_OUTDATED: 3}
+    assert {each.result for each in await gatherResults(making)} == {QUEUE_MADE}
+    known = await made_queues(access)
+    assert known.definitions[names.queue].version == 2
+    assert known.definitions.keys() >= {each.name for each in others}
+
+
+@ensureDeferred
+async def test_restart(
+    own_rabbitmq: RabbitMQNode, executor: Executor, names: Names
+) -> None:
+    """
+    Definitions outlive a RabbitMQ that is killed right after a queue was made, and a
+    mediator that started while RabbitMQ was away serves it when RabbitMQ is back.
+    """
+    mediators = Mediators(own_rabbitmq.url, executor, names)
+    await mediators.make(rate=50.0)
+    own_rabbitmq.kill()
+    served = await mediators.start()
+    assert served.health() == {}
+    own_rabbitmq.start()
+    await mediators.serve(served)
+    (queue, *_) = served._watches.watching()[0]
+    assert queue.rate == Rate(50.0)
+    await mediators.stop()
