@@ -18,6 +18,8 @@ import attrs
 from quebert._protocol.extensions import MESSAGE_TTL, PRIORITY
 from quebert.amqp.coordination import (
     CONTROL,
+    QUEUES,
+    QUEUES_LOCK,
     lock_of,
     rate_queue_of,
     register_of,
@@ -33,7 +35,13 @@ from quebert.doctor._subject import Subject, together
 from quebert.errors import ReplyCode
 from quebert.task_ends import ENDED
 
-__all__ = ["Need", "check_permissions", "needs_for_all", "needs_of"]
+__all__ = [
+    "Need",
+    "check_permissions",
+    "needs_for_all",
+    "needs_of",
+    "needs_of_made",
+]
 
 _ABOUT = "permissions"
 # What RabbitMQ calls the default exchange, whose name is empty.
@@ -103,15 +111,27 @@ def needs_of(queue: QueueSettings) -> Iterator[Need]:
             yield Need(verb, "queue", rate_queue_of(queue.name))
 
 
+def needs_of_made() -> Iterator[Need]:
+    """
+    What a mediator that serves queues which were made over the API does, too, beside
+    L{needs_of} for each of these.
+    """
+    yield Need("read", "queue", QUEUES)
+    yield Need("configure", "queue", QUEUES_LOCK)
+
+
 async def check_permissions(subject: Subject) -> list[Finding]:
     """
     Each permission that is missing.
     """
     if not subject.is_rabbitmq:
         return [ok(_ABOUT, "the embedded broker lets its users do everything")]
-    queues = () if subject.settings is None else subject.settings.queues.values()
-    rungs = subject.rungs
-    needs = [*needs_for_all(rungs), *(n for each in queues for n in needs_of(each))]
+    settings, rungs = subject.settings, subject.rungs
+    needs = [*needs_for_all(rungs)]
+    if settings is not None:
+        needs += [n for each in settings.queues.values() for n in needs_of(each)]
+    if settings is not None and settings.made_queues.serve:
+        needs += needs_of_made()
     if subject.client.blocked is not None:  # RabbitMQ would not answer
         needs = [each for each in needs if each.name != _DEFAULT]
     answers = await together(_refused(subject, each) for each in needs)

@@ -8,7 +8,7 @@ The definitions of these queues stand in RabbitMQ
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -85,7 +85,7 @@ class QueueChange:
         return self.result in (QUEUE_MADE, QUEUE_CHANGED, QUEUE_DELETED)
 
 
-Change = Callable[[KnownQueues], Awaitable[Union[QueueDefinition, QueueChange]]]
+Change = Callable[[KnownQueues], Awaitable[QueueDefinition | QueueChange]]
 
 
 async def make_queue(broker: BrokerAccess, definition: QueueDefinition) -> QueueChange:

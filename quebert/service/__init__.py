@@ -9,18 +9,19 @@ The supervisor of several processes is made in C{_supervisor} of C{_service} wit
 few settings that it heeds; C{docs/processes.rst} tells of them.
 
 L{ServedQueues} adds the queues that were made over the API (C{_made_queues}) to those
-of the settings.  At a reload, C{Watches.change} compares.  What a mediator is made of is in C{_PARTS} of
-C{_mediators}; what a watch is told, in L{way_of<quebert.service._ways.way_of>}; what a
-client cannot change later, in C{_kind_of_client}.  A setting for all mediators, as
-C{[hosts]}, is passed on by C{Watches.change} itself.  A change that takes a restart is
-noted by C{_note} in C{_service}, and in C{docs/configuration.rst}.
+of the settings.  At a reload, C{Watches.change} compares.  What a mediator is made of
+is in C{_PARTS} of C{_mediators}; what a watch is told, in
+L{way_of<quebert.service._ways.way_of>}; what a client cannot change later, in
+C{_kind_of_client}.  A setting for all mediators, as C{[hosts]}, is passed on by
+C{Watches.change} itself.  A change that takes a restart is noted by C{_note} in
+C{_service}, and in C{docs/configuration.rst}.
 """
 
 from quebert.service._mediators import mediator
 from quebert.service._options import Options
 from quebert.service._run import run
-from quebert.service._service import MediatorService, makeService
 from quebert.service._served_queues import ServedQueues
+from quebert.service._service import MediatorService, makeService
 from quebert.service._soundness import unusable_tls, unusable_web
 from quebert.service._watch_events import WatchEvents
 from quebert.service._watches import Watches

@@ -118,8 +118,8 @@ class ServedQueues:
     def _tell_hidden(self, hidden: set[str]) -> None:
         for name in sorted(hidden - self._hidden):
             self.log.warn(
-                "Queue {queue!r} was made over the API, and is in the file, too: it goes"
-                " by the file here",
+                "Queue {queue!r} was made over the API, and is in the file, too: it is"
+                " served as the file says",
                 queue=name,
             )
         self._hidden = hidden

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import react
 
 from quebert.amqp import Message, TxAMQPClient, Watcher, WatchOptions
-from quebert.amqp.coordination import _shared_rate as _share
+from quebert.amqp.coordination import _sharing as _share
 from quebert.mediator import DelayOnErrorMediator
 from quebert.outcome import Outcome
 

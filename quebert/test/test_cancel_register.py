@@ -13,13 +13,13 @@ from quebert.amqp.coordination import (
     KEPT,
     MOST,
     Cancellation,
+    _register,
     add_cancelled,
     lock_of,
     read_cancelled,
     register_of,
 )
 from quebert.amqp.coordination import _cancel_register as module
-from quebert.amqp.coordination import _register
 from quebert.amqp.coordination._cancellation import to_plain
 from quebert.amqp.queues import NAME_LIMIT
 from quebert.errors import BrokerError, ConfigError

@@ -16,7 +16,7 @@ from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
 
 from quebert.amqp import TxAMQPClient, Watcher, WatchOptions
-from quebert.amqp.coordination import _shared_rate as _share
+from quebert.amqp.coordination import _sharing as _share
 from quebert.test.conftest import Names
 from quebert.test.support import Executor, Program, Proxy, until
 

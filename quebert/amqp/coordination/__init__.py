@@ -12,11 +12,12 @@ with others through RabbitMQ joins them before the watch consumes, and leaves th
 the watch ends: C{Intake} sees to that.  What it shares with other watches of the client
 comes from L{WatchSession<quebert.amqp.watch.WatchSession>}.
 
-Most modules agree with other mediators through RabbitMQ: on the share of a rate
-(C{_shared_rate} and those that it uses), and on pauses (C{_pause_switch} and those that
-it uses).  Two are local: C{_pace} keeps one watch to its rate, or to the share of the
-rate that C{_shared_rate} gives it; L{PriorityGroup} divides the places of one process
-among its queues.  They stand here, since to a watch they are throttles like the others.
+Most modules agree with other mediators through RabbitMQ: on the share of a rate or of
+places (C{_shared_rate} and C{_shared_concurrency}, by C{_sharing}), and on pauses
+(C{_pause_switch} and those that it uses).  Two are local: C{_pace} keeps one watch to
+its rate, or to the share of the rate that C{_shared_rate} gives it; L{PriorityGroup}
+divides the places of one process among its queues.  They stand here, since to a watch
+they are throttles like the others.
 
 The room is a part of C{amqp}, since L{TxAMQPClient<quebert.amqp.TxAMQPClient>}, which
 users make themselves, gives watches what is here.
@@ -76,6 +77,14 @@ from quebert.amqp.coordination._pause_sign import (
 from quebert.amqp.coordination._pause_switch import PauseSwitch
 from quebert.amqp.coordination._pauses import AGAIN, Pauses
 from quebert.amqp.coordination._priority_group import PriorityGroup
+from quebert.amqp.coordination._question import (
+    CANCEL,
+    FIND,
+    RETRY_NOW,
+    MediatorAnswer,
+    Question,
+)
+from quebert.amqp.coordination._questions import Questions
 from quebert.amqp.coordination._queue_entries import KnownQueues
 from quebert.amqp.coordination._queue_register import (
     QUEUES,
@@ -85,16 +94,9 @@ from quebert.amqp.coordination._queue_register import (
     read_queues,
     remove_gone_queue,
 )
-from quebert.amqp.coordination._question import (
-    CANCEL,
-    FIND,
-    RETRY_NOW,
-    MediatorAnswer,
-    Question,
-)
-from quebert.amqp.coordination._questions import Questions
 from quebert.amqp.coordination._rate_queues import rate_queue_of
 from quebert.amqp.coordination._register import PERSISTENT
+from quebert.amqp.coordination._shared_concurrency import places_queue_of
 from quebert.amqp.coordination._throttles import throttles_of
 
 __all__ = [
@@ -126,6 +128,7 @@ __all__ = [
     "is_paused",
     "leave_note",
     "lock_of",
+    "places_queue_of",
     "rate_queue_of",
     "read_cancelled",
     "read_note",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from quebert._protocol.extensions import QUEUE_TYPE
 from quebert.amqp.coordination._pace import Pace
+from quebert.amqp.coordination._shared_concurrency import SharedConcurrency
 from quebert.amqp.coordination._shared_rate import SharedRate
 
 if TYPE_CHECKING:
@@ -23,12 +24,14 @@ def throttles_of(
     session: Session, queue: str, options: WatchOptions
 ) -> Iterator[Throttle]:
     """
-    The throttles of a watch of C{queue}: a rate, which others may share, and a group.
+    The throttles of a watch of C{queue}: a rate, which others may share, places that
+    others share, and a group.
 
     @param session: has what a throttle may need: the reactor, the time of day, and
         connections.
     @raise ConfigError: the weight is wrong.
     """
+    quorum = options.declared.get(QUEUE_TYPE) == "quorum"
     if options.rate is not None:
         pace = Pace(options.rate, options.burst, lambda: session.reactor)
         yield pace
@@ -38,7 +41,14 @@ def throttles_of(
                 pace,
                 session.make_publisher(),
                 lambda: session.reactor,
-                quorum=options.declared.get(QUEUE_TYPE) == "quorum",
+                quorum=quorum,
             )
+    if options.shared_concurrency is not None:
+        yield SharedConcurrency(
+            queue,
+            options.shared_concurrency,
+            lambda: session.reactor,
+            quorum=quorum,
+        )
     if options.group is not None:
         yield options.group.join(options.weight, lambda: session.reactor)

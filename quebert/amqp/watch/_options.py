@@ -8,9 +8,10 @@ equal names.  On the command line, C{--watch} has C{prefetch} alone
 (C{config/_watch.py}; the synopsis and the texts in C{service/_options.py}).  If others
 call the option by another name: C{_ELSEWHERE} in C{config/_table.py}.
 
-Each option is heeded in one place: C{rate}, C{burst}, C{share_rate}, C{group} and
-C{weight} by L{throttles_of<quebert.amqp.coordination.throttles_of>}; C{exchange_type}
-and C{key_arguments} by L{TxAMQPClient.watch<quebert.amqp.TxAMQPClient.watch>};
+Each option is heeded in one place: C{rate}, C{burst}, C{share_rate},
+C{shared_concurrency}, C{group} and C{weight} by
+L{throttles_of<quebert.amqp.coordination.throttles_of>}; C{exchange_type} and
+C{key_arguments} by L{TxAMQPClient.watch<quebert.amqp.TxAMQPClient.watch>};
 C{arguments} and C{queue_type} by C{Intake}, which declares the queue, and by those who
 ask for the type of the queue, or for an argument.  C{Deliveries} gives the others to
 C{Handler}, C{Settlement}, C{HangingHosts}, C{Places} or C{Consumer}.
@@ -77,6 +78,9 @@ class WatchOptions:
     @ivar burst: how many at once; a quarter of a second's by default.
     @ivar share_rate: all who watch this queue with a rate, in other processes, too,
         keep to it together; else each by itself.
+    @ivar shared_concurrency: how many messages may be at work at once in all who watch
+        this queue with this option, in other processes, too; each has an equal part.
+        C{None} for no limit but C{prefetch}.
     @ivar group: shares its places between this queue and others, such as a
         L{PriorityGroup<quebert.amqp.PriorityGroup>}.
     @ivar weight: share of the group's places: of a queue with 2, twice as many messages
@@ -96,6 +100,7 @@ class WatchOptions:
     rate: Rate | None = attrs.field(default=None, converter=_rate)
     burst: float | None = None
     share_rate: bool = True
+    shared_concurrency: int | None = None
     group: ThrottleGroup | None = None
     weight: float = 1.0
 
@@ -107,6 +112,9 @@ class WatchOptions:
             raise ConfigError(f"queue_type={STREAM!r} {text}")
         if self.prefetch not in range(65536):
             raise ConfigError(f"prefetch={self.prefetch} must be from 0 to 65535")
+        places = self.shared_concurrency
+        if places is not None and not places >= 1:
+            raise ConfigError(f"shared_concurrency={places} must be at least 1")
         if self.slow_after is not None and not self.slow_after > 0:
             text = "must be more than 0 seconds"
             raise ConfigError(f"slow_after={self.slow_after} {text}")
