@@ -15,7 +15,7 @@ from twisted.logger import LogLevel
 from quebert._twistd import find_hook
 from quebert.cli._running import log_problems, one_line, run
 from quebert.cli._terminal import echo, echo_object, json_option
-from quebert.config import BadConfig, QueueSettings, Settings, read
+from quebert.config import BadConfig, MadeQueues, QueueSettings, Settings, read
 from quebert.errors import BrokerRefused, QuebertError
 
 if TYPE_CHECKING:
@@ -107,8 +107,10 @@ def _check(file: str, connect: bool, report: _Remarks) -> None:
     if report.problems:
         return
     count = len(settings.queues)
-    names = ", ".join(settings.queues)
-    report.note(f"fine: {count} queue{'s' * (count != 1)}: {names}")
+    names = f": {', '.join(settings.queues)}" if count else ""
+    report.note(f"fine: {count} queue{'s' * (count != 1)}{names}")
+    if settings.made_queues.serve:
+        report.note(_made(settings.made_queues))
     report.note(f"delayed tasks wait in {_DELAYS[settings.quorum_delays]}")
     open_queues = [q for q in settings.queues.values() if q.guard.private == "allow"]
     if open_queues:
@@ -122,6 +124,16 @@ def _check(file: str, connect: bool, report: _Remarks) -> None:
             report.note(risk)
     if connect:
         _look_whether_watchable(settings, report)
+
+
+def _made(made: MadeQueues) -> str:
+    """
+    Which queues are served that are not in the file.
+    """
+    text = f"and queues that were made with quebert queues make: {' '.join(made.serve)}"
+    if made.each is not None and made.each.guard.private == "allow":
+        text += "; their tasks may reach private addresses (each.guard.private)"
+    return text
 
 
 def _advice(open_queues: list[QueueSettings], count: int) -> str:

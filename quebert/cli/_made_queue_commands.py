@@ -234,6 +234,8 @@ def _named(queue: str) -> QueueDefinition:
 
 def _tell(changed: QueueChange, queue: str, as_json: bool) -> None:
     words = _WORDS[changed.result].format(queue)
+    if changed.result == operations.QUEUE_EXISTS and changed.queue is None:
+        words += ", with tasks or consumers, that was not made with quebert queues make"
     if as_json:
         definition = changed.queue
         plain = None if definition is None else definition_to_plain(definition)

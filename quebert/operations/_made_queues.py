@@ -19,6 +19,8 @@ from quebert.amqp.coordination import (
     announce_queues,
     change_queues,
     read_queues,
+    remove_note,
+    set_paused,
 )
 from quebert.amqp.queues import declare_task_queue, find_queue
 from quebert.amqp.wire import temporary_channel
@@ -69,7 +71,8 @@ class QueueChange:
     @ivar result: L{QUEUE_MADE}, L{QUEUE_CHANGED} or L{QUEUE_DELETED}; or why nothing
         was changed: L{QUEUE_EXISTS}, L{QUEUE_EXISTED}, L{QUEUE_OUTDATED} or
         L{QUEUE_UNKNOWN}.
-    @ivar queue: its definition after that; C{None} where there is none.
+    @ivar queue: its definition after that; C{None} where there is none, as of a queue
+        that was not made with L{make_queue}.
     @ivar problems: what is not as it should be; sentences.
     """
 
@@ -93,8 +96,9 @@ async def make_queue(broker: BrokerAccess, definition: QueueDefinition) -> Queue
     Make a queue; returns once it takes tasks that outlive everything.  In RabbitMQ that
     takes 3.5 s, unless it is a classic queue.
 
-    A queue that is in RabbitMQ already, without a definition, gets one, if it is of the
-    same type.  Tasks of a queue that had the name before are dropped.
+    A queue that is in RabbitMQ already, without a definition, gets one if it is empty,
+    has no consumers and is of the same type: it may be the queue of another program.
+    Tasks of a queue that had the name before are dropped.
 
     @param definition: its C{version} and C{deleted_at} do not matter.
     @raise ConfigError: there are too many queues, the definition that there is cannot
@@ -112,6 +116,8 @@ async def make_queue(broker: BrokerAccess, definition: QueueDefinition) -> Queue
                 if not before.is_gone(client.now()):
                     return QueueChange(QUEUE_EXISTED, before)
                 version, purged = before.version + 1, before.deleted_at or purged
+            elif await _is_used(wire, name):
+                return QueueChange(QUEUE_EXISTS, None)
             await _declare(client, wire, definition)
             return attrs.evolve(
                 definition, version=version, deleted_at=None, purge_time=purged
@@ -162,7 +168,7 @@ async def delete_queue(
     Delete a queue that was made with L{make_queue}, with its tasks; returns when the
     broker keeps that.
 
-    Mediators drop its tasks for seven days, those too which wait for their time
+    If it is paused, its pause ends.  Mediators drop its tasks for seven days, those too which wait for their time
     meanwhile.  Then they delete the queue in RabbitMQ, and its name is free.  What is
     due later stays in RabbitMQ, in the queue C{quebert.delay.unclaimed}.
 
@@ -181,7 +187,11 @@ async def delete_queue(
                 before, version=before.version + 1, deleted_at=client.now()
             )
 
-        return await _change(client, wire, QUEUE_DELETED, change)
+        deleted = await _change(client, wire, QUEUE_DELETED, change)
+        if deleted.is_done:  # else nobody would drop its tasks
+            await remove_note(wire, name)
+            await set_paused(wire, name, False)
+        return deleted
 
 
 async def made_queues(broker: BrokerAccess) -> KnownQueues:
@@ -238,6 +248,14 @@ async def _change(
         return changed
     late = f"mediators are not told, and may notice only in a minute: {why}"
     return attrs.evolve(changed, problems=(late,))
+
+
+async def _is_used(wire: Wire, name: str) -> bool:
+    """
+    Whether RabbitMQ has a queue that somebody uses.
+    """
+    found = await find_queue(wire, name)
+    return found is not None and (found.message_count or found.consumer_count) > 0
 
 
 async def _declare(

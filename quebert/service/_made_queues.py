@@ -60,6 +60,7 @@ class MadeQueueReader:
     @param clock: gives the reactor.
     @param serves: whether a queue of this name is served here.
     @param found: called with the queues whenever they were read.
+    @ivar client: reaches the broker from which they are read; C{None} for none.
     """
 
     log = Logger()
@@ -73,7 +74,7 @@ class MadeQueueReader:
         self._clock = clock
         self._serves = serves
         self._found = found
-        self._client: TxAMQPClient | None = None
+        self.client: TxAMQPClient | None = None
         self._publisher: Publisher | None = None
         self._running: Deferred[None] | None = None
         self._told: Deferred[None] = Deferred()
@@ -91,10 +92,10 @@ class MadeQueueReader:
         """
         Read them from the broker of C{client} from now on; C{None} for no more.
         """
-        if client is self._client:
+        if client is self.client:
             return
         self._end()
-        self._client = client
+        self.client = client
         if client is not None:
             self._publisher = client.make_publisher()
             self._running = Deferred.fromCoroutine(self._run(client))
@@ -102,7 +103,7 @@ class MadeQueueReader:
 
     def _end(self) -> None:
         running, self._running = self._running, None
-        client, self._client = self._client, None
+        client, self.client = self.client, None
         if running is not None:
             running.cancel()
         publisher, self._publisher = self._publisher, None
@@ -137,6 +138,11 @@ class MadeQueueReader:
                 await self._remove_gone(wire, client.now(), known)
             except BrokerError as e:
                 self._unread.met(e)
+                wait = _AGAIN
+            except CancelledError:
+                raise
+            except Exception:  # a fault of ours
+                self.log.failure("Queues that were made over the API are not served")
                 wait = _AGAIN
             await self._until(told, wire, wait * random.uniform(0.8, 1.2))  # nosec B311
 

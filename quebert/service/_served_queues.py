@@ -14,7 +14,7 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from quebert._log import Logger
-from quebert.amqp.coordination import KnownQueues
+from quebert.amqp.coordination import QUEUES, KnownQueues
 from quebert.config import QueueSettings, Settings, serves, settings_of_made
 from quebert.errors import QuebertError
 from quebert.metrics import QueueHealth
@@ -37,6 +37,7 @@ class ServedQueues:
         self._settings: Settings | None = None
         self._known = KnownQueues()
         self._hidden: set[str] = set()
+        self._is_waiting = False  # for the first look over a client
         self._reader = MadeQueueReader(lambda: reactor, self._serves, self._found)
 
     async def start(self, settings: Settings) -> None:
@@ -66,9 +67,19 @@ class ServedQueues:
 
     def health(self) -> dict[str, QueueHealth]:
         """
-        How each queue is watched.
+        How each queue is watched; and, until it is known which queues were made over
+        the API, that of their register.
         """
-        return self._watches.health()
+        found = self._watches.health()
+        client = self._watches.client
+        if client is not None and self._is_waiting:
+            found[QUEUES] = QueueHealth(
+                consuming=False,
+                paused=False,
+                connected=client.is_connected,
+                problem="it is not known which queues were made over the API",
+            )
+        return found
 
     async def stop(self, grace: float) -> None:
         """
@@ -78,8 +89,11 @@ class ServedQueues:
         await self._watches.stop(grace)
 
     def _follow(self, settings: Settings) -> None:
-        wanted = bool(settings.made_queues.serve)
-        self._reader.follow(self._watches.client if wanted else None)
+        client = self._watches.client if settings.made_queues.serve else None
+        self._is_waiting = client is not None and (
+            self._is_waiting or client is not self._reader.client
+        )
+        self._reader.follow(client)
 
     def _serves(self, name: str) -> bool:
         return self._settings is not None and serves(self._settings.made_queues, name)
@@ -97,7 +111,7 @@ class ServedQueues:
                 why=e,
             )
             return
-        self._known = known
+        self._known, self._is_waiting = known, False
 
     def _both(self, settings: Settings, known: KnownQueues) -> Settings:
         client = self._watches.client

@@ -33,6 +33,7 @@ This is what each command prints with ``--help``. Other pages tell how to use th
 * ``check``: `the configuration file <configuration.rst>`_
 * ``dead``, ``pause``, ``resume``, ``purge``, ``status`` and ``doctor``:
   `operating queues <operating.rst>`_
+* ``queues``: `queues without a file <made_queues.rst>`_
 * ``web`` and ``token``: `the page, and the API <web.rst>`_
 * ``cancel`` and ``run-now``: `cancelling tasks, and running them now <cancel.rst>`_
 * ``secret``: `signed requests <signatures.rst>`_

@@ -19,11 +19,13 @@ import click
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from quebert import operations
+from quebert.amqp.coordination import KnownQueues
 from quebert.cli import _add, _add_one, _check, _doctor, _operating, _running, _terminal
 from quebert.cli import _main as cli
 from quebert.cli._progress_bar import ProgressBar
+from quebert.config import QueueDefinition
 from quebert.doctor import Finding, Level
-from quebert.operations import DeadLetter, Overview, Progress, Status
+from quebert.operations import DeadLetter, Overview, Progress, QueueChange, Status
 from quebert.test.command_reference import commands
 
 #: A line for each command that ends, with C{FILE} and C{NEW} for files.
@@ -47,6 +49,12 @@ LINES = (
     "doctor --json",
     "check FILE",
     "check FILE --json",
+    "queues -h",
+    "queues change -h",
+    "queues delete -h",
+    "queues list",
+    "queues list --json",
+    "queues make tasks",
     "history -h",
     "why -h",
     "token -h",
@@ -88,6 +96,10 @@ class StreamTestCase(SynchronousTestCase):
         self.stand_in("redrive", lambda *asked: self.dropped(3, *asked, None))
         self.stand_in("discard", lambda *asked: self.dropped(3, *asked))
         self.stand_in("purge", lambda *asked: self.dropped(now, *asked))
+        queue = QueueDefinition(name="tasks")
+        made = QueueChange(operations.QUEUE_MADE, queue)
+        self.stand_in("make_queue", lambda *asked: made)
+        self.stand_in("made_queues", lambda broker: KnownQueues({"tasks": queue}))
         finding = Finding(Level.OK, "it", "is fine", "look")
         self.patch(_doctor, "_examined", lambda *ignored: [finding])
         self.patch(_doctor, "log_problems", lambda *ignored, level: None)

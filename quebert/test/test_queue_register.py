@@ -19,8 +19,10 @@ from quebert.amqp.coordination import (
     _queue_register,
     _register,
     change_queues,
+    is_paused,
     read_queues,
     remove_gone_queue,
+    set_paused,
 )
 from quebert.amqp.queues import find_exchange
 from quebert.config import DELETED_FOR, QueueDefinition
@@ -319,6 +321,31 @@ class MadeQueueOperationsTests(NetworkTestCase):
         self.assertIn("x-queue-type", str(error))
         known = self.result(made_queues(self.access))
         self.assertEqual(known.definitions, {})
+
+    def test_used_by_others(self) -> None:
+        """
+        A queue of another program gets no definition: it has messages, or consumers.
+        """
+        self.call("queue_declare", queue="a", durable=True)
+        self.result(self.client().publish("", "a", b"theirs"))
+        got = self.change(make_queue(self.access, A))
+        self.assertEqual(got, (QUEUE_EXISTS, None))
+        self.call("queue_purge", queue="a")
+        client = self.client()
+        watcher: Any = self.result(client.watch("", "a", "", lambda message: None))
+        got = self.change(make_queue(self.access, A))
+        self.assertEqual(got, (QUEUE_EXISTS, None))
+        self.result(watcher.stop(0))
+        self.assertEqual(self.change(make_queue(self.access, A)), (QUEUE_MADE, A))
+
+    def test_paused(self) -> None:
+        """
+        The pause of a deleted queue ends, so that its tasks are dropped.
+        """
+        self.change(make_queue(self.access, A))
+        self.result(set_paused(self.wire, "a", True))
+        self.change(delete_queue(self.access, "a"))
+        self.assertFalse(self.result(is_paused(self.wire, "a")))
 
     def test_lock(self) -> None:
         """

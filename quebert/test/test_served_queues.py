@@ -154,9 +154,9 @@ class ServedQueuesTests(NetworkTestCase):
         """
         A queue that is in the file, too, goes by the file.
         """
+        self.make("file", rate=5.0)
         with logged(LogLevel.warn) as lines:
             served = self.mediator()
-            self.make("file", rate=5.0)
         self.assertEqual(self.watched(served), {"file": True})
         self.assertEqual(len(lines), 1, lines)
         self.assertIn("'file' was made over the API, and is in the file, too", lines[0])
@@ -188,7 +188,7 @@ class ServedQueuesTests(NetworkTestCase):
         self.make()
         other = Broker.from_url("amqp://guest:guest@other.example/?heartbeat=0")
         served.change(attrs.evolve(settings(), broker=other))
-        self.assertEqual(set(self.watched(served)), {"file"})
+        self.assertEqual(set(self.watched(served)), {"file", QUEUES})
         self.network.settle()
 
     def test_purged(self) -> None:
@@ -280,6 +280,7 @@ class ServedQueuesTests(NetworkTestCase):
         starting = self.begin(served.start(settings()))
         self.network.pass_time(5)
         self.assertNoResult(starting)
+        self.assertIn(QUEUES, self.watched(served))
         self.network.is_down = False
         self.network.pass_time(90, 1.0)
         self.successResultOf(starting)
@@ -297,7 +298,7 @@ class ServedQueuesTests(NetworkTestCase):
         self.patch(reading, "read_queues", read_queues)
         with logged(LogLevel.warn) as lines:
             served = self.mediator()
-        self.assertEqual(self.watched(served), {"file": True})
+        self.assertEqual(self.watched(served), {"file": True, QUEUES: False})
         self.assertEqual(len(lines), 1, lines)
         self.assertIn("cannot be read; this mediator goes on", lines[0])
 
