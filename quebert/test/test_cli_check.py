@@ -42,6 +42,19 @@ class CheckTests(SynchronousTestCase):
         two = self.check('[queues.mail]\nkey = "m"\n[queues.news]\nkey = "n"\n')
         self.assertEqual(two.stdout.splitlines()[0], "fine: 2 queues: mail, news")
 
+    def test_made_queues(self) -> None:
+        """
+        It tells which queues are served that are not in the file.
+        """
+        result = self.check('[made_queues]\nserve = ["mail-*", "a"]\n')
+        lines = result.stdout.splitlines()
+        self.assertEqual((result.exit_code, lines[0]), (0, "fine: 0 queues"))
+        self.assertIn("made with quebert queues make: mail-* a; their tasks", lines[1])
+        result = self.check(
+            '[made_queues]\nserve = ["*"]\neach.guard.private = "refuse"\n'
+        )
+        self.assertNotIn("private addresses", result.stdout)
+
     def test_private(self) -> None:
         """
         Queues whose tasks may reach private addresses are told, and what to do if

@@ -27,6 +27,8 @@ from quebert.config import (
     BadConfig,
     Events,
     Host,
+    Listen,
+    MadeQueues,
     Priorities,
     QueueSettings,
     Service,
@@ -90,6 +92,19 @@ FILES = [
     Bad('x = """\n\n', 3, "this is not TOML: Unterminated string", False),
     Bad("", 1, "queues is missing: a table for each queue, like [queues", False),
     Bad("[queues]\n", 1, "queues is missing", False),
+    Bad(
+        LEAST + "[made_queues]\neach.timeout = 5\n",
+        4,
+        'made_queues.each needs serve beside it, like serve = ["*"]',
+        False,
+    ),
+    Bad(
+        '[made_queues]\nserve = ["*"]\neach.rate = 5\n',
+        3,
+        "made_queues.each.rate is not known: there can be bury",
+        False,
+    ),
+    Bad('[made_queues]\nserve = "*"\n', 2, "serve must be an array", False),
     Bad(
         LEAST + '[hosts."*.example.com"]',
         3,
@@ -708,6 +723,29 @@ class GoodTests(ReadCase):
         self.assertEqual(
             queue.key_arguments, {"x-match": "any", "region": "eu", "weight": 1.5}
         )
+
+    def test_made_queues(self) -> None:
+        """
+        A file may serve queues that were made over the API, and has a part of their
+        settings, with the guard of all; it needs no queue of its own then.
+        """
+        text = 'guard.private = "refuse"\n[made_queues]\nserve = ["mail-*"]\n'
+        found = self.read(f"{text}each.timeout = 5\n").made_queues
+        assert found.each is not None
+        self.assertEqual(found.serve, ("mail-*",))
+        self.assertEqual((found.each.guard.private, found.each.timeout), ("refuse", 5))
+        self.assertEqual(self.read(LEAST).made_queues, MadeQueues())
+
+    def test_shown_elsewhere(self) -> None:
+        """
+        No task of any queue may go where the mediator shows itself.
+        """
+        text = f'{LEAST}[made_queues]\nserve = ["*"]\n'
+        listen = Listen("127.0.0.1", 8080)
+        found = self.read(text).shown_at(listen)
+        assert found.made_queues.each is not None
+        for queue in (found.queues["a"], found.made_queues.each):
+            self.assertEqual(queue.guard.own[-len(listen.places) :], listen.places)
 
     def test_schemes(self) -> None:
         """
