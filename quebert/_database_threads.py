@@ -50,6 +50,13 @@ class Silence:
         self._until = 0.0
         self._is_probed = False
 
+    @property
+    def is_known(self) -> bool:
+        """
+        Whether it is.
+        """
+        return self._why is not None
+
     def probe(self, now: float) -> bool:
         """
         Whether one is to find out whether it answers again; others may just ask.

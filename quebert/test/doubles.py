@@ -1,6 +1,6 @@
 """
-Doubles of Twisted's reactor and its resolver of names, of a connection to RabbitMQ, and
-of what brings back delayed messages.
+Doubles of Twisted's reactor, its threads and its resolver of names, of a connection to
+RabbitMQ, and of what brings back delayed messages.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from quebert.amqp.wire import Message
@@ -89,6 +90,73 @@ class MemoryReactor(MemoryReactorClock):
         """
         before, self.nameResolver = self.nameResolver, resolver
         return before
+
+
+class ThreadClock(Clock):
+    """
+    A clock for L{WorkThreads}.
+    """
+
+    def callFromThread(
+        self, work: Callable[..., object], *args: Any, **kwargs: Any
+    ) -> None:
+        """
+        Do some work.
+        """
+        work(*args, **kwargs)
+
+
+class WorkThreads:
+    """
+    Threads whose work is done at once, or when the test says so.
+
+    @ivar working: what is not done yet.
+    @ivar held: whether nothing is done by itself.
+    @ivar stopped: whether they have ended.
+    """
+
+    def __init__(self) -> None:
+        self.working: list[Callable[[], object]] = []
+        self.held = self.stopped = False
+
+    def start(self) -> None:
+        """
+        Nothing has to begin.
+        """
+
+    def stop(self) -> None:
+        """
+        End.
+        """
+        self.stopped = True
+
+    def callInThreadWithCallback(
+        self, told: Callable[..., object], work: Callable[..., object], *args: Any
+    ) -> None:
+        """
+        Do some work.
+        """
+
+        def do() -> None:
+            try:
+                result = work(*args)
+            except Exception:
+                told(False, Failure())
+            else:
+                told(True, result)
+
+        if self.held:
+            self.working.append(do)
+        else:
+            do()
+
+    def let_go(self) -> None:
+        """
+        Do what was held.
+        """
+        self.held = False
+        while self.working:
+            self.working.pop(0)()
 
 
 class FakeForwarder:

@@ -4,12 +4,10 @@ The ledger of attempts, on a database that does as it is told.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert import _database_threads
@@ -23,46 +21,8 @@ from quebert.history import (
     _ledger,
     _recorder,
 )
+from quebert.test.doubles import ThreadClock, WorkThreads
 from quebert.test.history_records import NOW, batch_of, record_of
-
-
-class _Threads:
-    """
-    Threads whose work is done at once, or when the test says so.
-    """
-
-    def __init__(self) -> None:
-        self.working: list[Callable[[], object]] = []
-        self.held = self.stopped = False
-
-    def start(self) -> None: ...
-
-    def stop(self) -> None:
-        self.stopped = True
-
-    def callInThreadWithCallback(
-        self, told: Callable[..., object], work: Callable[..., object], *args: Any
-    ) -> None:
-        def do() -> None:
-            try:
-                result = work(*args)
-            except Exception:
-                told(False, Failure())
-            else:
-                told(True, result)
-
-        if self.held:
-            self.working.append(do)
-        else:
-            do()
-
-    def let_go(self) -> None:
-        """
-        Do what was held.
-        """
-        self.held = False
-        while self.working:
-            self.working.pop(0)()
 
 
 class _Store:
@@ -151,14 +111,12 @@ class LedgerTests(SynchronousTestCase):
     """
 
     def setUp(self) -> None:
-        self.clock = Clock()
-        any_clock: Any = self.clock
-        any_clock.callFromThread = lambda f, *args, **kw: f(*args, **kw)
+        self.clock = ThreadClock()
         self.store = _Store()
-        self.pools: list[_Threads] = []
+        self.pools: list[WorkThreads] = []
 
         def pool(threads: int, name: str) -> Any:
-            self.pools.append(_Threads())
+            self.pools.append(WorkThreads())
             return self.pools[-1]
 
         self.ledger = HistoryLedger(

@@ -55,17 +55,19 @@ class MemoryRows:
         return self._done(lambda: [self._add(each, now) for each in tasks])
 
     def _add(self, task: NewTask, now: float) -> CreatedTask | None:
-        for _, row in list(self.rows.values()):
-            theirs = row.task
-            has_name = task.name is not None and (
-                (theirs.queue, theirs.name) == (task.queue, task.name)
-            )
-            if theirs.uuid == task.uuid or has_name:
-                if not 0 < row.held_until <= now:
-                    return row
-                del self.rows[theirs.uuid]
-        row = CreatedTask(task=task, state=NEW)
-        self.rows[task.uuid] = next(self._numbers), row
+        name = task.queue, task.name
+        rows = [row for _, row in self.rows.values()]
+        taken = [row for row in rows if row.task.uuid == task.uuid] + [
+            row
+            for row in rows
+            if row.task.name is not None and (row.task.queue, row.task.name) == name
+        ]
+        for row in taken:
+            if not 0 < row.held_until <= now:
+                return row
+        for row in taken:
+            self.rows.pop(row.task.uuid, None)
+        self.rows[task.uuid] = next(self._numbers), CreatedTask(task=task, state=NEW)
         return None
 
     def change(

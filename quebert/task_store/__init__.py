@@ -1,0 +1,17 @@
+"""
+The rows of tasks that are created over HTTP, in SQLite or PostgreSQL.
+
+  - C{_rows}: gathers requests into groups, and tells callers how it went.
+  - C{_store}: carries out a group in one transaction, on a thread.
+  - C{_sqlite}: all that is SQLite's.
+  - C{_schema}: the tables, and their versions.
+
+To keep something more of a task: a column in C{_schema}, as another version, and both
+directions in C{_encoding}; of its end: a field of L{EndNote
+<quebert.created_tasks.EndNote>} with a default, and nothing here.
+"""
+
+from quebert.task_store._opening import open_task_rows
+from quebert.task_store._rows import StoredTaskRows
+
+__all__ = ["StoredTaskRows", "open_task_rows"]

@@ -1,0 +1,149 @@
+"""
+What is asked of a database of created tasks, and by whom, as values and Protocols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, Union
+
+import attrs
+
+from quebert.created_tasks import NewTask, RowQuery, TaskChange
+from quebert.errors import TaskStoreError
+from quebert.task_store._touched_rows import Difference
+
+__all__ = [
+    "AddRequest",
+    "ChangeRequest",
+    "FindRequest",
+    "PageRequest",
+    "Request",
+    "RowValues",
+    "SweepRequest",
+    "TaskDatabase",
+    "TaskStoreRefused",
+]
+
+#: The values of a row, in the order of C{_schema.COLUMNS}.
+RowValues = Sequence[Any]
+
+
+class TaskStoreRefused(TaskStoreError):
+    """
+    The database is another program's, of a newer version, in use, or cannot be made.
+    """
+
+
+@attrs.frozen
+class AddRequest:
+    """
+    Rows to add.
+    """
+
+    tasks: Sequence[NewTask]
+    now: float
+
+
+@attrs.frozen
+class ChangeRequest:
+    """
+    Rows to change.
+    """
+
+    changes: Sequence[TaskChange]
+
+
+@attrs.frozen
+class FindRequest:
+    """
+    A row to find.
+    """
+
+    uuid: str
+
+
+@attrs.frozen
+class PageRequest:
+    """
+    Rows to list.  A reader does that, once all is written that was asked for before.
+    """
+
+    query: RowQuery
+
+
+@attrs.frozen
+class SweepRequest:
+    """
+    Rows to remove, whose hold has ended.
+    """
+
+    now: float
+
+
+Request = Union[AddRequest, ChangeRequest, FindRequest, PageRequest, SweepRequest]
+
+
+class TaskDatabase(Protocol):
+    """
+    A database of created tasks.  One thread writes, others read.  All methods raise the
+    errors of its driver.
+
+    @ivar where: the place, without a password.
+    """
+
+    where: str
+
+    def open(self) -> None:
+        """
+        Make the tables, or bring them up to date, and keep other processes out.
+
+        @raise TaskStoreRefused: it is not to be used.
+        """
+
+    def writing(self) -> AbstractContextManager[int]:
+        """
+        A transaction, which is durable once this is left; gives the greatest number
+        that a row ever had.  It opens the database where that is not open, or no more.
+        """
+
+    def rows_of(
+        self, uuids: Sequence[bytes], names: Sequence[tuple[bytes, bytes]]
+    ) -> Sequence[RowValues]:
+        """
+        Rows that have one of the uuids, or one of the names in its queue, each once or
+        twice.
+        """
+
+    def write(self, difference: Difference, last: int) -> None:
+        """
+        Write what has changed.
+
+        @param last: the greatest number that a row ever had.
+        """
+
+    def sweep(self, now: float, most: int) -> int:
+        """
+        Remove so many rows at most whose hold has ended, and tell how many.
+        """
+
+    def page(self, query: RowQuery) -> Sequence[RowValues]:
+        """
+        Rows in order, one more than the query asks for where there are more.
+        """
+
+    def is_of_the_values(self, error: BaseException) -> bool:
+        """
+        Whether a request is the cause of an error, so that it would fail again.
+        """
+
+    def abort(self) -> None:
+        """
+        End the statement that runs now.  Any thread may call this.
+        """
+
+    def close(self) -> None:
+        """
+        Close all connections, and let other processes in.
+        """

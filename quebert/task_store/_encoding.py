@@ -1,0 +1,85 @@
+"""
+Rows of created tasks, as values for a database and back.  Pure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from quebert.created_tasks import CreatedTask, EndNote, NewTask
+
+__all__ = ["decode_row", "encode_row", "is_over", "raw", "text"]
+
+# What an end note says beyond its task's uuid, and the values that need not be kept.
+_ENDING = [
+    (each.name, each.default) for each in attrs.fields(EndNote) if each.name != "uuid"
+]
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def raw(said: str) -> bytes:
+    """
+    A text as bytes; no two texts have the same.
+    """
+    return said.encode("utf-8", "surrogatepass")
+
+
+def text(said: bytes) -> str:
+    """
+    The text of such bytes.
+    """
+    return said.decode("utf-8", "surrogatepass")
+
+
+def encode_row(number: int, row: CreatedTask) -> tuple[Any, ...]:
+    """
+    The values of L{COLUMNS<quebert.task_store._schema.COLUMNS>}.
+    """
+    task = row.task
+    return (
+        number,
+        raw(task.uuid),
+        raw(task.queue),
+        None if task.name is None else raw(task.name),
+        task.digest,
+        task.created,
+        task.due,
+        row.state,
+        row.held_until,
+        None if row.end is None else _encode_end(row.end),
+        task.body,
+    )
+
+
+def is_over(row: CreatedTask) -> bool:
+    """
+    Whether more of a row may have changed than its state.
+    """
+    return row.end is not None or row.held_until != 0
+
+
+def decode_row(values: Sequence[Any]) -> tuple[int, CreatedTask]:
+    """
+    The number of a row, and the row, from the same values.
+    """
+    number, uuid, queue, name, digest, created, due, state, held, ending, body = values
+    task = NewTask(
+        uuid=text(uuid),
+        queue=text(queue),
+        name=None if name is None else text(name),
+        digest=digest,
+        created=created,
+        due=due,
+        body=body,
+    )
+    end = None if ending is None else EndNote(uuid=task.uuid, **json.loads(ending))
+    return number, CreatedTask(task=task, state=state, end=end, held_until=held)
+
+
+def _encode_end(end: EndNote) -> str:
+    said = [(name, getattr(end, name), default) for name, default in _ENDING]
+    return _encode({name: value for name, value, usual in said if value != usual})

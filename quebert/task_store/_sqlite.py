@@ -1,0 +1,294 @@
+"""
+Created tasks in an SQLite file, by the driver alone: SQLAlchemy would cost more than a
+row does.
+
+One process has a file: it locks another one beside it, as long as it lives.  So it need
+not wait for others that write, and a second process has its answer at once.  Source:
+U{https://www.sqlite.org/wal.html}.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any
+from urllib.parse import quote
+
+from quebert._text import what_is_wrong
+from quebert.created_tasks import RowQuery
+from quebert.errors import TaskStoreError
+from quebert.task_store._boundaries import RowValues, TaskStoreRefused
+from quebert.task_store._encoding import encode_row, is_over
+from quebert.task_store._queries import conditions_of
+from quebert.task_store._schema import COLUMNS, SQLITE, steps_from
+from quebert.task_store._touched_rows import Difference
+
+__all__ = ["SQLiteTasks"]
+
+#: Marks the files of created tasks among other SQLite files: "qbrc".
+APPLICATION_ID = 0x71627263
+#: Seconds for which one waits for another program that has locked the file.
+LOCK_LIMIT = 5.0
+#: Seconds that a query may take.
+QUERY_LIMIT = 8.0
+# Values that one statement looks for, at most.
+_MOST = 512
+
+_ALL = ", ".join(COLUMNS)
+# The columns of tasks alone, where another table has the same names.
+_OURS = ", ".join(f"tasks.{each}" for each in COLUMNS)
+_INSERT = f"INSERT INTO tasks ({_ALL}) VALUES ({', '.join('?' * len(COLUMNS))})"
+_UPDATE = (
+    "UPDATE tasks SET state = ?, held_until = ?, ending = ?, body = ? WHERE id = ?"
+)
+_UPDATE_STATE = "UPDATE tasks SET state = ? WHERE id = ?"
+_SWEEP = (
+    "DELETE FROM tasks WHERE id IN (SELECT id FROM tasks"
+    " WHERE held_until > 0 AND held_until <= ? ORDER BY held_until LIMIT ?)"
+)
+
+
+class SQLiteTasks:
+    """
+    A L{TaskDatabase<quebert.task_store._boundaries.TaskDatabase>} in a file.
+
+    @ivar where: its path.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.where = os.path.abspath(path)
+        self._writer: Any = None
+        self._reader: Any = None
+        self._reading = Lock()
+        self._lock: int | None = None
+        self._places: dict[str, tuple[int, int]] = {}
+
+    def open(self) -> None:
+        """
+        Open the file, which is made if there is none.
+        """
+        try:
+            if self._lock is None:
+                self._lock = _locked(f"{self.where}-lock")
+            _make(Path(self.where))
+            self._writer = self._migrated()
+        except OSError as e:
+            raise TaskStoreRefused(f"{self.where}: {what_is_wrong(e)}") from e
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as e:
+            text = f"{self.where} is no database of created tasks: {e}"
+            raise TaskStoreRefused(text) from e
+
+    def _connected(self) -> Any:
+        connection = sqlite3.connect(
+            self.where,
+            isolation_level=None,
+            timeout=LOCK_LIMIT,
+            check_same_thread=False,
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+        # Each commit is on the disk when it returns.
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA journal_size_limit = 67108864")
+        connection.execute("PRAGMA cache_size = -32768")
+        return connection
+
+    def _migrated(self) -> Any:
+        connection = self._connected()
+        try:
+            with _transaction(connection):
+                (version,) = connection.execute("PRAGMA user_version").fetchone()
+                for step in steps_from(version, SQLITE, self.where):
+                    for statement in step:
+                        connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {len(SQLITE)}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[int]:
+        """
+        A transaction; it is on the disk once this is left.
+        """
+        if self._writer is None:
+            self.open()
+        with _transaction(self._writer):
+            (last,) = self._writer.execute("SELECT last FROM numbers").fetchone()
+            yield last
+        self._check_places()
+
+    def _check_places(self) -> None:
+        """
+        Check that the files are where they were: SQLite goes on writing to files that
+        were removed, and says nothing.
+        """
+        for path in (self.where, f"{self.where}-wal"):
+            try:
+                found = os.stat(path)
+            except OSError as e:
+                text = f"{path} is gone while quebert runs: {what_is_wrong(e)}"
+                raise TaskStoreError(text) from e
+            place = found.st_dev, found.st_ino
+            if self._places.setdefault(path, place) != place:
+                raise TaskStoreError(f"{path} was replaced while quebert ran")
+
+    def rows_of(
+        self, uuids: Sequence[bytes], names: Sequence[tuple[bytes, bytes]]
+    ) -> Sequence[RowValues]:
+        """
+        Rows by their uuids and their names.
+        """
+        execute = self._writer.execute
+        found: list[RowValues] = []
+        for some in _padded(uuids, None):
+            places = ", ".join("?" * len(some))
+            query = f"SELECT {_ALL} FROM tasks WHERE uuid IN ({places})"  # nosec B608
+            found += execute(query, some)
+        for pairs in _padded(names, (None, None)):
+            places = ", ".join(["(?, ?)"] * len(pairs))
+            query = (
+                f"WITH wanted (q, n) AS (VALUES {places}) SELECT {_OURS}"  # nosec B608
+                " FROM wanted CROSS JOIN tasks"
+                " WHERE queue = q AND name = n AND name IS NOT NULL"
+            )
+            found += execute(query, [value for pair in pairs for value in pair])
+        return found
+
+    def write(self, difference: Difference, last: int) -> None:
+        """
+        Write what has changed.
+        """
+        many = self._writer.executemany
+        if difference.gone:
+            gone = [(number,) for number in difference.gone]
+            many("DELETE FROM tasks WHERE id = ?", gone)
+        if difference.changed:
+            # Most changes leave the body as it is, which may be long.
+            states = [(r.state, n) for n, r in difference.changed if not is_over(r)]
+            many(_UPDATE_STATE, states)
+            ends = [encode_row(n, r) for n, r in difference.changed if is_over(r)]
+            many(_UPDATE, [(*each[7:], each[0]) for each in ends])
+        if difference.added:
+            many(_INSERT, [encode_row(*each) for each in difference.added])
+            self._writer.execute("UPDATE numbers SET last = ?", (last,))
+
+    def sweep(self, now: float, most: int) -> int:
+        """
+        Remove rows whose hold has ended.
+        """
+        return int(self._writer.execute(_SWEEP, (now, most)).rowcount)
+
+    def page(self, query: RowQuery) -> Sequence[RowValues]:
+        """
+        Rows in order.
+        """
+        where, values = conditions_of(query, "?")
+        text = f"SELECT {_ALL} FROM tasks{where} ORDER BY id LIMIT ?"  # nosec B608
+        with self._reading:
+            if self._reader is None:
+                self._reader = self._connected()
+                self._reader.execute("PRAGMA query_only = 1")
+            end = time.monotonic() + QUERY_LIMIT
+            self._reader.set_progress_handler(lambda: time.monotonic() > end, 500_000)
+            return list(self._reader.execute(text, [*values, query.size + 1]))
+
+    def is_of_the_values(self, error: BaseException) -> bool:
+        """
+        Whether the values are the cause of an error.
+        """
+        of_values = sqlite3.DataError, sqlite3.IntegrityError, sqlite3.ProgrammingError
+        if isinstance(error, of_values):
+            return True
+        others = TaskStoreError, sqlite3.Error, OSError, MemoryError
+        return not isinstance(error, others)
+
+    def abort(self) -> None:
+        """
+        End the statement that runs now.
+        """
+        for each in (self._writer, self._reader):
+            if each is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    each.interrupt()
+
+    def close(self) -> None:
+        """
+        Close the file, and let other processes have it.
+        """
+        self.abort()
+        with self._reading:
+            for each in (self._reader, self._writer):
+                if each is not None:
+                    each.close()
+            self._reader = self._writer = None
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+
+@contextlib.contextmanager
+def _transaction(connection: Any) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # some errors end it
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _padded(values: Sequence[Any], nothing: Any) -> Iterator[Sequence[Any]]:
+    """
+    Some values at a time, in few different numbers: the statements are prepared then.
+    C{nothing} is found nowhere.
+    """
+    for start in range(0, len(values), _MOST):
+        some = values[start : start + _MOST]
+        size = 1 << (len(some) - 1).bit_length()
+        yield [*some, *[nothing] * (size - len(some))]
+
+
+def _locked(path: str) -> int:
+    """
+    Lock a file, which nobody need read.
+
+    @raise TaskStoreError: another process has locked it.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    lock = os.open(path, flags, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as e:
+        os.close(lock)
+        if not isinstance(e, BlockingIOError):
+            raise
+        text = f"another process has the tasks in {path.removesuffix('-lock')}"
+        raise TaskStoreRefused(f"{text}: end it, or use another file") from None
+    return lock
+
+
+def _make(path: Path) -> None:
+    """
+    Make a file that is no other program's, unless there is one.
+    """
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    with contextlib.closing(
+        sqlite3.connect(f"file:{quote(str(path))}", uri=True, timeout=LOCK_LIMIT)
+    ) as connection:
+        (found,) = connection.execute("PRAGMA application_id").fetchone()
+        query = "SELECT count(*) FROM sqlite_master"
+        (tables,) = connection.execute(query).fetchone()
+        if not tables and not found:
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        elif found != APPLICATION_ID:
+            raise TaskStoreRefused(f"{path} is another program's database")

@@ -1,0 +1,140 @@
+"""
+Carries out groups of requests, each in one transaction.  All of it is for threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, assert_never
+
+from quebert._text import one_line, what_is_wrong
+from quebert.created_tasks import CreatedTask, RowQuery
+from quebert.errors import TaskStoreError
+from quebert.task_store._boundaries import (
+    AddRequest,
+    ChangeRequest,
+    FindRequest,
+    PageRequest,
+    Request,
+    SweepRequest,
+    TaskDatabase,
+)
+from quebert.task_store._encoding import decode_row, raw
+from quebert.task_store._touched_rows import TouchedRows
+
+__all__ = ["TaskStore"]
+
+#: Rows that a sweep removes at most.
+SWEPT = 1_000
+# Characters of what the database says.
+_LIMIT = 200
+
+
+class TaskStore:
+    """
+    @ivar where: the place of the database, without a password.
+    """
+
+    def __init__(self, database: TaskDatabase) -> None:
+        self._database = database
+        self.where = database.where
+        self.abort = database.abort
+        self.close = database.close
+
+    def carry_out(self, requests: Sequence[Request]) -> list[Any]:
+        """
+        Carry out requests, in order.  They are durable once this returns.
+
+        @return: for each what L{quebert.created_tasks.TaskRows} says, or the
+            L{TaskStoreError} of one that no database takes.
+        @raise Exception: nobody knows whether any was carried out.
+        """
+        try:
+            return self._transact(requests)
+        except Exception as e:
+            if not self._database.is_of_the_values(e):
+                raise
+            if len(requests) == 1:
+                return [self.problem_of(e)]
+        return [self.carry_out([each])[0] for each in requests]
+
+    def page(self, query: RowQuery) -> tuple[list[CreatedTask], int]:
+        """
+        See L{quebert.created_tasks.TaskRows}.
+        """
+        found = [decode_row(each) for each in self._database.page(query)]
+        page = found[: query.size]
+        after = page[-1][0] if page and len(found) > len(page) else 0
+        return [row for _, row in page], after
+
+    def problem_of(self, error: BaseException) -> TaskStoreError:
+        """
+        An error as one sentence, without a statement and its values.
+        """
+        if isinstance(error, TaskStoreError):
+            return error
+        said = what_is_wrong(error).partition("\n")[0]
+        what = one_line(said, _LIMIT) or type(error).__name__
+        return TaskStoreError(f"the tasks in {self.where}: {what}")
+
+    def _transact(self, requests: Sequence[Request]) -> list[Any]:
+        results: list[Any] = []
+        with self._database.writing() as last:
+            some: list[Request] = []
+            for each in requests:
+                if not isinstance(each, SweepRequest):
+                    some.append(each)
+                    continue
+                last = self._carry_out(some, last, results)
+                some = []
+                results.append(self._database.sweep(each.now, SWEPT))
+            self._carry_out(some, last, results)
+        return results
+
+    def _carry_out(
+        self, requests: Sequence[Request], last: int, results: list[Any]
+    ) -> int:
+        rows = TouchedRows(self._touched(requests), last)
+        results += [_done(rows, each) for each in requests]
+        difference = rows.difference()
+        if difference.gone or difference.changed or difference.added:
+            self._database.write(difference, rows.last)
+        return rows.last
+
+    def _touched(self, requests: Sequence[Request]) -> list[tuple[int, CreatedTask]]:
+        """
+        The rows that requests may be about.
+        """
+        uuids: dict[str, None] = {}
+        names: dict[tuple[str, str], None] = {}
+        for request in requests:
+            match request:
+                case AddRequest(tasks):
+                    for task in tasks:
+                        uuids[task.uuid] = None
+                        if task.name is not None:
+                            names[task.queue, task.name] = None
+                case ChangeRequest(changes):
+                    uuids.update((each.uuid, None) for each in changes)
+                case FindRequest(uuid):
+                    uuids[uuid] = None
+        if not uuids:
+            return []
+        found = self._database.rows_of(
+            [raw(each) for each in uuids], [(raw(q), raw(n)) for q, n in names]
+        )
+        return [decode_row(each) for each in found]
+
+
+def _done(rows: TouchedRows, request: Request) -> Any:
+    match request:
+        case AddRequest(tasks, now):
+            return [rows.add(each, now) for each in tasks]
+        case ChangeRequest(changes):
+            return [rows.change(each) for each in changes]
+        case FindRequest(uuid):
+            return rows.find(uuid)
+        case PageRequest() | SweepRequest():
+            return None
+        case _:
+            assert_never(request)
