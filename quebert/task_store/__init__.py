@@ -3,7 +3,7 @@ The rows of tasks that are created over HTTP, in SQLite or PostgreSQL.
 
   - C{_rows}: gathers requests into groups, and tells callers how it went.
   - C{_store}: carries out a group in one transaction, on a thread.
-  - C{_sqlite}: all that is SQLite's.
+  - C{_sqlite}, C{_postgresql}: all that differs between them.
   - C{_schema}: the tables, and their versions.
 
 To keep something more of a task: a column in C{_schema}, as another version, and both

@@ -12,7 +12,7 @@ from quebert.task_store._boundaries import TaskDatabase
 from quebert.task_store._rows import StoredTaskRows
 from quebert.task_store._store import TaskStore
 
-__all__ = ["open_task_rows"]
+__all__ = ["open_store", "open_task_rows"]
 
 
 async def open_task_rows(where: str, *, reactor: Any = None) -> StoredTaskRows:
@@ -25,9 +25,18 @@ async def open_task_rows(where: str, *, reactor: Any = None) -> StoredTaskRows:
     @raise TaskStoreError: the database is another program's, of a newer version, or in
         use, or the file cannot be made.
     """
-    rows = StoredTaskRows(TaskStore(_database(where)), given_or_global(reactor))
+    rows = StoredTaskRows(open_store(where), given_or_global(reactor))
     await rows.start()
     return rows
+
+
+def open_store(where: str) -> TaskStore:
+    """
+    The same rows for threads; the database is opened when it is used.
+
+    @raise ConfigError: there is no such kind of database, or a package is missing.
+    """
+    return TaskStore(_database(where))
 
 
 def _database(where: str) -> TaskDatabase:
@@ -36,5 +45,13 @@ def _database(where: str) -> TaskDatabase:
         from quebert.task_store._sqlite import SQLiteTasks
 
         return SQLiteTasks(rest.removeprefix("/") if found else where)
+    if scheme in ("postgres", "postgresql"):
+        try:
+            from quebert.task_store._postgresql import PostgreSQLTasks
+        except ModuleNotFoundError as e:
+            package = (e.name or "").partition(".")[0]
+            text = f"tasks in PostgreSQL need {package}: pip install"
+            raise ConfigError(f"{text} 'quebert-mediator[postgresql]'") from e
+        return PostgreSQLTasks(f"postgresql://{rest}")
     problem = f"tasks cannot be kept in {scheme}"
     raise ConfigError(f"{problem}: name a file, or postgresql://USER@HOST/DATABASE")

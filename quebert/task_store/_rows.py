@@ -267,7 +267,7 @@ class StoredTaskRows:
         self._silence.failed(problem, began, self._reactor.seconds())
         group, self._group = self._group, ()
         _fail(group, problem)
-        if self._silence.is_known:
+        if self._silence.is_known or self._stuck is not None:
             self._fail_waiting(problem)
 
     def _came_back(self, result: Any, late: Any) -> Any:

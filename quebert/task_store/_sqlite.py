@@ -37,6 +37,8 @@ APPLICATION_ID = 0x71627263
 LOCK_LIMIT = 5.0
 #: Seconds that a query may take.
 QUERY_LIMIT = 8.0
+# Instructions of SQLite after which one looks how long a query has taken.
+_INSTRUCTIONS = 100_000
 # Values that one statement looks for, at most.
 _MOST = 512
 
@@ -198,7 +200,9 @@ class SQLiteTasks:
                 self._reader = self._connected()
                 self._reader.execute("PRAGMA query_only = 1")
             end = time.monotonic() + QUERY_LIMIT
-            self._reader.set_progress_handler(lambda: time.monotonic() > end, 500_000)
+            self._reader.set_progress_handler(
+                lambda: time.monotonic() > end, _INSTRUCTIONS
+            )
             return list(self._reader.execute(text, [*values, query.size + 1]))
 
     def is_of_the_values(self, error: BaseException) -> bool:

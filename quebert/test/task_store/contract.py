@@ -28,9 +28,12 @@ from quebert.created_tasks import (
     TaskRows,
 )
 from quebert.created_tasks._states import DELETE, END, PUBLISH, REMOVE, WITHDRAW
+from quebert.task_store import StoredTaskRows
+from quebert.task_store._store import TaskStore
 from quebert.test.created_tasks.doubles import MemoryRows, new_task
+from quebert.test.doubles import ThreadClock, WorkThreads
 
-__all__ = ["CALLS", "TaskRowsContract"]
+__all__ = ["CALLS", "StoredRowsContract", "TaskRowsContract"]
 
 T = TypeVar("T")
 
@@ -530,6 +533,39 @@ class TaskRowsContract(SynchronousTestCase):
                 self.settle()
         self.settle()
         self.assertEqual([self.successResultOf(each) for each in begun], wanted)
+
+
+class StoredRowsContract(TaskRowsContract):
+    """
+    The same, of a database; work is done when the turn ends.
+    """
+
+    def new_store(self) -> TaskStore:
+        """
+        A database that has nothing yet.
+        """
+        raise NotImplementedError
+
+    def new_rows(self) -> StoredTaskRows:
+        """
+        Its rows.
+        """
+        self.clock = ThreadClock()
+        store = self.new_store()
+        self.addCleanup(store.close)
+        any_pool: Any = lambda threads, name: WorkThreads()  # noqa: E731
+        rows = StoredTaskRows(store, self.clock, any_pool)
+        starting = Deferred.fromCoroutine(rows.start())
+        self.settle()
+        self.successResultOf(starting)
+        return rows
+
+    def settle(self) -> None:
+        """
+        The turn ends, and the next one.
+        """
+        self.clock.advance(0)
+        self.clock.advance(0)
 
 
 def _telling(result: T, told: list[int], n: int) -> T:

@@ -1,0 +1,227 @@
+"""
+Created tasks in PostgreSQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+import pytest_twisted
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SkipTest
+
+from quebert.created_tasks import RowQuery
+from quebert.errors import ConfigError, TaskStoreError
+from quebert.task_store import _rows, open_task_rows
+from quebert.task_store._boundaries import AddRequest, FindRequest, TaskStoreRefused
+from quebert.task_store._postgresql import PostgreSQLTasks
+from quebert.task_store._store import TaskStore
+from quebert.test.checks import EXAMPLES, QUICK
+from quebert.test.created_tasks.doubles import new_task
+from quebert.test.postgresql import PostgreSQLServer, find_postgresql
+from quebert.test.support import until
+from quebert.test.task_store import contract
+
+
+class PostgreSQLRowsTests(contract.StoredRowsContract):
+    """
+    Rows in a schema.
+    """
+
+    url = ""
+    store: TaskStore | None = None
+
+    @pytest.fixture(autouse=True)
+    def server(self, postgresql: PostgreSQLServer) -> None:
+        """
+        Make one database for all tests; trial knows no fixtures.
+        """
+        if not self.url:
+            type(self).url = postgresql.new_database()
+
+    def new_store(self) -> TaskStore:
+        """
+        A new schema.
+        """
+        if not self.url:
+            raise SkipTest("pytest starts PostgreSQL")
+        if self.store is not None:
+            self.store.close()
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("DROP SCHEMA IF EXISTS quebert_tasks CASCADE")
+        self.store = TaskStore(PostgreSQLTasks(self.url))
+        return self.store
+
+    @settings(QUICK, max_examples=EXAMPLES // 4)
+    @given(calls=st.lists(contract.CALLS, max_size=12), together=st.booleans())
+    def test_as_in_memory(self, calls: list[tuple[Any, ...]], together: bool) -> None:
+        """
+        Whatever is asked for, alone or together, the answers are those of rows in
+        memory.
+        """
+        self.compare(calls, together)
+
+
+@pytest.fixture
+def store(postgresql: PostgreSQLServer) -> Iterator[TaskStore]:
+    """
+    A database with one row.
+    """
+    store = TaskStore(PostgreSQLTasks(postgresql.new_database()))
+    store.carry_out([AddRequest([new_task()], 0.0)])
+    yield store
+    store.close()
+
+
+def _refused(store: TaskStore) -> str:
+    other = TaskStore(PostgreSQLTasks(store.where))
+    with pytest.raises(TaskStoreRefused) as caught:
+        other.carry_out([])
+    other.close()
+    return str(caught.value)
+
+
+def test_newer_version(store: TaskStore) -> None:
+    """
+    A schema of a newer version is refused.
+    """
+    store.close()
+    with psycopg.connect(store.where, autocommit=True) as connection:
+        connection.execute("UPDATE quebert_tasks.version SET number = 9")
+    text = "are of version 9, and this quebert knows up to 1: use a newer quebert"
+    assert text in _refused(store)
+
+
+def test_foreign_schema(postgresql: PostgreSQLServer) -> None:
+    """
+    Another program's schema is refused.
+    """
+    store = TaskStore(PostgreSQLTasks(postgresql.new_database()))
+    with psycopg.connect(store.where, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA quebert_tasks")
+        connection.execute("CREATE TABLE quebert_tasks.tasks (x int)")
+    assert "another program's" in _refused(store)
+
+
+def test_durable(store: TaskStore) -> None:
+    """
+    Each commit waits for the disk, whatever the server's default is.
+    """
+    with psycopg.connect(store.where, autocommit=True) as connection:
+        connection.execute("ALTER ROLE postgres SET synchronous_commit = off")
+        try:
+            store.close()
+            store.carry_out([])
+            database: Any = store._database
+            shown = database._writer.execute("SHOW synchronous_commit").fetchone()
+        finally:
+            connection.execute("ALTER ROLE postgres RESET synchronous_commit")
+    assert shown == ("on",)
+
+
+def test_connection_lost(store: TaskStore) -> None:
+    """
+    Where PostgreSQL ends the connections the next group has new ones; another process
+    that is quicker has the tasks.
+    """
+    store.page(RowQuery())
+    _end_connections(store)
+    with pytest.raises(psycopg.OperationalError):
+        store.carry_out([FindRequest("u")])
+    with pytest.raises(psycopg.OperationalError):
+        store.page(RowQuery())
+    assert store.carry_out([FindRequest("u")]) != [None]
+    assert len(store.page(RowQuery())[0]) == 1
+    _end_connections(store)
+    other = TaskStore(PostgreSQLTasks(store.where))
+    other.carry_out([])
+    with pytest.raises(psycopg.OperationalError):
+        store.carry_out([])
+    with pytest.raises(TaskStoreError, match="another process has the tasks"):
+        store.carry_out([])
+    other.close()
+
+
+def _end_connections(store: TaskStore) -> None:
+    query = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+    with psycopg.connect(store.where, autocommit=True) as connection:
+        connection.execute(
+            f"{query} WHERE pid <> pg_backend_pid() AND datname = current_database()"
+        )
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:secret@h:5/d?password=secret", "postgresql://u@h:5/d"),
+        ("postgresql:///d", "postgresql:///d"),
+        ("postgresql://h/d", "postgresql://h/d"),
+    ],
+)
+def test_shown(url: str, shown: str) -> None:
+    """
+    Nobody is told a password.
+    """
+    assert PostgreSQLTasks(url).where == shown
+
+
+def test_wrong_url() -> None:
+    """
+    A URL that is none is refused, without its password.
+    """
+    with pytest.raises(ConfigError) as caught:
+        PostgreSQLTasks("postgresql://u:secret@h:port/d?x=%")
+    assert str(caught.value) == "the URL of the tasks' database is wrong"
+
+
+@pytest_twisted.inlineCallbacks
+def test_away(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """
+    A PostgreSQL that ends, or does not answer, fails requests in bounded time, also at
+    the start; and all goes on once it is back.
+    """
+    if find_postgresql() is None:
+        pytest.skip("PostgreSQL is not installed: sh .ci/servers installs it")
+    monkeypatch.setattr(_rows, "ANSWER", 1.5)
+
+    async def work() -> None:
+        with PostgreSQLServer() as server:
+            rows = await open_task_rows(server.url)
+            assert await rows.add([new_task()], 0.0) == [None]
+            server.stop()
+            with pytest.raises(TaskStoreError, match="the tasks in postgresql"):
+                await rows.add([new_task("v")], 0.0)
+            await rows.close()
+            rows = await open_task_rows(server.url)
+            assert "Connection refused" in rows.problem
+            server.start()
+            await until_works(rows)
+            with server.frozen():
+                with pytest.raises(TaskStoreError, match=r"no answer in 1\.5 s"):
+                    await rows.add([new_task("w")], 0.0)
+                with pytest.raises(TaskStoreError, match="no answer"):
+                    await rows.find("u")
+            await until_works(rows)
+            assert await rows.find("u") is not None
+            await rows.close()
+
+    yield Deferred.fromCoroutine(work())
+
+
+async def until_works(rows: Any) -> None:
+    """
+    Ask until there is an answer.
+    """
+    told: list[object] = []
+
+    def ask() -> bool:
+        if not told:
+            rows.find("u").addCallbacks(told.append, lambda _: None)
+        return bool(told)
+
+    await until(ask, shown=lambda: rows.problem)
