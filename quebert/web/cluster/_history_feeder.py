@@ -6,14 +6,11 @@ which keeps them while this process, or the database, is down.
 from __future__ import annotations
 
 from collections import OrderedDict
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import deferLater
+from twisted.internet.defer import Deferred
 
 from quebert._log import Logger
-from quebert._repeated import RepeatedWarning
-from quebert.errors import QuebertError
 from quebert.events import (
     ATTEMPTS,
     HISTORY,
@@ -26,11 +23,10 @@ from quebert.events import (
 from quebert.history import HistoryLedger
 from quebert.operations import BrokerAccess
 from quebert.web import HistoryView
+from quebert.web.cluster._keep_going import KeepGoing
 
 __all__ = ["HistoryFeeder", "HistoryLag"]
 
-# Seconds until it is tried again.
-_AGAIN = 2.0
 # Batches that are not written yet, and mediators.
 _MOST_HEARD = 10_000
 
@@ -51,59 +47,28 @@ class HistoryFeeder:
         self.dropped = 0
         self._broker = broker
         self._ledger = ledger
-        self._problem = "the queue of the history is not read yet"
         self._reader: EventReader | None = None
         self._lag = HistoryLag()
-        self._running: Deferred[None] | None = None
-        self._is_stopped = False
-        self._waiter: Deferred[None] | None = None
-        self._warning = RepeatedWarning(
+        self._going = KeepGoing(
+            self._read,
+            broker.reactor,
             self.log,
-            lambda: broker.reactor,
             "Attempts do not reach the history",
             "Attempts reach the history again",
+            "the queue of the history is not read yet",
         )
 
     def start(self) -> None:
         """
         Begin.
         """
-        self._running = Deferred.fromCoroutine(self._run())
-        self._running.addErrback(lambda f: f.trap(CancelledError))
+        self._going.start()
 
     async def stop(self) -> None:
         """
         Read no more.
         """
-        running, self._running = self._running, None
-        self._is_stopped = True
-        if self._waiter is not None:
-            self._waiter.cancel()
-        if running is not None:
-            await running
-        self._warning.end()
-
-    async def _run(self) -> None:
-        while not self._is_stopped:
-            try:
-                await self._read()
-            except QuebertError as e:
-                self._fail(e)
-            except Exception as e:
-                self.log.failure("Reading for the history failed.")
-                self._fail(e)
-            await self._wait(deferLater(self._broker.reactor, _AGAIN))
-
-    async def _wait(self, waiter: Deferred[None]) -> None:
-        """
-        Wait for C{waiter}, or until this is stopped.
-        """
-        if self._is_stopped:
-            waiter.cancel()
-        self._waiter = waiter
-        with suppress(CancelledError):
-            await waiter
-        self._waiter = None
+        await self._going.stop()
 
     async def _read(self) -> None:
         positions = await self._ledger.positions()
@@ -118,13 +83,8 @@ class HistoryFeeder:
                     positions=positions,
                 )
             )
-            self._problem = ""
-            self._warning.succeeded()
-            await self._wait(Deferred())
-
-    def _fail(self, error: BaseException) -> None:
-        self._problem = str(error) or type(error).__name__
-        self._warning.met(self._problem)
+            self._going.goes()
+            await self._going.wait(Deferred())
 
     # -- Events
 
@@ -166,7 +126,7 @@ class HistoryFeeder:
         """
         The state of the history, for the overview.
         """
-        problem = self._ledger.problem or self._problem
+        problem = self._ledger.problem or self._going.problem
         reader = self._reader
         if not problem and (reader is None or not reader.reading):
             problem = "the queue of the history is not read: the broker is away"
