@@ -381,6 +381,16 @@ class RequestTests(Case):
             fields = fields_of(server.received)
             self.assertEqual(fields.get(b"content-length"), length, method)
 
+    def test_any_method_with_body(self) -> None:
+        """
+        A body is sent whatever the method.
+        """
+        for method in ("DELETE", "OPTIONS"):
+            _, server = self.begin(method, data=b"body")
+            received = server.received
+            self.assertEqual(fields_of(received)[b"content-length"], b"4")
+            self.assertEqual(received.partition(b"\r\n\r\n")[2], b"body")
+
     def test_no_body(self) -> None:
         """
         A request without a body announces none.

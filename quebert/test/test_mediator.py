@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
@@ -670,6 +671,24 @@ class RequestTests(Case):
         for mediator in (self.mediator(), self.backing_off()):
             self.assertEqual(self.outcome(mediator, FakeMessage(body)), Done())
             self.assertEqual(self.http.requests.pop().data, body)
+
+    def test_large_payload(self) -> None:
+        """
+        A large payload is sent byte for byte, whether or not the other fields are
+        decoded; its memory is reckoned with.
+        """
+        payload = bytes(range(256)) * 4_000
+        text = b64encode(payload).decode("ascii")
+        received = message(params=[{}] * 1_000, payload=text)
+        mediator, hooked = self.mediator(), self.mediator()
+        hooked.add_prehook(returning(None))
+        for each in (mediator, hooked):
+            self.assertEqual(self.outcome(each, received), Done())
+            self.assertEqual(self.http.requests.pop().data, payload)
+        size = len(received.body)
+        self.assertEqual(mediator.memory_of(received.body), 3 * size)
+        memory = memory_of(received.body) + 2 * size
+        self.assertEqual(hooked.memory_of(received.body), memory)
 
     def test_large_body_is_read_in_steps(self) -> None:
         """

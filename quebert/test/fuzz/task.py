@@ -22,6 +22,7 @@ from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
 from quebert.mediator._mediator import MAX_TIMEOUT
 from quebert.outcome import Bury, Discard, Done, Retry
 from quebert.policy._history import (
+    ANSWERED,
     ANSWERS,
     ATTEMPTS,
     FIRST_ATTEMPT,
@@ -75,9 +76,10 @@ _HEADERS = (
     FIRST_ATTEMPT,
     LAST_ATTEMPT,
     LAST_STATUS,
-    ANSWERS,
     IN_BODY,
     "timestamp",
+    ANSWERS,
+    ANSWERED,
 )
 #: The types that values of AMQP have.
 _KINDS: tuple[Callable[[Choices], Any], ...] = (
