@@ -3,7 +3,9 @@ What C{POST /v1/tasks} costs the web server, before (C{twisted.web}) and after, 
 side: as many requests as it takes, 500 a second, and batches.
 
 CPU is that of the server alone.  Rows and broker are in memory, and answer at the end
-of each turn; so it is the cost of HTTP, of the API and of making tasks.
+of each turn; so it is the cost of HTTP, of the API and of making tasks.  With
+C{--real}, C{quebert web} itself is measured, too, with rows in SQLite and a quorum
+queue of a RabbitMQ beside it.
 """
 
 from __future__ import annotations
@@ -15,20 +17,24 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import attrs
 from door_server import TOKEN
+from letters import channel_to
 from race import console
 from rich.table import Table
 from tree import cpu, end
 
-from quebert.testing import free_port
+from quebert.testing import RabbitMQNode, free_port
+from quebert.web import token_line
 
 WAYS = ("twisted", "lean")
+REAL = "quebert web"
 CONNECTIONS = 64
 RATE = 500.0
 BATCH, BATCH_CONNECTIONS = 1_000, 4
@@ -156,17 +162,35 @@ class Load:
                 idle.extend(self._answered(wait if wait < 1 else 1.0))
 
 
+def _command(way: str, port: int, amqp: str, folder: Path) -> list[str]:
+    """
+    What starts a server.
+    """
+    if way != REAL:
+        program = str(Path(__file__).with_name("door_server.py"))
+        return [sys.executable, program, way, str(port)]
+    tokens = folder / "tokens"
+    tokens.write_text(token_line("bench", ["add"], ["*"], TOKEN))
+    tokens.chmod(0o600)
+    with channel_to(amqp) as channel:
+        kind = {"x-queue-type": "quorum"}
+        channel.queue_declare(str(_TASK["queue"]), durable=True, arguments=kind)
+    quebert = str(Path(sys.executable).with_name("quebert"))
+    options = [f"--listen={port}", f"--tokens={tokens}", f"--amqp-url={amqp}"]
+    return [quebert, "web", *options]
+
+
 @contextmanager
-def _server(way: str) -> Iterator[tuple[int, int]]:
+def _server(way: str, amqp: str) -> Iterator[tuple[int, int]]:
     """
     A server, with its process and port.
     """
-    port = free_port()
-    program = str(Path(__file__).with_name("door_server.py"))
-    process = subprocess.Popen(
-        [sys.executable, program, way, str(port)], start_new_session=True
-    )
-    try:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        port = free_port()
+        command = _command(way, port, amqp, folder)
+        process = subprocess.Popen(command, cwd=folder, start_new_session=True)
+        stack.callback(end, process)
         until = time.monotonic() + _PATIENCE
         while True:
             try:
@@ -177,11 +201,9 @@ def _server(way: str) -> Iterator[tuple[int, int]]:
                     raise
                 time.sleep(0.05)
         yield process.pid, port
-    finally:
-        end(process)
 
 
-def _measured(way: str, kind: str, seconds: float) -> Result:
+def _measured(way: str, kind: str, seconds: float, amqp: str) -> Result:
     """
     One kind of load, after some of it that does not count.
     """
@@ -189,7 +211,7 @@ def _measured(way: str, kind: str, seconds: float) -> Result:
     request = _request("/v1/tasks", _TASK)
     if is_batch:
         request = _request("/v1/tasks:batch", {"tasks": [_TASK] * BATCH})
-    with _server(way) as (pid, port):
+    with _server(way, amqp) as (pid, port):
         for span in (min(1.0, seconds), seconds):
             load = Load(port, BATCH_CONNECTIONS if is_batch else CONNECTIONS)
             spent, began = cpu(pid), time.perf_counter()
@@ -210,20 +232,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0)
-    parser.add_argument("--ways", nargs="*", default=WAYS, choices=WAYS)
+    parser.add_argument("--real", action="store_true", help="quebert web itself, too")
     said = parser.parse_args()
+    with RabbitMQNode() if said.real else nullcontext() as node:
+        _show(said, node)
+
+
+def _show(said: argparse.Namespace, node: RabbitMQNode | None) -> None:
+    amqp = "" if node is None else node.url
+    ways = WAYS if node is None else [*WAYS, REAL]
     table = Table(box=None)
     for name in ("load", "server", "CPU µs a task", "tasks/s", "p50 ms", "p99 ms"):
         table.add_column(
             name, justify="left" if name in ("load", "server") else "right"
         )
     for kind in ("as many as it takes", "500/s", "batches"):
-        found: dict[str, list[Result]] = {way: [] for way in said.ways}
+        found: dict[str, list[Result]] = {way: [] for way in ways}
         for _ in range(said.rounds):
-            for (
-                way
-            ) in said.ways:  # one after the other, so that both have the same noise
-                found[way].append(_measured(way, kind, said.seconds))
+            for way in ways:  # in turn, so that all have the same noise
+                result = _measured(way, kind, said.seconds, amqp)
+                found[way].append(result)
         for way, results in found.items():
             figures = [
                 statistics.median(each.figures[place] for each in results)

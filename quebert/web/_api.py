@@ -140,13 +140,13 @@ class API:
         if not answering.called:
             self._deadlines.begin(answering, _PATIENCE)
             answering.addBoth(self._ended, answering)
-        return answering.addErrback(self._failed)
+        return answering.addErrback(self._failed, request)
 
     def _ended(self, result: T, answering: Deferred[Reply]) -> T:
         self._deadlines.end(answering)
         return result
 
-    def _failed(self, failure: Failure) -> APIAnswer:
+    def _failed(self, failure: Failure, request: APIRequest) -> APIAnswer:
         match failure.value:
             case APIProblem() as e:
                 return e.answer
