@@ -7,7 +7,7 @@ and C{docs/web.rst}.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from quebert.web._boundaries import (
     BadPageToken,
     Cluster,
     Health,
+    OtherAPI,
     ServerReport,
     TaskQuery,
 )
@@ -56,6 +57,8 @@ MOST_ASKED = 32
 _PATIENCE = 30.0
 _LATER = ("Retry-After", "2")
 _READ, _OPERATE = "read", "operate"
+# For who looks at the rights later.
+_ANY = "any"
 
 
 @attrs.frozen(kw_only=True)
@@ -79,6 +82,7 @@ class API:
     Answers requests.
 
     @param admission: gives the access rules in force.
+    @param others: APIs beside this one, by the first word of their paths.
     """
 
     log = Logger()
@@ -91,6 +95,7 @@ class API:
         snapshots: Snapshots,
         exposition: ServerReport,
         admission: Callable[[], AccessRules],
+        others: Mapping[str, OtherAPI] | None = None,
     ) -> None:
         self._deadlines: Deadlines[Deferred[Reply]] = Deadlines(
             lambda: reactor, Deferred.cancel
@@ -99,6 +104,7 @@ class API:
         self._snapshots = snapshots
         self._exposition = exposition
         self._admission = admission
+        self._others = others or {}
         self._asked = 0
         self._routes = Routes(self._table(changes))
 
@@ -140,7 +146,21 @@ class API:
         if not answering.called:
             self._deadlines.begin(answering, _PATIENCE)
             answering.addBoth(self._ended, answering)
-        return answering.addErrback(self._failed, request)
+        answering.addErrback(self._failed, request)
+        if self._others and request.path:
+            path = f"/{request.path[0]}/"
+            answering.addCallback(self._formed, path)
+        return answering
+
+    def _formed(self, reply: Reply, path: str) -> Reply:
+        return reply if isinstance(reply, Streaming) else self.in_form_of(path, reply)
+
+    def in_form_of(self, path: str, answer: APIAnswer) -> APIAnswer:
+        """
+        An answer in the form of the API that a path is of.
+        """
+        other = self._others.get(path[1:].partition("/")[0])
+        return answer if other is None else other.formed(answer)
 
     def _ended(self, result: T, answering: Deferred[Reply]) -> T:
         self._deadlines.end(answering)
@@ -165,6 +185,10 @@ class API:
         return problem_answer(HTTPStatus.INTERNAL_SERVER_ERROR, text)
 
     async def _answer(self, request: APIRequest) -> Reply:
+        other = self._others.get(request.path[0]) if request.path else None
+        if other is not None:
+            request = other.prepared(request)
+            return await other.answer(request, self._admitted(request, _ANY))
         route, names = self._routes.find(request)
         grant = self._admitted(request, route.right)
         caller = Caller(name=grant.name, address=request.caller.address)
@@ -179,7 +203,7 @@ class API:
         if not right:
             return Grant("", frozenset())
         grant = self._admission().grant(request)
-        if right not in grant.rights:
+        if right != _ANY and right not in grant.rights:
             raise not_allowed(grant, right)
         return grant
 

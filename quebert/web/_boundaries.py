@@ -13,6 +13,8 @@ import attrs
 from quebert.errors import ConfigError
 from quebert.events import AttemptBatch
 from quebert.operations import Match, Progress
+from quebert.web._exchange import APIAnswer, APIRequest
+from quebert.web._tokens import Grant
 from quebert.web._views import (
     ChangeView,
     ClusterView,
@@ -29,6 +31,7 @@ __all__ = [
     "ClusterWatcher",
     "Controls",
     "Health",
+    "OtherAPI",
     "ServerReport",
     "TaskQuery",
 ]
@@ -193,6 +196,29 @@ class Controls(Protocol):
     def run_now(self, queue: str, uuid: str) -> Awaitable[ChangeView]:
         """
         Have a delayed task be attempted now.
+        """
+
+
+class OtherAPI(Protocol):
+    """
+    An API of somebody else's that the server has beside its own.  All paths that begin
+    with one word are of it.
+    """
+
+    def prepared(self, request: APIRequest) -> APIRequest:
+        """
+        A request, with its token where those of our own API have it.
+        """
+
+    def answer(self, request: APIRequest, grant: Grant) -> Awaitable[APIAnswer]:
+        """
+        The answer to a request of somebody who has a token, whatever its rights.
+        """
+
+    def formed(self, answer: APIAnswer) -> APIAnswer:
+        """
+        An answer of the server itself, such as that a request is too large, in the form
+        of this API.
         """
 
 

@@ -79,12 +79,14 @@ class APIAnswer:
     An answer.
 
     @ivar headers: names and values, beside those of the body.
+    @ivar why: why the request is refused; empty where it is not.
     """
 
     status: int = 200
     body: bytes = b""
     content_type: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
+    why: str = ""
 
 
 class APIProblem(Exception):
@@ -129,14 +131,15 @@ def problem_answer(
     """
     The answer with a problem.
     """
+    why = one_line(detail, _DETAIL)
     problem: dict[str, Any] = {
         "title": HTTPStatus(status).phrase,
         "status": int(status),
-        "detail": one_line(detail, _DETAIL),
+        "detail": why,
     }
     if field:
         problem["field"] = field
     body = json.dumps(problem).encode("ascii")
     return APIAnswer(
-        status=int(status), body=body, content_type=PROBLEM, headers=headers
+        status=int(status), body=body, content_type=PROBLEM, headers=headers, why=why
     )

@@ -4,7 +4,6 @@ Answers requests with the page, the API, or a stream of events.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -112,7 +111,7 @@ class WebResource:
         try:
             request = decoded(head, body, address)
         except APIProblem as e:
-            return succeed(e.answer)
+            return succeed(self._api.in_form_of(head.target, e.answer))
         if request.method in ("GET", "HEAD"):
             page = self._assets.answer(request)
             if page is not None:
@@ -125,8 +124,7 @@ class WebResource:
         if isinstance(reply, Streaming):
             return self._unless_too_many(reply)
         if reply.status in (401, 403):
-            why = json.loads(reply.body)["detail"]
-            self.log_refused(f"{address}: {reply.status}, {why}")
+            self.log_refused(f"{address}: {reply.status}, {reply.why}")
         return reply
 
     def _failed(self, failure: Failure) -> APIAnswer:

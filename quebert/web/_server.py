@@ -5,7 +5,7 @@ The web server: composes the API, the page and the streams over a cluster.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -19,7 +19,7 @@ from quebert.web._api import API
 from quebert.web._assets import Assets
 from quebert.web._audit import Audit
 from quebert.web._background import Background
-from quebert.web._boundaries import Cluster, Controls, ServerReport
+from quebert.web._boundaries import Cluster, Controls, OtherAPI, ServerReport
 from quebert.web._changes import ChangeHandlers
 from quebert.web._hub import EventHub
 from quebert.web._resource import WebResource
@@ -41,6 +41,7 @@ class WebServer:
     @param tokens: those that are known, until L{WebServer.use} gives others.
     @param hosts: names by which this machine may read without a token.
     @param open_reading: whether it may do so at all.
+    @param others: APIs beside our own, by the first word of their paths.
     @param now: gives the time of day.
     """
 
@@ -56,6 +57,7 @@ class WebServer:
         open_reading: bool = True,
         audit: Audit | None = None,
         assets: Assets | None = None,
+        others: Mapping[str, OtherAPI] | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._reactor = reactor
@@ -72,6 +74,7 @@ class WebServer:
             snapshots,
             exposition,
             lambda: self._admission,
+            others,
         )
         self._resource = WebResource(
             reactor, api, assets or Assets(), self._hub, now=now

@@ -28,6 +28,7 @@ from quebert.test.web.cloud_tasks.doubles import MemoryCloudQueues
 from quebert.web import EVERYTHING, Grant, Tokens
 from quebert.web._access_rules import AccessRules
 from quebert.web._exchange import APIAnswer, APIProblem
+from quebert.web._head import RequestHead
 from quebert.web._request import decoded
 from quebert.web.cloud_tasks import (
     CloudNames,
@@ -62,14 +63,16 @@ class _REST(Resource):
         return NOT_DONE_YET
 
     async def _answer(self, request: Request, body: bytes) -> APIAnswer:
-        fields = (
-            (name, value)
-            for name, values in request.requestHeaders.getAllRawHeaders()
-            for value in values
+        head = RequestHead(
+            method=request.method.decode(),
+            target=request.uri.decode("latin-1"),
+            fields={
+                name.decode("latin-1").lower(): values[-1].decode("latin-1")
+                for name, values in request.requestHeaders.getAllRawHeaders()
+            },
         )
-        method = request.method.decode()
         try:
-            wanted = decoded(method, request.uri, fields, body, "127.0.0.1")
+            wanted = decoded(head, body, "127.0.0.1")
             headers = dict(wanted.headers)
             if "x-goog-api-key" in headers:
                 headers["authorization"] = f"Bearer {headers['x-goog-api-key']}"

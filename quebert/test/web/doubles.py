@@ -17,6 +17,7 @@ from quebert.web._access_rules import AccessRules
 from quebert.web._api import API, Streaming
 from quebert.web._audit import Audit
 from quebert.web._background import Background
+from quebert.web._boundaries import OtherAPI
 from quebert.web._changes import ChangeHandlers
 from quebert.web._exchange import APIAnswer, APIProblem
 from quebert.web._head import RequestHead
@@ -72,6 +73,7 @@ class MemoryAPI:
     clock: Clock = attrs.field(factory=Clock)
     audit: ListedAudit = attrs.field(factory=ListedAudit)
     told: list[BackgroundView] = attrs.field(factory=list)
+    others: Mapping[str, OtherAPI] = attrs.field(factory=dict)
     cluster: FakeCluster = attrs.field(init=False)
     background: Background = attrs.field(init=False)
     snapshots: Snapshots = attrs.field(init=False)
@@ -95,6 +97,7 @@ class MemoryAPI:
             self.snapshots,
             self.cluster,
             lambda: self.rules,
+            self.others,
         )
 
     def begin(

@@ -25,7 +25,7 @@ from quebert.web.cloud_tasks._boundaries import (
     CloudQueueUnknown,
     NameTooRecent,
 )
-from quebert.web.cloud_tasks._cloud_tasks import METHODS, CloudTasks, Method
+from quebert.web.cloud_tasks._cloud_tasks import METHODS, CloudMethod, CloudTasks
 from quebert.web.cloud_tasks._errors import CloudTasksError, Code, in_googles_form
 from quebert.web.cloud_tasks._limits import CloudTasksLimits
 from quebert.web.cloud_tasks._names import CloudNames, Location
@@ -33,6 +33,7 @@ from quebert.web.cloud_tasks._rest import CloudTasksREST
 
 __all__ = [
     "METHODS",
+    "CloudMethod",
     "CloudNames",
     "CloudQueue",
     "CloudQueueChanged",
@@ -45,7 +46,6 @@ __all__ = [
     "CloudTasksREST",
     "Code",
     "Location",
-    "Method",
     "NameTooRecent",
     "in_googles_form",
 ]

@@ -29,11 +29,11 @@ from quebert.web.cloud_tasks._queue_methods import QueueMethods
 from quebert.web.cloud_tasks._sentences import error_of
 from quebert.web.cloud_tasks._task_methods import TaskMethods
 
-__all__ = ["METHODS", "CloudTasks", "Method"]
+__all__ = ["METHODS", "CloudMethod", "CloudTasks"]
 
 
 @attrs.frozen
-class Method:
+class CloudMethod:
     """
     A method of the API.
 
@@ -46,36 +46,38 @@ class Method:
 
 
 #: All methods.
-METHODS: Mapping[str, Method] = {
-    "CreateTask": Method(messages.CreateTaskRequest, messages.TaskMessage),
-    "GetTask": Method(messages.GetTaskRequest, messages.TaskMessage),
-    "RunTask": Method(messages.GetTaskRequest, messages.TaskMessage),
-    "ListTasks": Method(messages.ListTasksRequest, messages.ListTasksResponse),
-    "DeleteTask": Method(messages.NameRequest, messages.Empty),
-    "BatchCreateTasks": Method(
+METHODS: Mapping[str, CloudMethod] = {
+    "CreateTask": CloudMethod(messages.CreateTaskRequest, messages.TaskMessage),
+    "GetTask": CloudMethod(messages.GetTaskRequest, messages.TaskMessage),
+    "RunTask": CloudMethod(messages.GetTaskRequest, messages.TaskMessage),
+    "ListTasks": CloudMethod(messages.ListTasksRequest, messages.ListTasksResponse),
+    "DeleteTask": CloudMethod(messages.NameRequest, messages.Empty),
+    "BatchCreateTasks": CloudMethod(
         messages.BatchCreateTasksRequest, messages.OperationMessage
     ),
-    "BatchDeleteTasks": Method(
+    "BatchDeleteTasks": CloudMethod(
         messages.BatchDeleteTasksRequest, messages.OperationMessage
     ),
-    "CreateQueue": Method(messages.CreateQueueRequest, messages.QueueMessage),
-    "UpdateQueue": Method(messages.UpdateQueueRequest, messages.QueueMessage),
-    "GetQueue": Method(messages.NameRequest, messages.QueueMessage),
-    "PauseQueue": Method(messages.NameRequest, messages.QueueMessage),
-    "ResumeQueue": Method(messages.NameRequest, messages.QueueMessage),
-    "PurgeQueue": Method(messages.NameRequest, messages.QueueMessage),
-    "ListQueues": Method(messages.ListQueuesRequest, messages.ListQueuesResponse),
-    "DeleteQueue": Method(messages.NameRequest, messages.Empty),
-    "GetIamPolicy": Method(messages.IamRequest, messages.PolicyMessage),
-    "SetIamPolicy": Method(messages.SetIamPolicyRequest, messages.PolicyMessage),
-    "TestIamPermissions": Method(
+    "CreateQueue": CloudMethod(messages.CreateQueueRequest, messages.QueueMessage),
+    "UpdateQueue": CloudMethod(messages.UpdateQueueRequest, messages.QueueMessage),
+    "GetQueue": CloudMethod(messages.NameRequest, messages.QueueMessage),
+    "PauseQueue": CloudMethod(messages.NameRequest, messages.QueueMessage),
+    "ResumeQueue": CloudMethod(messages.NameRequest, messages.QueueMessage),
+    "PurgeQueue": CloudMethod(messages.NameRequest, messages.QueueMessage),
+    "ListQueues": CloudMethod(messages.ListQueuesRequest, messages.ListQueuesResponse),
+    "DeleteQueue": CloudMethod(messages.NameRequest, messages.Empty),
+    "GetIamPolicy": CloudMethod(messages.IamRequest, messages.PolicyMessage),
+    "SetIamPolicy": CloudMethod(messages.SetIamPolicyRequest, messages.PolicyMessage),
+    "TestIamPermissions": CloudMethod(
         messages.TestIamPermissionsRequest, messages.PermissionsMessage
     ),
-    "ListLocations": Method(messages.ListRequest, messages.ListLocationsResponse),
-    "GetLocation": Method(messages.NameRequest, messages.LocationMessage),
-    "GetOperation": Method(messages.NameRequest, messages.OperationMessage),
-    "GetCmekConfig": Method(messages.NameRequest, messages.CmekConfig),
-    "UpdateCmekConfig": Method(messages.UpdateCmekConfigRequest, messages.CmekConfig),
+    "ListLocations": CloudMethod(messages.ListRequest, messages.ListLocationsResponse),
+    "GetLocation": CloudMethod(messages.NameRequest, messages.LocationMessage),
+    "GetOperation": CloudMethod(messages.NameRequest, messages.OperationMessage),
+    "GetCmekConfig": CloudMethod(messages.NameRequest, messages.CmekConfig),
+    "UpdateCmekConfig": CloudMethod(
+        messages.UpdateCmekConfigRequest, messages.CmekConfig
+    ),
 }
 
 

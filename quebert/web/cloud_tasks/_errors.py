@@ -136,10 +136,9 @@ def in_googles_form(answer: APIAnswer) -> APIAnswer:
     """
     if answer.content_type != PROBLEM:
         return answer
-    detail = json.loads(answer.body)["detail"]
     default = Code.INVALID_ARGUMENT if answer.status < 500 else Code.INTERNAL
     code = _CODES.get(HTTPStatus(answer.status), default)
-    return _answer(answer.status, code, detail, [], answer.headers)
+    return _answer(answer.status, code, answer.why, [], answer.headers)
 
 
 def _answer(
@@ -156,4 +155,6 @@ def _answer(
         **({"details": details} if details else {}),
     }
     body = json.dumps({"error": error}).encode("ascii")
-    return APIAnswer(status=status, body=body, content_type=JSON, headers=headers)
+    return APIAnswer(
+        status=status, body=body, content_type=JSON, headers=headers, why=message
+    )

@@ -62,11 +62,11 @@ __all__ = [
     "StackdriverLoggingConfig",
     "StatusMessage",
     "TaskMessage",
+    "TaskView",
     "TestIamPermissionsRequest",
     "UpdateCmekConfigRequest",
     "UpdateQueueRequest",
     "UriOverride",
-    "View",
 ]
 
 _PACKAGE = "google.cloud.tasks.v2"
@@ -90,7 +90,7 @@ class HttpMethod(IntEnum):
     OPTIONS = 7
 
 
-class View(IntEnum):
+class TaskView(IntEnum):
     """
     How much of a task is shown: without its body, or all.
     """
@@ -271,7 +271,7 @@ class TaskMessage:
     response_count: int = proto.int32(8)
     first_attempt: AttemptMessage | None = proto.message(9, AttemptMessage)
     last_attempt: AttemptMessage | None = proto.message(10, AttemptMessage)
-    view: View = proto.enum(11, View)
+    view: TaskView = proto.enum(11, TaskView)
     retry_config: RetryConfig | None = proto.message(12, RetryConfig)
 
 
@@ -405,7 +405,7 @@ class CreateTaskRequest:
 
     parent: str = proto.text(1)
     task: TaskMessage | None = proto.message(2, TaskMessage)
-    response_view: View = proto.enum(3, View)
+    response_view: TaskView = proto.enum(3, TaskView)
 
 
 @attrs.frozen(kw_only=True)
@@ -415,7 +415,7 @@ class GetTaskRequest:
     """
 
     name: str = proto.text(1)
-    response_view: View = proto.enum(2, View)
+    response_view: TaskView = proto.enum(2, TaskView)
 
 
 @attrs.frozen(kw_only=True)
@@ -425,7 +425,7 @@ class ListTasksRequest:
     """
 
     parent: str = proto.text(1)
-    response_view: View = proto.enum(2, View)
+    response_view: TaskView = proto.enum(2, TaskView)
     page_size: int = proto.int32(3)
     page_token: str = proto.text(4)
 

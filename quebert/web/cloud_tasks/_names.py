@@ -4,9 +4,8 @@ queues in RabbitMQ.  Pure.
 
 Theory of operation.  In the API a queue belongs to a project and a location; RabbitMQ
 has names alone.  The queues of one project and location, the home, have their IDs as
-names in RabbitMQ: C{projects/shop/locations/here/queues/mail} is C{mail}, if
-C{shop/here} is the home.  All others are called C{PROJECT.LOCATION.ID}.  No ID has a
-dot, so that no two names are the same.
+names in RabbitMQ.  All others are called C{PROJECT.LOCATION.ID}.  No ID has a dot, so
+that no two names are the same.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def wrong_value(path: str, kind: str, value: object) -> CloudTasksError:
 
 def _unknown(path: str, name: object) -> CloudTasksError:
     at = f" at '{path}'" if path else ""
-    shown = str(name)[:_SHOWN]
+    shown = str(name)[:_SHOWN].encode("utf-8", "replace").decode()
     text = f'Invalid JSON payload received. Unknown name "{shown}"{at}: Cannot find'
     return _bad_request(path, f"{text} field.")
 

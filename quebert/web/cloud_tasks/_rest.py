@@ -23,7 +23,12 @@ from quebert.task import decode
 from quebert.web._exchange import APIAnswer, APIRequest
 from quebert.web._tokens import Grant
 from quebert.web.cloud_tasks._cloud_tasks import METHODS, CloudTasks
-from quebert.web.cloud_tasks._errors import CloudTasksError, Code, error_answer
+from quebert.web.cloud_tasks._errors import (
+    CloudTasksError,
+    Code,
+    error_answer,
+    in_googles_form,
+)
 from quebert.web.cloud_tasks._proto import fields_of, snake, written
 from quebert.web.cloud_tasks._sentences import invalid
 
@@ -45,6 +50,7 @@ _SYSTEM = frozenset(
         "upload_protocol",
     }
 )
+_API_KEY, _AUTHORIZATION = "x-goog-api-key", "authorization"
 # Characters of a path; each of its names has less.
 _LONGEST = 4_096
 
@@ -129,11 +135,28 @@ PATHS = (
 
 class CloudTasksREST:
     """
-    Answers requests whose paths begin with C{/v2/}.
+    Answers requests whose paths begin with C{/v2/}: an L{OtherAPI
+    <quebert.web._boundaries.OtherAPI>}.
     """
 
     def __init__(self, cloud_tasks: CloudTasks) -> None:
         self._cloud_tasks = cloud_tasks
+
+    def prepared(self, request: APIRequest) -> APIRequest:
+        """
+        A request whose token is an API key, with it as a bearer's token.
+        """
+        key = request.headers.get(_API_KEY)
+        if key is None or _AUTHORIZATION in request.headers:
+            return request
+        headers = {**request.headers, _AUTHORIZATION: f"Bearer {key}"}
+        return attrs.evolve(request, headers=headers)
+
+    def formed(self, answer: APIAnswer) -> APIAnswer:
+        """
+        An answer of the server, in Google's form.
+        """
+        return in_googles_form(answer)
 
     async def answer(self, request: APIRequest, grant: Grant) -> APIAnswer:
         """
@@ -149,7 +172,7 @@ class CloudTasksREST:
             return error_answer(e)
         plain = written(found, as_numbers=_wants_numbers(request))
         text = json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
-        return APIAnswer(body=text.encode())
+        return APIAnswer(body=text.encode("utf-8", "replace"))
 
 
 def _path_of(request: APIRequest) -> tuple[RESTPath, str]:

@@ -20,7 +20,7 @@ from quebert.web.cloud_tasks._messages import (
     ListTasksResponse,
     NameRequest,
     TaskMessage,
-    View,
+    TaskView,
 )
 from quebert.web.cloud_tasks._names import QueueName
 from quebert.web.cloud_tasks._pages import page_size, page_token, position_in
@@ -65,13 +65,13 @@ class TaskMethods:
     async def _get(self, request: GetTaskRequest, grant: Grant) -> TaskMessage:
         name = self._known.names.task(request.name)
         row = await self._known.row(name, grant, "cloudtasks.tasks.get")
-        return task_message(row, name.queue, request.response_view or View.BASIC)
+        return task_message(row, name.queue, request.response_view or TaskView.BASIC)
 
     async def _run(self, request: GetTaskRequest, grant: Grant) -> TaskMessage:
         name = self._known.names.task(request.name)
         row = await self._known.row(name, grant, "cloudtasks.tasks.run")
         await self._tasks.run_now(row.task.uuid)
-        return task_message(row, name.queue, request.response_view or View.BASIC)
+        return task_message(row, name.queue, request.response_view or TaskView.BASIC)
 
     async def _delete(self, request: NameRequest, grant: Grant) -> Empty:
         name = self._known.names.task(request.name)
@@ -90,14 +90,14 @@ class TaskMethods:
             size=page_size(request.page_size, _MOST_LISTED),
         )
         rows, after = await self._tasks.page(query)
-        view = request.response_view or View.BASIC
+        view = request.response_view or TaskView.BASIC
         found = (task_message(r, name, view) for r in rows if not is_purged(r, queue))
         token = page_token(scope, str(after)) if after else ""
         return ListTasksResponse(tasks=tuple(found), next_page_token=token)
 
 
 def created_task(
-    queue: QueueName, new: NewTask, result: CreatedTask | QuebertError, view: View
+    queue: QueueName, new: NewTask, result: CreatedTask | QuebertError, view: TaskView
 ) -> TaskMessage:
     """
     The answer to a request to create a task.
@@ -109,4 +109,4 @@ def created_task(
         raise error_of(result) from None
     # One that was created by an earlier request may have ended, and has no body then.
     shown = result if result.task.body else new
-    return task_message(shown, queue, view or View.BASIC)
+    return task_message(shown, queue, view or TaskView.BASIC)

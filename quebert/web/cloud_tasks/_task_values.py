@@ -20,7 +20,7 @@ from quebert.web.cloud_tasks._messages import (
     HttpRequestMessage,
     OidcToken,
     TaskMessage,
-    View,
+    TaskView,
 )
 from quebert.web.cloud_tasks._names import QueueName, TaskName
 from quebert.web.cloud_tasks._proto import proto_size
@@ -96,7 +96,7 @@ def new_task(
         digest=digest,
     )
     kept = attrs.evolve(
-        task_message(found, name.queue, View.FULL), view=View.VIEW_UNSPECIFIED
+        task_message(found, name.queue, TaskView.FULL), view=TaskView.VIEW_UNSPECIFIED
     )
     if proto_size(kept) > limits.task:
         raise invalid("Task size too large")
@@ -204,7 +204,7 @@ def _sunday(day: datetime) -> datetime:
 
 
 def task_message(
-    task: NewTask | CreatedTask, queue: QueueName, view: View
+    task: NewTask | CreatedTask, queue: QueueName, view: TaskView
 ) -> TaskMessage:
     """
     A task that has not ended, as clients see it.
@@ -232,14 +232,14 @@ def _fields(body: bytes) -> dict[str, Any]:
     return found
 
 
-def _request(fields: dict[str, Any], body: bytes, view: View) -> HttpRequestMessage:
+def _request(fields: dict[str, Any], body: bytes, view: TaskView) -> HttpRequestMessage:
     token = fields.get("cloud_tasks", {}).get("oidc")
     method = HttpMethod[(fields.get("method") or "POST").upper()]
     return HttpRequestMessage(
         url=fields["url"],
         http_method=method,
         headers={**(fields.get("headers") or {}), _AGENT[0]: _AGENT[1]},
-        body=_body(fields, body, method) if view == View.FULL else b"",
+        body=_body(fields, body, method) if view == TaskView.FULL else b"",
         oidc_token=None if token is None else OidcToken(**token),
     )
 

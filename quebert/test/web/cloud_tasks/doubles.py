@@ -15,6 +15,7 @@ from quebert.created_tasks import CreatedTasks
 from quebert.errors import QuebertError
 from quebert.test.created_tasks.doubles import MemoryBroker, MemoryRows
 from quebert.web._exchange import APIAnswer
+from quebert.web._head import RequestHead
 from quebert.web._request import decoded
 from quebert.web._tokens import EVERYTHING, Grant
 from quebert.web.cloud_tasks import (
@@ -196,7 +197,7 @@ class MemoryCloudTasks:
         """
         if not isinstance(body, bytes):
             body = b"" if body is None else json.dumps(body).encode()
-        request = decoded(method, target.encode(), (), body, "127.0.0.1")
+        request = decoded(RequestHead(method=method, target=target), body, "127.0.0.1")
         answer: APIAnswer = _result(self.rest.answer(request, grant))
         return answer
 

@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.test.checks import QUICK
+from quebert.web.cloud_tasks import CloudTasksError
 from quebert.web.cloud_tasks import _proto as proto
 from quebert.web.cloud_tasks import _scalars as scalars
 from quebert.web.cloud_tasks._messages import (
     HttpTarget,
     Scheme,
     TaskMessage,
+    TaskView,
     UriOverride,
-    View,
 )
 from quebert.web.cloud_tasks._proto import proto_size, read_message, written
 
@@ -144,11 +145,19 @@ class MessageTests(SynchronousTestCase):
         two = {"dispatch_count": "3", "view": 2}
         for plain in (one, two):
             found = read_message(TaskMessage, plain)
-            self.assertEqual(found, TaskMessage(dispatch_count=3, view=View.FULL))
+            self.assertEqual(found, TaskMessage(dispatch_count=3, view=TaskView.FULL))
         self.assertEqual(written(found), {"dispatchCount": 3, "view": "FULL"})
         self.assertEqual(
             written(found, as_numbers=True), {"dispatchCount": 3, "view": 2}
         )
+
+    def test_half_a_character(self) -> None:
+        """
+        The sentence about an unknown field is one that UTF-8 can have.
+        """
+        with self.assertRaises(CloudTasksError) as caught:
+            read_message(TaskMessage, {"\ud800": 1})
+        self.assertIn('Unknown name "?": Cannot', caught.exception.message)
 
     def test_presence(self) -> None:
         """
