@@ -10,6 +10,7 @@ from enum import IntEnum
 from http import HTTPStatus
 from typing import Any
 
+from quebert._text import one_line
 from quebert.web._exchange import JSON, PROBLEM, APIAnswer
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "in_googles_form",
 ]
 
+# Characters of a sentence in the log.
+_LOGGED = 1_000
 #: Before the name of a message, where its type stands in JSON.
 TYPE = "type.googleapis.com/"
 
@@ -156,5 +159,9 @@ def _answer(
     }
     body = json.dumps({"error": error}).encode("ascii")
     return APIAnswer(
-        status=status, body=body, content_type=JSON, headers=headers, why=message
+        status=status,
+        body=body,
+        content_type=JSON,
+        headers=headers,
+        why=one_line(message, _LOGGED),
     )

@@ -18,7 +18,13 @@ from quebert.test.web.cloud_tasks.test_cloud_tasks import (
     CloudTasksTestCase,
 )
 from quebert.web._tokens import Grant
-from quebert.web.cloud_tasks import CloudNames, CloudQueue, Code, Location
+from quebert.web.cloud_tasks import (
+    CloudNames,
+    CloudQueue,
+    CloudTasksError,
+    Code,
+    Location,
+)
 from quebert.web.cloud_tasks._rights import PERMISSIONS
 
 NEW = f"{LOCATION}/queues/new"
@@ -76,7 +82,7 @@ class QueueTests(CloudTasksTestCase):
         """
         Each field is kept; those that the server settles are left out.
         """
-        given = {
+        given: dict[str, Any] = {
             "rateLimits": {
                 "maxDispatchesPerSecond": 2.5,
                 "maxBurstSize": 77,
@@ -164,9 +170,9 @@ class QueueTests(CloudTasksTestCase):
         target = self.api.queues.queues["new"].http_target
         self.assertNotIn("host", target["uriOverride"])
         self.assertIn("port", target["uriOverride"])
-        for mask in ("*", "", None):
+        for all_of_it in ("*", "", None):
             self.update("rateLimits", rateLimits=limits)
-            self.assertEqual(self.update(mask), {"name": NEW, **PLAIN_QUEUE})
+            self.assertEqual(self.update(all_of_it), {"name": NEW, **PLAIN_QUEUE})
 
     def test_beyond_the_api(self) -> None:
         """
@@ -251,7 +257,8 @@ class QueueTests(CloudTasksTestCase):
         for each in "bca":
             self.make(f"{LOCATION}/queues/{each}")
         self.api.call("PauseQueue", {"name": f"{LOCATION}/queues/b"})
-        names, token = [], ""
+        names: list[str] = []
+        token = ""
         while not names or token:
             message = {"parent": LOCATION, "pageSize": 3, "pageToken": token}
             found = self.api.call("ListQueues", message)
@@ -305,7 +312,7 @@ class RightsTests(CloudTasksTestCase):
     """
 
     #: For each right the methods that need it, each with its message.
-    NEEDED = {
+    NEEDED: dict[str, dict[str, dict[str, Any]]] = {
         "add": {
             "CreateTask": {"parent": QUEUE, "task": task()},
             "BatchCreateTasks": {"parent": QUEUE, "requests": [{"task": task()}]},
@@ -339,8 +346,8 @@ class RightsTests(CloudTasksTestCase):
     def _code(self, method: str, message: dict[str, Any], grant: Grant) -> str:
         try:
             self.api.call(method, message, grant)
-        except Exception as e:
-            return str(getattr(e, "code", e).name)
+        except CloudTasksError as e:
+            return e.code.name
         return "OK"
 
     def test_matrix(self) -> None:

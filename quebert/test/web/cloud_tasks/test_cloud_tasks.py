@@ -96,7 +96,10 @@ class CloudTasksTestCase(SynchronousTestCase):
         """
         The error that a request ends with.
         """
-        return self.assertRaises(CloudTasksError, self.api.call, method, message, grant)
+        with self.assertRaises(CloudTasksError) as caught:
+            self.api.call(method, message, grant)
+        found: CloudTasksError = caught.exception
+        return found
 
 
 class TaskTests(CloudTasksTestCase):

@@ -102,7 +102,8 @@ class RESTTests(SynchronousTestCase):
         """
         A verb needs no body.
         """
-        for body in (None, {}):
+        bodies: list[object] = [None, {}]
+        for body in bodies:
             self.assertEqual(
                 self._ok("POST", f"{QUEUE}:pause", body)["state"], "PAUSED"
             )
