@@ -3,10 +3,10 @@ The Cloud Tasks API over gRPC.
 
 Theory of operation.  grpcio has threads of its own, and gives each call to one of them.
 The thread asks the access rules; only then it takes the message of the request, so that
-clients without rights cannot have it wait for one.  It hands the request to the reactor
-(L{ReactorCalls}), where L{CloudTasks<quebert.web.cloud_tasks.CloudTasks>} answers as
-over REST.  A method takes a stream of messages for that reason, of which it reads one:
-to a client that is the same.
+clients without rights cannot have it wait for one, and others not for long.  It hands
+the request to the reactor (L{ReactorCalls}), which answers as over REST.  A method
+takes a stream of messages for that reason, of which it reads one: to a client that is
+the same.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from urllib.parse import unquote
 
 import attrs
 import grpc
+from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
@@ -69,6 +70,7 @@ class GRPCLimits:
     @ivar calls: calls that there are, at a time; more are refused.
     @ivar message: bytes of a request.
     @ivar connections: at a time.
+    @ivar receiving: seconds for which a thread waits for a request, at least.
     @ivar patience: seconds for which a call without a deadline waits.
     """
 
@@ -76,6 +78,7 @@ class GRPCLimits:
     calls: int = 256
     message: int = 4 * 2**20
     connections: int = 1_000
+    receiving: float = 10.0
     patience: float = 60.0
 
     @property
@@ -125,6 +128,10 @@ class GRPCServer:
             maximum_concurrent_rpcs=limits.calls,
         )
         self._renewed: Any = None
+        self._receiving: dict[Any, float] = {}
+        self._limits = limits
+        self._looking = LoopingCall(self._end_slow)
+        self._looking.clock = reactor
         self._refused = RepeatedWarning(
             self.log,
             lambda: reactor,
@@ -152,6 +159,7 @@ class GRPCServer:
         if not port:
             raise PortTaken(f"cannot listen on {listen} for gRPC")
         self._server.start()
+        self._looking.start(self._limits.receiving / 2, now=False)
         number: int = port
         return number
 
@@ -174,10 +182,21 @@ class GRPCServer:
         ended.
         """
         ended = self._server.stop(_SENDING)
+        if self._looking.running:
+            self._looking.stop()
         pool = self._reactor.getThreadPool()
         await deferToThreadPool(self._reactor, pool, ended.wait)
         self._threads.shutdown(wait=False)
         self._refused.end()
+
+    def _end_slow(self) -> None:
+        """
+        End the calls whose requests do not come.
+        """
+        since = self._reactor.seconds() - self._limits.receiving
+        for context, began in list(self._receiving.items()):
+            if began <= since:
+                context.cancel()
 
     # -- In the threads of grpcio
 
@@ -210,16 +229,28 @@ class GRPCServer:
         self, method: RemoteMethod, sent: Iterator[bytes], context: Any
     ) -> bytes:
         grant = self._grant(context)
-        content = next(sent, None)
-        if content is None:
-            raise CloudTasksError(Code.INVALID_ARGUMENT, "The request has no message.")
-        request = method.read(content)
+        request = method.read(self._received(sent, context))
         answer = self._calls.run(
             lambda: self._answer(method.name, request, grant),
             not method.name.startswith(_READING),
             context.add_callback,
         )
         return method.write(answer)
+
+    def _received(self, sent: Iterator[bytes], context: Any) -> bytes:
+        """
+        The bytes of a request.
+        """
+        self._receiving[context] = self._reactor.seconds()
+        try:
+            content = next(sent, None)
+        except grpc.RpcError:  # the call has ended
+            raise Abandoned from None
+        finally:
+            del self._receiving[context]
+        if content is None:
+            raise CloudTasksError(Code.INVALID_ARGUMENT, "The request has no message.")
+        return content
 
     def _grant(self, context: Any) -> Grant:
         """

@@ -43,13 +43,17 @@ class _Stage:
     @ivar rules: the access rules.
     """
 
-    def __init__(self, authority: CA | None = None) -> None:
+    def __init__(self, authority: CA | None = None, **limits: Any) -> None:
         self.asked: list[tuple[str, Mapping[str, Any], Grant]] = []
         self.waiting: Deferred[Deferred[Any]] = Deferred()
         tokens = Tokens.of(TOKEN, Grant("me", EVERYTHING))
         self.rules = AccessRules(tokens, open_reading=False)
-        self.limits = GRPCLimits(message=10_000)
-        self.server = GRPCServer(reactor, self.answer, lambda: self.rules, self.limits)
+        self.server = GRPCServer(
+            reactor,
+            self.answer,
+            lambda: self.rules,
+            GRPCLimits(message=10_000, **limits),
+        )
         listen = Listen("127.0.0.1", free_port())
         if authority is None:
             self.port = self.server.listen(listen)
@@ -202,6 +206,26 @@ async def test_no_message_yet(stage: _Stage) -> None:
     finally:
         ended.set()
     assert error.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+@ensureDeferred
+async def test_slow_client() -> None:
+    """
+    A client with rights that sends no message does not keep a thread for long, and is
+    no fault of ours.
+    """
+    stage = _Stage(receiving=0.1)
+    calling = stage.channel.stream_unary(f"{_SERVICE}GetQueue")
+    ended = threading.Event()
+    with logged() as lines:
+        try:
+            call = calling.future(iter(ended.wait, True), metadata=BEARER)
+            error = await deferToThread(call.exception, PATIENCE)
+        finally:
+            ended.set()
+        await stage.end()
+    assert error.code() is grpc.StatusCode.CANCELLED
+    assert not any("failed" in line for line in lines)
 
 
 @ensureDeferred
