@@ -113,6 +113,13 @@ class WebServer:
         number: int = listening.getHost().port
         return number
 
+    @property
+    def rules(self) -> AccessRules:
+        """
+        The access rules in force.
+        """
+        return self._admission
+
     def use(self, tokens: Tokens) -> None:
         """
         Know these tokens alone from now on.
