@@ -168,9 +168,10 @@ async def delete_queue(
     Delete a queue that was made with L{make_queue}, with its tasks; returns when the
     broker keeps that.
 
-    If it is paused, its pause ends.  Mediators drop its tasks for seven days, those too which wait for their time
-    meanwhile.  Then they delete the queue in RabbitMQ, and its name is free.  What is
-    due later stays in RabbitMQ, in the queue C{quebert.delay.unclaimed}.
+    If it is paused, its pause ends.  Mediators drop its tasks for seven days, those too
+    which wait for their time meanwhile.  Then they delete the queue in RabbitMQ, and
+    its name is free.  What is due later stays in RabbitMQ, in the queue
+    C{quebert.delay.unclaimed}.
 
     @param expected: see L{change_queue}.
     @raise ConfigError: the definition cannot be read by this version of quebert, or the
