@@ -72,4 +72,5 @@ def settings_of_made(made: MadeQueues, definition: QueueDefinition) -> QueueSett
         retry=definition.retry,
         **counted,
         drop_before=float("inf") if deleted else definition.purge_time,
+        http_target={} if deleted else definition.http_target,
     )

@@ -111,7 +111,7 @@ class QueueDefinition:
     @ivar queue_type: C{"classic"} or C{"quorum"}; C{None} leaves it to the broker.  It
         cannot be changed.
     @ivar http_target: what is put in place of parts of the requests of all tasks, as
-        Cloud Tasks has it (C{HttpTarget} as JSON).  Mediators do not heed it yet.
+        Cloud Tasks has it: C{HttpTarget} as proto JSON, with enums as names.
     @ivar version: a whole number that grows with each change, also beyond a deletion.
     @ivar purge_time: tasks that were created before are dropped; seconds since the
         epoch, 0 for none.

@@ -157,6 +157,8 @@ class QueueSettings:
         the queue, if it was made over the API; C{None} for no limit.
     @ivar drop_before: tasks that were created before are dropped, of a queue that was
         made over the API: seconds since the epoch; infinity for all tasks.
+    @ivar http_target: what takes the place of parts of the requests, of a queue that
+        was made over the API (L{QueueDefinition<quebert.config.QueueDefinition>}).
     """
 
     name: str
@@ -191,6 +193,7 @@ class QueueSettings:
     posthooks: tuple[str, ...] = ()
     shared_concurrency: int | None = None
     drop_before: float = 0.0
+    http_target: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
 
     @property
     def effective_prefetch(self) -> int | None:
@@ -373,7 +376,14 @@ class Settings:
 
 
 # No keys of the file.
-_UNSAID = ("name", "own", "cluster_web", "drop_before", "shared_concurrency")
+_UNSAID = (
+    "name",
+    "own",
+    "cluster_web",
+    "drop_before",
+    "http_target",
+    "shared_concurrency",
+)
 
 
 def _fields(value: Any) -> dict[str, Any]:

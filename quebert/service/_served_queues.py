@@ -16,9 +16,10 @@ from twisted.internet.defer import Deferred
 from quebert._log import Logger
 from quebert.amqp.coordination import QUEUES, KnownQueues
 from quebert.config import QueueSettings, Settings, serves, settings_of_made
-from quebert.errors import QuebertError
+from quebert.errors import ConfigError, QuebertError
 from quebert.metrics import QueueHealth
 from quebert.service._made_queues import MadeQueueReader
+from quebert.service._request_targets import request_target_of
 from quebert.service._watches import Watches
 
 __all__ = ["ServedQueues"]
@@ -36,7 +37,7 @@ class ServedQueues:
         self._watches = watches
         self._settings: Settings | None = None
         self._known = KnownQueues()
-        self._hidden: set[str] = set()
+        self._unserved: dict[str, str] = {}  # why
         self._is_waiting = False  # for the first look over a client
         self._reader = MadeQueueReader(lambda: reactor, self._serves, self._found)
 
@@ -117,23 +118,30 @@ class ServedQueues:
         client = self._watches.client
         made: dict[str, QueueSettings] = {}
         own = {each.name for each in settings.queues.values()} | {*settings.queues}
-        hidden = set()
+        unserved: dict[str, str] = {}
         for name, each in known.definitions.items():
             gone = client is not None and each.is_gone(client.now())
             if gone or not serves(settings.made_queues, name):
                 continue
             if name in own:
-                hidden.add(name)
+                unserved[name] = "is in the file, too: it is served as the file says"
                 continue
-            made[name] = settings_of_made(settings.made_queues, each)
-        self._tell_hidden(hidden)
+            queue = settings_of_made(settings.made_queues, each)
+            try:
+                request_target_of(queue.http_target)
+            except ConfigError as e:
+                unserved[name] = f"is not served: {e}"
+            else:
+                made[name] = queue
+        self._tell_unserved(unserved)
         return attrs.evolve(settings, queues={**settings.queues, **made})
 
-    def _tell_hidden(self, hidden: set[str]) -> None:
-        for name in sorted(hidden - self._hidden):
-            self.log.warn(
-                "Queue {queue!r} was made over the API, and is in the file, too: it is"
-                " served as the file says",
-                queue=name,
-            )
-        self._hidden = hidden
+    def _tell_unserved(self, unserved: dict[str, str]) -> None:
+        for name, why in sorted(unserved.items()):
+            if self._unserved.get(name) != why:
+                self.log.warn(
+                    "Queue {queue!r} was made over the API, and {why}",
+                    queue=name,
+                    why=why,
+                )
+        self._unserved = unserved

@@ -31,6 +31,7 @@ from quebert.mediator import Mediator
 from quebert.metrics import QueueHealth
 from quebert.policy import exponential
 from quebert.service._mediators import mediates_alike, mediator
+from quebert.service._request_targets import request_target_of
 from quebert.service._task_log import log_done
 from quebert.service._watch_events import WatchEvents, Watching
 from quebert.service._watched_queue import WatchedQueue
@@ -139,6 +140,10 @@ class Watches:
             name: self._mediator_for(name, queue)
             for name, queue in settings.queues.items()
         }
+        targets = {
+            name: request_target_of(queue.http_target)
+            for name, queue in settings.queues.items()
+        }
         admission = self._admission_for(settings)
         self._client, self._grace = client, settings.service.grace
         if isinstance(self._http, Dispatcher) and settings.hosts != self._hosts:
@@ -163,6 +168,7 @@ class Watches:
             watched.queue, watched.mediator = queue, mediators[name]
             watched.mediator.admission = admission
             watched.mediator.drop_before = queue.drop_before
+            watched.mediator.target = targets[name]
             watched.mediator.id_tokens = self._id_tokens
             watched.mediator.observer = self._observer(queue, settings)
             if self._events is not None:

@@ -236,6 +236,24 @@ class ServedQueuesTests(NetworkTestCase):
         self.assertEqual(len(lines), 1, lines)
         self.assertIn("'b' was made over the API, and is not served", lines[0])
 
+    def test_target(self) -> None:
+        """
+        A queue may replace parts of each request; one whose target cannot be read is
+        not served, which is told once.
+        """
+        served = self.mediator()
+        target = {"uriOverride": {"host": "b"}, "httpMethod": "PUT"}
+        self.make(http_target=target)
+        self.add()
+        (request,) = self.http.requests
+        self.assertEqual((request.method, request.url), ("PUT", "http://b/x"))
+        with logged(LogLevel.warn) as lines:
+            self.make("b", http_target={"colour": "red"})
+            self.network.pass_time(2 * LOOK, 1.0)
+        self.assertEqual(self.watched(served), {"file": True, "a": True})
+        self.assertEqual(len(lines), 1, lines)
+        self.assertIn("and is not served: http_target has 'colour'", lines[0])
+
     def test_connection_lost(self) -> None:
         """
         What was made while a connection was lost is seen with the next one.

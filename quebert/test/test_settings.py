@@ -64,7 +64,7 @@ SECRET = "whsec_Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5"
 _KEY = re.compile(r"([a-z_]+) +=")
 #: What most tests add something to.
 # Fields that are no keys of a file.
-NO_KEYS = ("name", "own", "drop_before", "shared_concurrency")
+NO_KEYS = ("name", "own", "drop_before", "http_target", "shared_concurrency")
 LEAST = '[queues.a]\nkey = "k"\n'
 
 
