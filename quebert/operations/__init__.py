@@ -13,7 +13,8 @@ operation makes a connection of its own::
 
     twisted.internet.task.react(mend)
 
-Queues that stand in RabbitMQ, and not in a file, are made with L{make_queue}.
+Queues that stand in RabbitMQ, and not in a file, are made with L{make_queue}; who
+serves them is told of them by a L{MadeQueueReader}.
 
 What happens meanwhile is seen by L{live} (C{_live} composes; C{_live_fold}, C{_seen}
 and C{_series} are pure), L{follow} and L{why} (C{_task_search} looks for a task, and
@@ -51,6 +52,7 @@ from quebert.operations._following import AttemptFilter, follow
 from quebert.operations._live import live
 from quebert.operations._live_fold import LiveFold
 from quebert.operations._live_values import Live, LiveHost, LiveMediator, LiveQueue
+from quebert.operations._made_queue_reader import MadeQueueReader
 from quebert.operations._made_queues import (
     QUEUE_CHANGED,
     QUEUE_DELETED,
@@ -102,6 +104,7 @@ __all__ = [
     "LiveHost",
     "LiveMediator",
     "LiveQueue",
+    "MadeQueueReader",
     "Match",
     "Overview",
     "Progress",

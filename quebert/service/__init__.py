@@ -8,13 +8,13 @@ L{settings_of<quebert.config.settings_of>}, if a file has it, too (L{quebert.con
 The supervisor of several processes is made in C{_supervisor} of C{_service} with the
 few settings that it heeds; C{docs/processes.rst} tells of them.
 
-L{ServedQueues} adds the queues that were made over the API (C{_made_queues}) to those
-of the settings.  At a reload, C{Watches.change} compares.  What a mediator is made of
-is in C{_PARTS} of C{_mediators}; what a watch is told, in
-L{way_of<quebert.service._ways.way_of>}; what a client cannot change later, in
-C{_kind_of_client}.  A setting for all mediators, as C{[hosts]}, is passed on by
-C{Watches.change} itself.  A change that takes a restart is noted by C{_note} in
-C{_service}, and in C{docs/configuration.rst}.
+L{ServedQueues} adds the queues that were made over the API to those of the settings
+(L{MadeQueueReader<quebert.operations.MadeQueueReader>}).  At a reload,
+C{Watches.change} compares.  What a mediator is made of is in C{_PARTS} of
+C{_mediators}; what a watch is told, in L{way_of<quebert.service._ways.way_of>}; what a
+client cannot change later, in C{_kind_of_client}.  A setting for all mediators, as
+C{[hosts]}, is passed on by C{Watches.change} itself.  A change that takes a restart is
+noted by C{_note} in C{_service}, and in C{docs/configuration.rst}.
 """
 
 from quebert.service._mediators import mediator

@@ -18,7 +18,7 @@ from quebert.amqp.coordination import QUEUES, KnownQueues
 from quebert.config import QueueSettings, Settings, serves, settings_of_made
 from quebert.errors import ConfigError, QuebertError
 from quebert.metrics import QueueHealth
-from quebert.service._made_queues import MadeQueueReader
+from quebert.operations import MadeQueueReader
 from quebert.service._request_targets import request_target_of
 from quebert.service._watches import Watches
 

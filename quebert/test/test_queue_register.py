@@ -18,6 +18,7 @@ from quebert.amqp.coordination import (
     KnownQueues,
     _queue_register,
     _register,
+    announce_queues,
     change_queues,
     is_paused,
     read_queues,
@@ -44,7 +45,7 @@ from quebert.operations import (
     make_queue,
 )
 from quebert.policy import RetryPolicy
-from quebert.test.memory_network import NetworkTestCase, _Client
+from quebert.test.memory_network import NetworkTestCase, RefusingWire, _Client
 
 NOW = 1_700_000_000.0
 A, B = QueueDefinition(name="a"), QueueDefinition(name="b")
@@ -230,14 +231,19 @@ class MadeQueueOperationsTests(NetworkTestCase):
 
     def test_announced(self) -> None:
         """
-        Mediators that look at the mark see that something has changed.
+        Mediators are told over the exchange for pauses; where that cannot be, they see
+        that the mark is gone.
         """
-        self.call(
-            "exchange_declare", exchange="quebert.control.mark", exchange_type="fanout"
-        )
-        self.change(make_queue(self.access, A))
-        found = find_exchange(self.wire, "quebert.control.mark")
-        self.assertIsNone(self.result(found))
+        refusing: Any = RefusingWire(self.wire, "quebert.control")
+        mark = {"exchange": "quebert.control.mark"}
+        for wire, stays in ((self.wire, True), (refusing, False)):
+            self.call("exchange_declare", **mark, exchange_type="fanout")
+            self.assertIsNone(self.result(announce_queues(wire)))
+            found = self.result(find_exchange(self.wire, mark["exchange"]))
+            self.assertEqual(found is not None, stays)
+        both = RefusingWire(self.wire, "quebert.control", mark["exchange"])
+        why = self.result(announce_queues(both))  # type: ignore[arg-type]
+        self.assertIn("quebert.control", str(why))
 
     def test_changed(self) -> None:
         """

@@ -1,7 +1,7 @@
 """
-Tests for L{quebert.service._served_queues} and L{quebert.service._made_queues}: what
-mediators make of queues that were made over the API, with broker and executors in
-memory.
+Tests for L{quebert.service._served_queues} and
+L{quebert.operations._made_queue_reader}: what mediators make of queues that were made
+over the API, with broker and executors in memory.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from quebert.config import (
 from quebert.errors import BrokerRefused
 from quebert.limits import Rate
 from quebert.operations import BrokerAccess, _access, _made_queues
+from quebert.operations import _made_queue_reader as reading
+from quebert.operations._made_queue_reader import LOOK
 from quebert.service import ServedQueues, Watches
-from quebert.service import _made_queues as reading
-from quebert.service._made_queues import LOOK
 from quebert.task import format_time
 from quebert.test.mediating import FakeHTTP
 from quebert.test.memory_network import NetworkTestCase, _Client

@@ -92,8 +92,8 @@ async def _set_sign(wire: Wire, queue: str, paused: bool) -> BrokerError | None:
 
 async def announce(wire: Wire, name: str) -> BrokerError | None:
     """
-    Have clients look that hear of C{name}, which is no queue: delete the mark, and
-    publish to them.
+    Have clients look that hear of C{name}, which is no queue: publish to them, and if
+    that fails, delete the mark, so that all their watches look, too.
 
     RabbitMQ may read nothing more from C{wire} after this, until it is not short of
     memory any more.
@@ -101,13 +101,14 @@ async def announce(wire: Wire, name: str) -> BrokerError | None:
     @return: why they do not know, if they cannot be told.
     @raise BrokerError: the connection is lost.
     """
-    unmarked: BrokerError | None = None
+    unheard = await _announce(wire, name)
+    if unheard is None:
+        return None
     try:
         await call_in_one_write(wire, [("exchange_delete", {"exchange": MARK})])
-    except BrokerRefused as e:
-        unmarked = e
-    unheard = await _announce(wire, name)
-    return unheard if unmarked is not None else None
+    except BrokerRefused:
+        return unheard
+    return None
 
 
 async def _announce(wire: Wire, queue: str) -> BrokerError | None:

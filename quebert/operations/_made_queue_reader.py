@@ -2,10 +2,9 @@
 Reads which queues were made over the API, at once and whenever that changes.
 
 Theory of operation.  The reader hears of changes as watches hear of pauses
-(L{Pauses<quebert.amqp.coordination.Pauses>}): a message can be lost, but then the mark
-is gone, which is seen within seconds.  Whoever changed the register may have been
-killed before it told anybody.  So the register is also read with each connection, and
-every L{LOOK} seconds.
+(L{Pauses<quebert.amqp.coordination.Pauses>}).  A message can be lost, and whoever
+changed the register may have been killed before it told anybody.  So the register is
+also read with each connection, and every L{LOOK} seconds.
 
 A queue that was deleted is watched for another seven days, and its tasks are dropped:
 those that wait for their time come meanwhile.  Then the watch ends, and the queue is
