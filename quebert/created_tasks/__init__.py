@@ -4,11 +4,13 @@ name is free again.
 
   - C{_states}: what may become of a task, as one table.
   - C{_created_tasks}: creates, deletes, and goes on after a kill.
+  - C{_requested}: from the fields of a request to a task.
   - C{_boundaries}: the roles that it needs, L{TaskRows} and L{TaskBroker}.
 """
 
 from quebert.created_tasks._boundaries import TaskBroker, TaskRows
 from quebert.created_tasks._created_tasks import WINDOW, CreatedTasks
+from quebert.created_tasks._requested import requested
 from quebert.created_tasks._states import (
     CHANGES,
     DELETED,
@@ -47,4 +49,5 @@ __all__ = [
     "TaskBroker",
     "TaskChange",
     "TaskRows",
+    "requested",
 ]

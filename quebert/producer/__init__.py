@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from quebert.producer._blocking import BlockingProducer, add_task, add_tasks
 from quebert.producer._intercept import intercept
 from quebert.producer._items import TaskResult, item_letter
-from quebert.producer._letter import EXCHANGE, HIGH, LOW, MEDIUM, Letter
+from quebert.producer._letter import EXCHANGE, HIGH, LOW, MEDIUM, Letter, task_body
 
 if TYPE_CHECKING:
     from quebert.producer._twisted import Producer
@@ -45,6 +45,7 @@ __all__ = [
     "add_tasks",
     "intercept",
     "item_letter",
+    "task_body",
 ]
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "Letter",
     "letter",
     "new_letter",
+    "task_body",
 ]
 
 #: The priority of tasks whose routing key ends in C{.high}.
@@ -82,8 +83,7 @@ def letter(
         _check("uuid", uuid)
     if not isinstance(body, bytes):
         raise BadTask("the body must be bytes")
-    if len(body) > max_body:
-        raise BadTask(f"the body must have at most {max_body} bytes, not {len(body)}")
+    _check_size(body, max_body)
     properties = {
         "content-type": "application/json",
         "delivery-mode": _PERSISTENT,
@@ -92,6 +92,11 @@ def letter(
     if uuid is not None:
         properties["message-id"] = uuid
     return Letter(f"{kind}.{priority}", body, properties)
+
+
+def _check_size(body: bytes, max_body: int) -> None:
+    if len(body) > max_body:
+        raise BadTask(f"the body must have at most {max_body} bytes, not {len(body)}")
 
 
 def _check(name: str, value: object) -> None:
@@ -129,14 +134,26 @@ def new_letter(
     @raise TypeError: one of C{fields} is no field of a task.
     """
     task = tasks.make(now, url, params, **fields)
+    uuid: str = task["uuid"]
+    body = task_body(task, max_body)
+    return uuid, letter(body, kind, priority, now, uuid, max_body)
+
+
+def task_body(task: tasks.Task, max_body: int = BOUNDS.body) -> bytes:
+    """
+    The bytes of a task that L{quebert.task.make} has made.
+
+    @param max_body: bytes that a mediator takes at most.
+    @raise BadTask: a value has no form in JSON, or a mediator would set the task aside,
+        since it is too large, nested too deeply, or of too many values.
+    """
     try:
         body = tasks.encode_new(task)
     except (TypeError, ValueError) as e:
         raise BadTask(
             f"params or an extra key cannot be written as JSON: {e}"
         ) from None
-    uuid: str = task["uuid"]
-    made = letter(body, kind, priority, now, uuid, max_body)
+    _check_size(body, max_body)
     if most_values(body) > BOUNDS.depth:  # fewer are neither too deep nor too many
         tasks.decode(body)
-    return uuid, made
+    return body

@@ -4,7 +4,7 @@ The keywords of C{add_task}, and which of them a misspelt one may mean.  Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
 __all__ = ["FIELDS", "check_keywords", "meant_by"]
@@ -88,13 +88,15 @@ def _nearest(name: str) -> str:
     return f": did you mean {meant}?" if meant else f"; it has {', '.join(_KEYWORDS)}."
 
 
-def meant_by(name: str) -> str | None:
+def meant_by(name: str, known: Collection[str] = _KEYWORDS) -> str | None:
     """
     The keyword that somebody may mean by a name.
+
+    @param known: the keywords that there are; those of C{add_task} by default.
     """
     lower = name.lower().replace("-", "_")
     # Two short names of a different meaning are soon alike.
     close = get_close_matches(lower, _ELSEWHERE, n=1, cutoff=0.85)
-    if close:
+    if close and _ELSEWHERE[close[0]] in known:
         return _ELSEWHERE[close[0]]
-    return next(iter(get_close_matches(lower, _KEYWORDS, n=1)), None)
+    return next(iter(get_close_matches(lower, known, n=1)), None)
