@@ -18,6 +18,7 @@ from quebert.config._tls import tls_files
 from quebert.config._web import Listen, listen
 from quebert.errors import ConfigError
 from quebert.functions.admission import host_name
+from quebert.limits import Rate
 
 __all__ = ["ClusterWeb", "cluster_web"]
 
@@ -43,6 +44,8 @@ class ClusterWeb:
     @ivar hosts: names by which this machine may read without a token.
     @ivar open_reading: whether it may do so at all.
     @ivar queues: to look at, beside those of which mediators tell.
+    @ivar rate_limit: requests of each token, and of each address without one; C{None}
+        for no limit.
     @ivar tls: its certificate and key; C{None} for HTTP.
     """
 
@@ -58,6 +61,7 @@ class ClusterWeb:
     hosts: tuple[str, ...] = ()
     open_reading: bool = True
     queues: tuple[str, ...] = ()
+    rate_limit: Rate | None = None
     tls: TLS | None = None
 
 
@@ -74,6 +78,7 @@ def cluster_web(table: Table, outside: Outside) -> ClusterWeb:
         hosts=kinds.array(_host),
         open_reading=kinds.flag,
         queues=kinds.array(_queue),
+        rate_limit=kinds.rate,
     )
     histories = table.given(
         history=lambda value: _history(value, outside),

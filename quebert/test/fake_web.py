@@ -22,6 +22,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
 import quebert.web
+from quebert.created_tasks import CreatedTasks
+from quebert.test.created_tasks.doubles import MemoryBroker, MemoryRows
 from quebert.test.fake_cluster import FakeCluster
 from quebert.web import EVERYTHING, Assets, Grant, Tokens, WebServer, new_token
 
@@ -53,6 +55,7 @@ def main(reactor: Any) -> Deferred[None]:
         reactor,
         cluster,
         cluster,
+        CreatedTasks(MemoryRows(), MemoryBroker(), time.time),
         cluster,
         tokens=Tokens.of(token, Grant("page", EVERYTHING)),
         open_reading=not asked.closed,

@@ -33,9 +33,11 @@ from twisted.internet.task import react
 from twisted.protocols.basic import LineReceiver
 
 import quebert.web
+from quebert.created_tasks import CreatedTasks
 from quebert.history import DueCount, PastAttempt, TaskSummary
 from quebert.operations import Match, WhyReason
 from quebert.test import fake_cluster
+from quebert.test.created_tasks.doubles import MemoryBroker, MemoryRows
 from quebert.test.fake_cluster import FakeCluster
 from quebert.web import (
     EVERYTHING,
@@ -292,6 +294,7 @@ def main(reactor: Any) -> Deferred[None]:
         reactor,
         cluster,
         cluster,
+        CreatedTasks(MemoryRows(), MemoryBroker(), time.time),
         cluster,
         tokens=tokens,
         open_reading=not asked.closed,

@@ -1,8 +1,10 @@
 """
 The API: a table of routes, and the functions that answer.
 
-To add a route: a line in C{_table}, its function here or in L{quebert.web._changes},
-and C{docs/web.rst}.
+To add a route: a line in C{_table}, its function here, in L{quebert.web._tasks},
+L{quebert.web._creating} or L{quebert.web._changes}, what is documented of it
+(L{quebert.web._route_docs}), C{docs/web.rst}, and a request for each status in
+C{test/web/test_routes}.
 """
 
 from __future__ import annotations
@@ -17,18 +19,12 @@ from twisted.python.failure import Failure
 
 from quebert._deadlines import Deadlines
 from quebert._log import Logger
-from quebert.errors import ConfigError, QuebertError
+from quebert.errors import QuebertError
 from quebert.web._access_rules import AccessRules, not_allowed
-from quebert.web._boundaries import (
-    BadPageToken,
-    Cluster,
-    Health,
-    OtherAPI,
-    ServerReport,
-    TaskQuery,
-)
+from quebert.web._boundaries import Cluster, Health, OtherAPI, ServerReport
 from quebert.web._call import Call
 from quebert.web._changes import ChangeHandlers
+from quebert.web._creating import CreatingHandlers
 from quebert.web._exchange import (
     APIAnswer,
     APIProblem,
@@ -38,25 +34,24 @@ from quebert.web._exchange import (
     problem_answer,
 )
 from quebert.web._hub import may_operate, seen_by
-from quebert.web._request import (
-    matches_of,
-    number_of,
-    page_size_of,
-    text_of,
-    time_of,
-)
+from quebert.web._json import encoded
+from quebert.web._openapi import openapi
+from quebert.web._problems import IN_DOUBT, LATER, problem_of
+from quebert.web._rate_limits import RateLimits
+from quebert.web._request import matches_of, page_size_of, text_of
+from quebert.web._route_docs import DOCS
 from quebert.web._routes import Route, Routes
 from quebert.web._snapshots import Snapshots
+from quebert.web._tasks import TaskHandlers
 from quebert.web._tokens import Grant
 
-__all__ = ["API", "MOST_ASKED", "Reply", "Streaming"]
+__all__ = ["API", "MOST_ASKED", "Handlers", "Reply", "Streaming"]
 
 #: Requests that ask the broker or the history, at a time.
 MOST_ASKED = 32
 # Seconds in which a request has its answer.
 _PATIENCE = 30.0
-_LATER = ("Retry-After", "2")
-_READ, _OPERATE = "read", "operate"
+_READ, _OPERATE, _ADD = "read", "operate", "add"
 # For who looks at the rights later.
 _ANY = "any"
 
@@ -77,12 +72,24 @@ Handler = Callable[[Call], Awaitable[Any]]
 T = TypeVar("T")
 
 
+@attrs.frozen(kw_only=True)
+class Handlers:
+    """
+    The handlers that are not of the API itself.
+    """
+
+    tasks: TaskHandlers
+    creating: CreatingHandlers
+    changes: ChangeHandlers
+
+
 class API:
     """
     Answers requests.
 
     @param admission: gives the access rules in force.
     @param others: APIs beside this one, by the first word of their paths.
+    @ivar routes: all routes.
     """
 
     log = Logger()
@@ -91,10 +98,11 @@ class API:
         self,
         reactor: Any,
         cluster: Cluster,
-        changes: ChangeHandlers,
+        handlers: Handlers,
         snapshots: Snapshots,
         exposition: ServerReport,
         admission: Callable[[], AccessRules],
+        limits: RateLimits,
         others: Mapping[str, OtherAPI] | None = None,
     ) -> None:
         self._deadlines: Deadlines[Deferred[Reply]] = Deadlines(
@@ -104,20 +112,29 @@ class API:
         self._snapshots = snapshots
         self._exposition = exposition
         self._admission = admission
+        self._limits = limits
         self._others = others or {}
         self._asked = 0
-        self._routes = Routes(self._table(changes))
+        self.routes = tuple(self._table(handlers))
+        self._routes = Routes(self.routes)
+        self._openapi = b""
 
-    def _table(self, changes: ChangeHandlers) -> Iterator[Route[Call]]:
+    def _table(self, handlers: Handlers) -> Iterator[Route[Call]]:
+        tasks, creating, changes = attrs.astuple(handlers, recurse=False)
+
         def get(path: str, handler: Handler, right: str = _READ) -> Route[Call]:
-            return Route("GET", path, right, handler)
+            return Route("GET", path, right, handler, DOCS[f"GET {path}"])
 
-        def post(path: str, handler: Handler) -> Route[Call]:
-            return Route("POST", path, _OPERATE, handler)
+        def post(path: str, handler: Handler, right: str = _OPERATE) -> Route[Call]:
+            return Route("POST", path, right, handler, DOCS[f"POST {path}"])
+
+        def delete(path: str, handler: Handler) -> Route[Call]:
+            return Route("DELETE", path, _OPERATE, handler, DOCS[f"DELETE {path}"])
 
         yield get("/metrics", self._metrics)
         yield get("/healthz", self._healthz, "")
         yield get("/readyz", self._readyz, "")
+        yield get("/v1/openapi.json", self._document, "")
         yield get("/v1/overview", self._overview)
         yield get("/v1/hosts", self._hosts)
         yield get("/v1/mediators", self._mediators)
@@ -125,9 +142,11 @@ class API:
         yield get("/v1/operations/{id}", changes.operation)
         yield get("/v1/queues/{queue}", self._asking(self._queue))
         yield get("/v1/queues/{queue}/dead", self._asking(self._dead))
-        yield get("/v1/tasks", self._asking(self._tasks))
-        yield get("/v1/tasks/{uuid}", self._asking(self._task))
-        yield get("/v1/tasks/{uuid}/why", self._asking(self._why))
+        yield get("/v1/tasks", self._asking(tasks.tasks))
+        yield get("/v1/tasks/{uuid}", self._asking(tasks.task))
+        yield get("/v1/tasks/{uuid}/why", self._asking(tasks.why))
+        yield post("/v1/tasks", creating.create, _ADD)
+        yield post("/v1/tasks:batch", creating.create_many, _ADD)
         yield post("/v1/queues/{queue}:pause", changes.pause)
         yield post("/v1/queues/{queue}:resume", changes.resume)
         yield post("/v1/queues/{queue}:purge", changes.purge)
@@ -135,7 +154,7 @@ class API:
         yield post("/v1/queues/{queue}/dead:discard", changes.discard)
         yield post("/v1/tasks/{uuid}:run", changes.run)
         yield post("/v1/tasks:cancel", changes.cancel_many)
-        yield Route("DELETE", "/v1/tasks/{uuid}", _OPERATE, changes.cancel)
+        yield delete("/v1/tasks/{uuid}", changes.cancel)
 
     def answer(self, request: APIRequest) -> Deferred[Reply]:
         """
@@ -148,8 +167,7 @@ class API:
             answering.addBoth(self._ended, answering)
         answering.addErrback(self._failed, request)
         if self._others and request.path:
-            path = f"/{request.path[0]}/"
-            answering.addCallback(self._formed, path)
+            answering.addCallback(self._formed, f"/{request.path[0]}/")
         return answering
 
     def _formed(self, reply: Reply, path: str) -> Reply:
@@ -170,16 +188,10 @@ class API:
         match failure.value:
             case APIProblem() as e:
                 return e.answer
-            case BadPageToken() as e:
-                return problem_answer(
-                    HTTPStatus.BAD_REQUEST, str(e), field="page_token"
-                )
-            case ConfigError() as e:
-                return problem_answer(HTTPStatus.NOT_FOUND, str(e))
             case CancelledError():  # its time is over, or nobody waits for the answer
-                return _unavailable(f"there was no answer in {_PATIENCE:g} s")
-            case QuebertError() as e:  # the broker, or the database
-                return _unavailable(str(e))
+                return _timed_out(request).answer
+            case QuebertError() as e:
+                return problem_of(e).answer
         self.log.failure("A request to the API failed.", failure)
         text = "this is a fault of the server; its log has it"
         return problem_answer(HTTPStatus.INTERNAL_SERVER_ERROR, text)
@@ -202,7 +214,12 @@ class API:
     def _admitted(self, request: APIRequest, right: str) -> Grant:
         if not right:
             return Grant("", frozenset())
-        grant = self._admission().grant(request)
+        try:
+            grant = self._admission().grant(request)
+        except APIProblem:
+            self._limits.count(request.caller)
+            raise
+        self._limits.count(attrs.evolve(request.caller, name=grant.name))
         if right != _ANY and right not in grant.rights:
             raise not_allowed(grant, right)
         return grant
@@ -216,7 +233,7 @@ class API:
         async def asking(call: Call) -> object:
             if self._asked >= MOST_ASKED:
                 text = f"{MOST_ASKED} requests wait for the broker or the history"
-                raise APIProblem(HTTPStatus.SERVICE_UNAVAILABLE, text, _LATER)
+                raise APIProblem(HTTPStatus.SERVICE_UNAVAILABLE, text, LATER)
             self._asked += 1
             try:
                 return await handler(call)
@@ -239,10 +256,17 @@ class API:
     async def _readyz(self, call: Call) -> APIAnswer:
         answer = _health(self._exposition.ready())
         try:
-            self._admitted(call.request, _READ)
-        except APIProblem:  # the reasons name the broker
+            grant = self._admission().grant(call.request)
+        except APIProblem:
+            grant = call.grant
+        if _READ not in grant.rights:  # the reasons name the broker
             return attrs.evolve(answer, body=b"{}\n")
         return answer
+
+    async def _document(self, call: Call) -> APIAnswer:
+        if not self._openapi:
+            self._openapi = encoded(openapi(self.routes))
+        return APIAnswer(body=self._openapi)
 
     # -- Of the cluster
 
@@ -276,55 +300,12 @@ class API:
         page = self._cluster.dead(call.queue, matches, token, size)
         return json_answer(await page)
 
-    # -- Of tasks
 
-    async def _tasks(self, call: Call) -> APIAnswer:
-        query = _task_query(call.request)
-        if query.queue:
-            call.check(query.queue)
-        page = await self._cluster.tasks(query)
-        if not call.grant.is_for_all:
-            tasks = tuple(each for each in page.tasks if call.grant.sees(each.queue))
-            page = attrs.evolve(page, tasks=tasks)
-        return json_answer(page)
-
-    async def _task(self, call: Call) -> APIAnswer:
-        uuid = call.names["uuid"]
-        found = await self._cluster.task(uuid)
-        if found is None or not call.grant.sees(found.task.queue):
-            text = f"the history has no task {uuid:.100}"
-            raise APIProblem(HTTPStatus.NOT_FOUND, text)
-        # Another task, of another queue, may have the same uuid.
-        seen = [each for each in found.attempts if call.grant.sees(each.queue)]
-        return json_answer(attrs.evolve(found, attempts=tuple(seen)))
-
-    async def _why(self, call: Call) -> APIAnswer:
-        uuid, queue = call.names["uuid"], text_of(call.request, "queue")
-        if queue:
-            call.check(queue)
-        elif not call.grant.is_for_all:
-            text = "name the queue: the token is for some queues alone"
-            raise APIProblem(HTTPStatus.BAD_REQUEST, text, field="queue")
-        return json_answer(await self._cluster.why(uuid, queue))
-
-
-def _task_query(request: APIRequest) -> TaskQuery:
-    """
-    @raise APIProblem: a field is wrong.
-    """
-    names = ("q", "queue", "url", "outcome", "reason", "page_token")
-    texts = {name: text_of(request, name) for name in names}
-    return TaskQuery(
-        status=number_of(request, "status", 0, 999),
-        after=time_of(request, "after"),
-        before=time_of(request, "before"),
-        page_size=page_size_of(request),
-        **texts,
-    )
-
-
-def _unavailable(text: str) -> APIAnswer:
-    return problem_answer(HTTPStatus.SERVICE_UNAVAILABLE, text, _LATER)
+def _timed_out(request: APIRequest) -> APIProblem:
+    text, kind = f"there was no answer in {_PATIENCE:g} s", ""
+    if request.method not in ("GET", "HEAD"):
+        text, kind = f"{text}: it may be done all the same", IN_DOUBT
+    return APIProblem(HTTPStatus.SERVICE_UNAVAILABLE, text, LATER, kind=kind)
 
 
 def _health(health: Health) -> APIAnswer:

@@ -10,14 +10,17 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from quebert.operations import Match, Progress
+from quebert.created_tasks import CreatedTasks, NewTask
+from quebert.errors import BrokerError, TaskUnknown
+from quebert.operations import Cancelled, Match, Progress, RunNow
 from quebert.web._audit import Audit
 from quebert.web._background import Background
 from quebert.web._boundaries import Controls
 from quebert.web._call import Call
 from quebert.web._exchange import APIAnswer, APIProblem, json_answer
+from quebert.web._problems import IN_DOUBT, LATER, NO_TASK
 from quebert.web._request import body_fields, matches_of, text_of
-from quebert.web._views import BackgroundView
+from quebert.web._views import BackgroundView, ChangeView
 
 __all__ = ["ChangeHandlers"]
 
@@ -31,9 +34,14 @@ class ChangeHandlers:
     """
 
     def __init__(
-        self, controls: Controls, background: Background, audit: Audit
+        self,
+        controls: Controls,
+        created: CreatedTasks,
+        background: Background,
+        audit: Audit,
     ) -> None:
         self._controls = controls
+        self._created = created
         self._background = background
         self._audit = audit
 
@@ -157,26 +165,70 @@ class ChangeHandlers:
         """
         Have a delayed task be attempted now.
         """
-        queue = call.check(_queue(body_fields(call.request, "queue")))
-        uuid = call.names["uuid"]
+        fields, uuid = body_fields(call.request, "queue"), call.names["uuid"]
+        task = await self._created_here(call, _queue(fields) if fields else "")
+        if task is not None:
+            work: Awaitable[ChangeView] = self._run_created(uuid)
+            return await self._changed(call, "run", task.queue, work)
+        queue = call.check(_queue(fields))
         work = self._controls.run_now(queue, uuid)
-        view = await self._noted(
-            call, "run", work, lambda v: v.result, queue=queue, uuid=uuid
-        )
-        return json_answer(view)
+        return await self._changed(call, "run", queue, work)
+
+    async def _run_created(self, uuid: str) -> ChangeView:
+        return _view(await self._created.run_now(uuid))
 
     async def cancel(self, call: Call) -> APIAnswer:
         """
         Have a task never be attempted.
         """
-        queue = text_of(call.request, "queue")
-        queue = call.check(_queue({"queue": queue} if queue else {}))
+        queue, uuid = text_of(call.request, "queue"), call.names["uuid"]
+        by = call.request.caller.shown
+        task = await self._created_here(call, queue)
+        if task is not None:
+            work: Awaitable[ChangeView] = self._delete_created(uuid, by)
+            return await self._changed(call, "cancel", task.queue, work)
+        queue = call.check(_queue({"queue": queue}))
+        work = self._controls.cancel(queue, uuid, by)
+        return await self._changed(call, "cancel", queue, work)
+
+    async def _delete_created(self, uuid: str, by: str) -> ChangeView:
+        try:
+            return _view(await self._created.delete(uuid, by))
+        except BrokerError as e:
+            text = f"{e}; the task is deleted once RabbitMQ is back"
+            status = HTTPStatus.SERVICE_UNAVAILABLE
+            raise APIProblem(status, text, LATER, kind=IN_DOUBT) from None
+
+    async def _created_here(self, call: Call, queue: str) -> NewTask | None:
+        """
+        The task, if it was created here.
+
+        @param queue: empty if the client names none.
+        @raise APIProblem: the client names none, and there is no such task.
+        """
         uuid = call.names["uuid"]
-        work = self._controls.cancel(queue, uuid, call.request.caller.shown)
-        view = await self._noted(
-            call, "cancel", work, lambda v: v.result, queue=queue, uuid=uuid
-        )
+        try:
+            row = await self._created.find(uuid)
+        except TaskUnknown:
+            row = None
+        if row is not None and queue in ("", row.task.queue):
+            if call.grant.sees(row.task.queue):
+                return row.task
+        elif queue:
+            return None
+        text = f"no task {uuid:.100} was created here: name the queue of any other task"
+        raise APIProblem(HTTPStatus.NOT_FOUND, text, field="queue", kind=NO_TASK)
+
+    async def _changed(
+        self, call: Call, action: str, queue: str, work: Awaitable[ChangeView]
+    ) -> APIAnswer:
+        about = {"queue": queue, "uuid": call.names["uuid"]}
+        view = await self._noted(call, action, work, lambda v: v.result, **about)
         return json_answer(view)
+
+
+def _view(done: Cancelled | RunNow) -> ChangeView:
+    return ChangeView(result=done.result, text="; ".join((done.text, *done.problems)))
 
 
 def _told(problems: Sequence[str]) -> str:

@@ -27,6 +27,8 @@ __all__ = [
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
+# Where the kinds of problems are (RFC 9457, section 3.1.1): relative to the server.
+_PROBLEMS = "/problems/"
 # Characters of the text of a problem.
 _DETAIL = 1_000
 
@@ -95,6 +97,8 @@ class APIProblem(Exception):
 
     @ivar status: that of HTTP.
     @ivar field: the field of the query or the body that is wrong; empty for none.
+    @ivar kind: such as C{name-taken}, of L{quebert.web._problems}; empty where the
+        status says it all.
     @ivar headers: of the answer.
     """
 
@@ -104,10 +108,12 @@ class APIProblem(Exception):
         detail: str,
         *headers: tuple[str, str],
         field: str = "",
+        kind: str = "",
     ) -> None:
         super().__init__(detail)
         self.status = int(status)
         self.field = field
+        self.kind = kind
         self.headers = headers
 
     @property
@@ -115,7 +121,29 @@ class APIProblem(Exception):
         """
         The same as an answer.
         """
-        return problem_answer(self.status, str(self), *self.headers, field=self.field)
+        problem = self.problem
+        return APIAnswer(
+            status=self.status,
+            body=json.dumps(problem).encode("ascii"),
+            content_type=PROBLEM,
+            headers=self.headers,
+            why=problem["detail"],
+        )
+
+    @property
+    def problem(self) -> dict[str, Any]:
+        """
+        The object that tells it (RFC 9457, section 3).
+        """
+        problem: dict[str, Any] = {}
+        if self.kind:
+            problem["type"] = f"{_PROBLEMS}{self.kind}"
+        problem["title"] = HTTPStatus(self.status).phrase
+        problem["status"] = self.status
+        problem["detail"] = one_line(str(self), _DETAIL)
+        if self.field:
+            problem["field"] = self.field
+        return problem
 
 
 def json_answer(value: Any, status: int = 200, **more: Any) -> APIAnswer:
@@ -131,15 +159,4 @@ def problem_answer(
     """
     The answer with a problem.
     """
-    why = one_line(detail, _DETAIL)
-    problem: dict[str, Any] = {
-        "title": HTTPStatus(status).phrase,
-        "status": int(status),
-        "detail": why,
-    }
-    if field:
-        problem["field"] = field
-    body = json.dumps(problem).encode("ascii")
-    return APIAnswer(
-        status=int(status), body=body, content_type=PROBLEM, headers=headers, why=why
-    )
+    return APIProblem(status, detail, *headers, field=field).answer

@@ -11,10 +11,11 @@ from typing import Any
 
 import attrs
 
+from quebert.created_tasks import EndNote
 from quebert.operations import LiveQueue
 from quebert.web._views import AttemptGap, QueueDetail, TaskDetail, WhyView
 
-__all__ = ["encoded", "plain"]
+__all__ = ["encoded", "fields_of", "plain"]
 
 #: Fields with another name in JSON.  Behind a dot, it is the name in an inner object.
 _NAMES: Mapping[tuple[type[Any], str], str] = {
@@ -25,14 +26,19 @@ _NAMES: Mapping[tuple[type[Any], str], str] = {
     (WhyView, "every"): "all",
 }
 #: Fields that the JSON does not have.
-_HIDDEN = {(LiveQueue, "paused_by"), (LiveQueue, "paused_since")}
+_HIDDEN = {
+    (LiveQueue, "paused_by"),
+    (LiveQueue, "paused_since"),
+    (EndNote, "uuid"),
+    (EndNote, "queue"),
+}
 #: Fields whose own fields stand in place of them.
 _SPREAD = {(QueueDetail, "queue"), (TaskDetail, "task"), (WhyView, "first")}
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _known: dict[type[Any], tuple[tuple[str, str | None], ...]] = {}
 
 
-def _fields(kind: type[Any]) -> tuple[tuple[str, str | None], ...]:
+def fields_of(kind: type[Any]) -> tuple[tuple[str, str | None], ...]:
     """
     The fields of a class, with their names in JSON; C{None} for one that is spread.
     """
@@ -62,7 +68,7 @@ def plain(value: Any) -> Any:
 
 def _object(value: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, told in _fields(type(value)):
+    for name, told in fields_of(type(value)):
         inner = plain(getattr(value, name))
         if told is None:
             found.update(inner)

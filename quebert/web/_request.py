@@ -14,14 +14,17 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from quebert.errors import ConfigError
+from quebert.errors import BadTask, ConfigError
 from quebert.operations import Match
+from quebert.task import decode
 from quebert.web._exchange import APIProblem, APIRequest, Caller
 from quebert.web._head import RequestHead
+from quebert.web._problems import NOT_JSON
 
 __all__ = [
     "body_fields",
     "decoded",
+    "json_of",
     "matches_of",
     "number_of",
     "page_size_of",
@@ -163,11 +166,7 @@ def body_fields(request: APIRequest, *known: str) -> Mapping[str, Any]:
     """
     if not request.body:
         return {}
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        text = "the body must have Content-Type: application/json"
-        accept = ("Accept", "application/json")
-        raise APIProblem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, text, accept)
+    _check_type(request)
     try:
         found = json.loads(request.body)
     except (ValueError, RecursionError):
@@ -179,6 +178,27 @@ def body_fields(request: APIRequest, *known: str) -> Mapping[str, Any]:
             allowed = ", ".join(known) or "no field"
             raise _wrong(str(field)[:100], f"is not known: there can be {allowed}")
     return found
+
+
+def json_of(request: APIRequest) -> Any:
+    """
+    The body, which must be JSON.
+
+    @raise APIProblem: it is not, or nested too deeply, or of too many values.
+    """
+    _check_type(request)
+    try:
+        return decode(request.body)
+    except BadTask as e:
+        raise APIProblem(HTTPStatus.BAD_REQUEST, str(e), kind=NOT_JSON) from None
+
+
+def _check_type(request: APIRequest) -> None:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        text = "the body must have Content-Type: application/json"
+        accept = ("Accept", "application/json")
+        raise APIProblem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, text, accept)
 
 
 def matches_of(given: object) -> tuple[Match, ...]:

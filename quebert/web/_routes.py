@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from quebert.web._exchange import APIProblem, APIRequest
+from quebert.web._route_docs import RouteDoc
 
 __all__ = ["Route", "Routes"]
 
@@ -23,12 +24,14 @@ class Route(Generic[T]):
     @ivar path: as C{/v1/queues/{queue}:pause}.
     @ivar right: that a token must give; empty for none.
     @ivar handler: answers.
+    @ivar doc: what is documented of it.
     """
 
     method: str
     path: str
     right: str
     handler: Callable[[T], Awaitable[Any]]
+    doc: RouteDoc
 
     @property
     def parts(self) -> tuple[str, ...]:

@@ -14,17 +14,22 @@ from twisted.internet.interfaces import IOpenSSLContextFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from quebert._listening import listen
+from quebert.created_tasks import CreatedTasks
+from quebert.limits import Rate
 from quebert.web._access_rules import AccessRules
-from quebert.web._api import API
+from quebert.web._api import API, Handlers
 from quebert.web._assets import Assets
 from quebert.web._audit import Audit
 from quebert.web._background import Background
 from quebert.web._boundaries import Cluster, Controls, OtherAPI, ServerReport
 from quebert.web._changes import ChangeHandlers
+from quebert.web._creating import CreatingHandlers
 from quebert.web._hub import EventHub
+from quebert.web._rate_limits import RateLimits
 from quebert.web._resource import WebResource
 from quebert.web._site import WebSite
 from quebert.web._snapshots import Snapshots
+from quebert.web._tasks import TaskHandlers
 from quebert.web._tokens import Tokens
 from quebert.web._views import ClusterView
 
@@ -42,6 +47,8 @@ class WebServer:
     @param hosts: names by which this machine may read without a token.
     @param open_reading: whether it may do so at all.
     @param others: APIs beside our own, by the first word of their paths.
+    @param rate_limit: requests of each token, and of each address without one; C{None}
+        for no limit.
     @param now: gives the time of day.
     """
 
@@ -50,11 +57,13 @@ class WebServer:
         reactor: Any,
         cluster: Cluster,
         controls: Controls,
+        created: CreatedTasks,
         exposition: ServerReport,
         *,
         tokens: Tokens | None = None,
         hosts: Iterable[str] = (),
         open_reading: bool = True,
+        rate_limit: Rate | None = None,
         audit: Audit | None = None,
         assets: Assets | None = None,
         others: Mapping[str, OtherAPI] | None = None,
@@ -70,10 +79,17 @@ class WebServer:
         api = API(
             reactor,
             cluster,
-            ChangeHandlers(controls, self._background, self._audit),
+            Handlers(
+                tasks=TaskHandlers(cluster, created),
+                creating=CreatingHandlers(reactor, created, now),
+                changes=ChangeHandlers(
+                    controls, created, self._background, self._audit
+                ),
+            ),
             snapshots,
             exposition,
             lambda: self._admission,
+            RateLimits(rate_limit, reactor.seconds),
             others,
         )
         self._resource = WebResource(

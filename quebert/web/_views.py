@@ -19,6 +19,7 @@ from collections.abc import Sequence
 
 import attrs
 
+from quebert.created_tasks import EndNote
 from quebert.history import DueCount, LatencyMap, PastAttempt, TaskSummary
 from quebert.operations import LiveHost, LiveMediator, LiveQueue, WhyReason
 
@@ -28,6 +29,8 @@ __all__ = [
     "BackgroundView",
     "ChangeView",
     "ClusterView",
+    "CreatedPage",
+    "CreatedView",
     "DeadGroup",
     "DeadPage",
     "DeadView",
@@ -57,6 +60,45 @@ class AttemptGap:
 
 
 @attrs.frozen(kw_only=True)
+class CreatedView:
+    """
+    The row of a task that was created over HTTP.
+
+    @ivar uuid: of the task.
+    @ivar queue: that it goes to.
+    @ivar name: unique in the queue; C{None} for none.
+    @ivar state: one of L{quebert.created_tasks.STATES}.
+    @ivar added: when it was created.
+    @ivar due: when it may run, not before.
+    @ivar end: C{None} until it has ended.
+    @ivar held_until: when its name is free again; C{None} until it has ended, or is
+        deleted.
+    """
+
+    uuid: str
+    queue: str
+    name: str | None
+    state: str
+    added: float
+    due: float
+    end: EndNote | None = None
+    held_until: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class CreatedPage:
+    """
+    Some tasks that were created over HTTP.
+
+    @ivar tasks: the oldest first.
+    @ivar next_page_token: where the next page begins; C{None} after the last one.
+    """
+
+    tasks: tuple[CreatedView, ...]
+    next_page_token: str | None = None
+
+
+@attrs.frozen(kw_only=True)
 class TaskDetail:
     """
     A task and its attempts, the oldest first.
@@ -64,11 +106,13 @@ class TaskDetail:
     @ivar task: the task.
     @ivar attempts: the oldest first.
     @ivar gaps: where some of them may be missing.
+    @ivar created: its row; C{None} if it was not created over HTTP, or long ago.
     """
 
     task: TaskSummary
     attempts: Sequence[PastAttempt] = ()
     gaps: tuple[AttemptGap, ...] = ()
+    created: CreatedView | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -36,8 +36,9 @@ def main(reactor: Any, rest: str, grpc: str, pem: str) -> Deferred[None]:
     reader = Grant("reader", frozenset({"read"}))
     tokens = tokens.and_those_of(Tokens.of(os.environ["READ_TOKEN"], reader))
     cluster = FakeCluster(reactor, time.time)
+    created = CreatedTasks(MemoryRows(), MemoryBroker(), time.time)
     cloud_tasks = CloudTasks(
-        CreatedTasks(MemoryRows(), MemoryBroker(), time.time),
+        created,
         MemoryCloudQueues(time.time),
         time.time,
         CloudNames(projects=("shop",)),
@@ -46,6 +47,7 @@ def main(reactor: Any, rest: str, grpc: str, pem: str) -> Deferred[None]:
         reactor,
         cluster,
         cluster,
+        created,
         cluster,
         tokens=tokens,
         open_reading=False,

@@ -12,19 +12,25 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from quebert.created_tasks import CreatedTasks
+from quebert.limits import Rate
+from quebert.test.created_tasks.doubles import MemoryBroker, MemoryRows
 from quebert.test.fake_cluster import FakeCluster
 from quebert.web._access_rules import AccessRules
-from quebert.web._api import API, Streaming
+from quebert.web._api import API, Handlers, Streaming
 from quebert.web._audit import Audit
 from quebert.web._background import Background
 from quebert.web._boundaries import OtherAPI
 from quebert.web._changes import ChangeHandlers
+from quebert.web._creating import CreatingHandlers
 from quebert.web._exchange import APIAnswer, APIProblem
 from quebert.web._head import RequestHead
 from quebert.web._hub import EventHub
+from quebert.web._rate_limits import RateLimits
 from quebert.web._request import decoded
 from quebert.web._snapshots import Snapshots
-from quebert.web._tokens import Grant, Tokens, hash_of
+from quebert.web._tasks import TaskHandlers
+from quebert.web._tokens import EVERYTHING, Grant, Tokens, hash_of
 from quebert.web._views import BackgroundView
 
 __all__ = ["LOOPBACK", "TOKENS", "ListedAudit", "MemoryAPI", "tokens"]
@@ -35,6 +41,8 @@ TOKENS = {
     "reader": Grant("reader", frozenset(["read"])),
     "operator": Grant("operator", frozenset(["read", "operate"])),
     "adder": Grant("adder", frozenset(["add"])),
+    "mail-adder": Grant("mail-adder", frozenset(["add"]), ("mail*",)),
+    "all": Grant("all", EVERYTHING),
     "mailer": Grant("mailer", frozenset(["read", "operate"]), ("mail*", "x?")),
 }
 
@@ -75,6 +83,11 @@ class MemoryAPI:
     told: list[BackgroundView] = attrs.field(factory=list)
     others: Mapping[str, OtherAPI] = attrs.field(factory=dict)
     cluster: FakeCluster = attrs.field(init=False)
+    rows: MemoryRows = attrs.field(factory=MemoryRows)
+    broker: MemoryBroker = attrs.field(factory=MemoryBroker)
+    rate_limit: Rate | None = None
+    limits: RateLimits = attrs.field(init=False)
+    created: CreatedTasks = attrs.field(init=False)
     background: Background = attrs.field(init=False)
     snapshots: Snapshots = attrs.field(init=False)
     hub: EventHub = attrs.field(init=False)
@@ -90,13 +103,22 @@ class MemoryAPI:
         self.hub = EventHub(self.clock, self.snapshots)
         self.cluster.watch(self.hub)
         self.rules = AccessRules(tokens())
+        self.limits = RateLimits(self.rate_limit, now)
+        self.created = CreatedTasks(self.rows, self.broker, now)
         self.api = API(
             self.clock,
             self.cluster,
-            ChangeHandlers(self.cluster, self.background, self.audit),
+            Handlers(
+                tasks=TaskHandlers(self.cluster, self.created),
+                creating=CreatingHandlers(self.clock, self.created, now),
+                changes=ChangeHandlers(
+                    self.cluster, self.created, self.background, self.audit
+                ),
+            ),
             self.snapshots,
             self.cluster,
             lambda: self.rules,
+            self.limits,
             self.others,
         )
 

@@ -132,7 +132,7 @@ class ReadingTests(SynchronousTestCase):
         """
         api = MemoryAPI()
         found = api.get(f"/v1/tasks/{waiting_uuid('behind')}")
-        self._check("task", found, "gaps")
+        self._check("task", found, "gaps created")
         self.assertEqual(set(found["gaps"][0]), {"mediator", "from", "to", "count"})
         self.assertEqual(api.ask("GET", "/v1/tasks/unknown").status, 404)
 

@@ -88,7 +88,8 @@ class WebServerStopTests(SynchronousTestCase):
         What goes on in the background is stopped, and the end waits for that.
         """
         memory = MemoryAPI()
-        server = WebServer(memory.clock, memory.cluster, memory.cluster, memory.cluster)
+        cluster = memory.cluster
+        server = WebServer(memory.clock, cluster, cluster, memory.created, cluster)
         ended: list[str] = []
 
         async def work(progress: Progress) -> None:

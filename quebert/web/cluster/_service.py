@@ -28,6 +28,7 @@ from quebert.operations import BrokerAccess
 from quebert.web import Audit, Tokens, WebServer
 from quebert.web.cluster._cluster import RealCluster
 from quebert.web.cluster._controls import LifeNotes, RealControls
+from quebert.web.cluster._created import created_tasks
 from quebert.web.cluster._dead_letters import DeadLetterBook
 from quebert.web.cluster._history_feeder import HistoryFeeder
 from quebert.web.cluster._live_cluster import LiveCluster
@@ -122,10 +123,12 @@ class WebService:
             self._reactor,
             RealCluster(live, feeder, ledger, letters, tasks.why, now),
             RealControls(broker, letters, tasks, notes),
+            created_tasks(now),
             ClusterReport(metrics, live, feeder),
             tokens=tokens,
             hosts=asked.hosts,
             open_reading=asked.open_reading,
+            rate_limit=asked.rate_limit,
             audit=audit,
             now=now,
         )

@@ -1,0 +1,122 @@
+"""
+The kinds of problems that the API names, and which of them an error is.  Pure.
+
+To add a kind: a constant here, the error that it stands for, and the table in
+C{docs/web.rst}.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from quebert.errors import (
+    BadTask,
+    BrokerError,
+    ConfigError,
+    MessageRefused,
+    NameTaken,
+    PublishRefused,
+    QuebertError,
+    TaskEnded,
+    TaskStoreError,
+    TaskUnknown,
+    UnknownPageToken,
+    Unroutable,
+    UUIDTaken,
+)
+from quebert.web._boundaries import BadPageToken
+from quebert.web._exchange import APIProblem
+
+__all__ = [
+    "BAD_TASK",
+    "DATABASE_AWAY",
+    "IN_DOUBT",
+    "KEY_REUSED",
+    "KINDS",
+    "LATER",
+    "NAME_TAKEN",
+    "NOT_JSON",
+    "NO_QUEUE",
+    "NO_TASK",
+    "QUEUE_REFUSES",
+    "RABBITMQ_AWAY",
+    "RATE_LIMIT",
+    "TASK_ENDED",
+    "TOO_LARGE",
+    "UUID_TAKEN",
+    "problem_of",
+]
+
+BAD_TASK = "bad-task"
+DATABASE_AWAY = "database-away"
+IN_DOUBT = "in-doubt"
+KEY_REUSED = "idempotency-key-reused"
+NAME_TAKEN = "name-taken"
+NO_QUEUE = "no-queue"
+NO_TASK = "no-task"
+NOT_JSON = "not-json"
+QUEUE_REFUSES = "queue-refuses"
+RABBITMQ_AWAY = "rabbitmq-away"
+RATE_LIMIT = "rate-limit"
+TASK_ENDED = "task-ended"
+TOO_LARGE = "too-large"
+UUID_TAKEN = "uuid-taken"
+
+#: All kinds.
+KINDS = (
+    *(BAD_TASK, DATABASE_AWAY, IN_DOUBT, KEY_REUSED, NAME_TAKEN, NO_QUEUE, NO_TASK),
+    *(
+        NOT_JSON,
+        QUEUE_REFUSES,
+        RABBITMQ_AWAY,
+        RATE_LIMIT,
+        TASK_ENDED,
+        TOO_LARGE,
+        UUID_TAKEN,
+    ),
+)
+#: When to try again.
+LATER = ("Retry-After", "2")
+
+_STATUSES = {
+    BAD_TASK: HTTPStatus.UNPROCESSABLE_ENTITY,
+    NAME_TAKEN: HTTPStatus.CONFLICT,
+    NO_QUEUE: HTTPStatus.NOT_FOUND,
+    NO_TASK: HTTPStatus.NOT_FOUND,
+    TASK_ENDED: HTTPStatus.GONE,
+    TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    UUID_TAKEN: HTTPStatus.CONFLICT,
+}
+_FIELDS = {NAME_TAKEN: "name", UUID_TAKEN: "uuid", NO_QUEUE: "queue"}
+# The first that fits.
+_OF_ERRORS: tuple[tuple[type[QuebertError], str], ...] = (
+    (NameTaken, NAME_TAKEN),
+    (UUIDTaken, UUID_TAKEN),
+    (TaskUnknown, NO_TASK),
+    (TaskEnded, TASK_ENDED),
+    (BadTask, BAD_TASK),
+    (Unroutable, NO_QUEUE),
+    (MessageRefused, TOO_LARGE),
+    (PublishRefused, QUEUE_REFUSES),
+    (TaskStoreError, DATABASE_AWAY),
+    (BrokerError, RABBITMQ_AWAY),
+)
+
+
+def problem_of(error: QuebertError) -> APIProblem:
+    """
+    What an error is to a client.
+    """
+    text = str(error)
+    if isinstance(error, (BadPageToken, UnknownPageToken)):
+        return APIProblem(HTTPStatus.BAD_REQUEST, text, field="page_token")
+    if isinstance(error, ConfigError):
+        return APIProblem(HTTPStatus.NOT_FOUND, text)
+    for kind, name in _OF_ERRORS:
+        if isinstance(error, kind):
+            break
+    else:  # the history is away
+        return APIProblem(HTTPStatus.SERVICE_UNAVAILABLE, text, LATER)
+    if name in _STATUSES:
+        return APIProblem(_STATUSES[name], text, field=_FIELDS.get(name, ""), kind=name)
+    return APIProblem(HTTPStatus.SERVICE_UNAVAILABLE, text, LATER, kind=name)

@@ -1,0 +1,252 @@
+"""
+What is documented of each route, for OpenAPI: parameters, bodies, answers.  Pure.
+
+Answers are classes of L{quebert.web._views} and others, or schemas in which such classes
+stand for theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from quebert.created_tasks import STATES
+from quebert.operations import LiveHost, LiveMediator
+from quebert.web._creating import MOST_TASKS
+from quebert.web._exchange import JSON
+from quebert.web._schemas import (
+    MATCHES,
+    NEW_TASK,
+    QUEUE_NAME,
+    Schema,
+    array,
+    closed,
+    opened,
+)
+from quebert.web._views import (
+    BackgroundView,
+    ChangeView,
+    ClusterView,
+    CreatedPage,
+    CreatedView,
+    DeadPage,
+    QueueDetail,
+    TaskDetail,
+    TaskPage,
+    WhyView,
+)
+
+__all__ = ["DOCS", "RouteDoc"]
+
+
+@attrs.frozen(kw_only=True)
+class RouteDoc:
+    """
+    What is documented of a route.
+
+    @ivar name: of the operation, for the names of functions that tools make.
+    @ivar summary: a line.
+    @ivar status: of the answer if all is well.
+    @ivar answer: its class or schema; C{None} where it is no JSON.
+    @ivar content_type: of the answer.
+    @ivar problems: other statuses, beside those that each route of its right has.
+    @ivar query: parameters of the query, with their schemas.
+    @ivar headers: parameters that are headers, likewise.
+    @ivar body: the schema of the body; C{None} for none.
+    @ivar needs_body: whether it must be there.
+    """
+
+    name: str
+    summary: str
+    status: int = 200
+    answer: Any = None
+    content_type: str = JSON
+    problems: tuple[int, ...] = ()
+    query: Mapping[str, Schema] = attrs.field(factory=dict)
+    headers: Mapping[str, Schema] = attrs.field(factory=dict)
+    body: Schema | None = None
+    needs_body: bool = False
+
+
+_TEXT: Schema = {"type": "string", "maxLength": 2_048}
+_TIME: Schema = {"type": "number", "minimum": 0, "exclusiveMaximum": 1e12}
+_PAGE: Mapping[str, Schema] = {
+    "page_token": _TEXT,
+    "page_size": {"type": "integer", "minimum": 1, "maximum": 500, "default": 50},
+}
+_EACH: Schema = {"type": "array", "items": {"type": "string"}}
+_KEY: Mapping[str, Schema] = {
+    "Idempotency-Key": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+}
+_HEALTH: Schema = {"type": "object"}
+_OPERATION = opened(operation={"type": "string"})
+_DONE = opened(done={"type": "boolean"}, count={"type": "integer"})
+_ITEM: Schema = {
+    "type": "object",
+    "properties": {
+        "status": {"type": "integer"},
+        "task": CreatedView,
+        "problem": {"$ref": "#/components/schemas/Problem"},
+    },
+    "required": ["status"],
+}
+_SEARCH: Mapping[str, Schema] = {
+    **dict.fromkeys(("q", "queue", "url", "outcome", "reason", "name"), _TEXT),
+    "status": {"type": "integer", "minimum": 0, "maximum": 999},
+    "after": _TIME,
+    "before": _TIME,
+    "state": {"type": "array", "items": {"enum": list(STATES)}},
+    **_PAGE,
+}
+
+
+def _of_queue(name: str, summary: str) -> RouteDoc:
+    problems = 404, 413, 415, 503
+    return RouteDoc(
+        name=name, summary=summary, answer=_DONE, problems=problems, body=closed()
+    )
+
+
+def _of_many(name: str, summary: str, *fields: str) -> RouteDoc:
+    given = {"queue": QUEUE_NAME, "match": MATCHES}
+    return RouteDoc(
+        name=name,
+        summary=summary,
+        status=202,
+        answer=_OPERATION,
+        problems=(404, 413, 415),
+        body=closed(*fields, **{field: given[field] for field in fields}),
+        needs_body=True,
+    )
+
+
+#: What is documented of each route, by its method and path.
+DOCS: Mapping[str, RouteDoc] = {
+    "GET /metrics": RouteDoc(
+        name="getMetrics",
+        summary="Metrics of the cluster, for Prometheus.",
+        content_type="text/plain",
+    ),
+    "GET /healthz": RouteDoc(
+        name="getHealth",
+        summary="Whether the process lives.",
+        answer=_HEALTH,
+    ),
+    "GET /readyz": RouteDoc(
+        name="getReadiness",
+        summary="Whether the process does all that it should.",
+        answer=_HEALTH,
+        problems=(503,),
+    ),
+    "GET /v1/openapi.json": RouteDoc(
+        name="getOpenAPI", summary="This document.", answer={"type": "object"}
+    ),
+    "GET /v1/overview": RouteDoc(
+        name="getOverview",
+        summary="All queues, hosts and mediators, and problems.",
+        answer=ClusterView,
+    ),
+    "GET /v1/hosts": RouteDoc(
+        name="listHosts",
+        summary="The hosts of the overview.",
+        answer=opened(hosts=array(LiveHost)),
+    ),
+    "GET /v1/mediators": RouteDoc(
+        name="listMediators",
+        summary="The mediators of the overview.",
+        answer=opened(mediators=array(LiveMediator)),
+    ),
+    "GET /v1/events": RouteDoc(
+        name="streamEvents",
+        summary="Server-sent events.",
+        content_type="text/event-stream",
+        problems=(404, 503),
+        query={"queue": _TEXT},
+    ),
+    "GET /v1/operations/{id}": RouteDoc(
+        name="getOperation",
+        summary="How far a long operation is.",
+        answer=BackgroundView,
+        problems=(404,),
+    ),
+    "GET /v1/queues/{queue}": RouteDoc(
+        name="getQueue",
+        summary="A queue, with latencies, due times and attempts.",
+        answer=QueueDetail,
+        problems=(404, 503),
+    ),
+    "GET /v1/queues/{queue}/dead": RouteDoc(
+        name="listDead",
+        summary="Dead letters of a queue, and how many for which reason.",
+        answer=DeadPage,
+        problems=(404, 503),
+        query={"match": _EACH, **_PAGE},
+    ),
+    "GET /v1/tasks": RouteDoc(
+        name="listTasks",
+        summary="Search tasks: with state or name those created here, else the history.",
+        answer={"anyOf": [TaskPage, CreatedPage]},
+        problems=(404, 503),
+        query=_SEARCH,
+    ),
+    "POST /v1/tasks": RouteDoc(
+        name="createTask",
+        summary="Create a task.",
+        status=201,
+        answer=CreatedView,
+        problems=(404, 409, 413, 415, 422, 503),
+        headers=_KEY,
+        body=NEW_TASK,
+        needs_body=True,
+    ),
+    "POST /v1/tasks:batch": RouteDoc(
+        name="createTasks",
+        summary="Create tasks, each with a result of its own.",
+        answer=opened(results=array(_ITEM)),
+        problems=(413, 415, 422, 503),
+        headers=_KEY,
+        body=closed("tasks", tasks=array({}, minItems=1, maxItems=MOST_TASKS)),
+        needs_body=True,
+    ),
+    "GET /v1/tasks/{uuid}": RouteDoc(
+        name="getTask",
+        summary="A task with all its attempts, and its row if it was created here.",
+        answer=TaskDetail,
+        problems=(404, 503),
+    ),
+    "DELETE /v1/tasks/{uuid}": RouteDoc(
+        name="deleteTask",
+        summary="Have a task never be attempted.",
+        answer=ChangeView,
+        problems=(404, 410, 503),
+        query={"queue": _TEXT},
+    ),
+    "GET /v1/tasks/{uuid}/why": RouteDoc(
+        name="explainTask",
+        summary="Why a task waits.",
+        answer=WhyView,
+        problems=(404, 503),
+        query={"queue": _TEXT},
+    ),
+    "POST /v1/tasks/{uuid}:run": RouteDoc(
+        name="runTask",
+        summary="Run a delayed task now.",
+        answer=ChangeView,
+        problems=(404, 410, 413, 415, 503),
+        body=closed(queue=QUEUE_NAME),
+    ),
+    "POST /v1/tasks:cancel": _of_many(
+        "cancelTasks", "Have tasks never be attempted.", "queue", "match"
+    ),
+    "POST /v1/queues/{queue}:pause": _of_queue("pauseQueue", "Pause a queue."),
+    "POST /v1/queues/{queue}:resume": _of_queue("resumeQueue", "Have a queue go on."),
+    "POST /v1/queues/{queue}:purge": _of_queue("purgeQueue", "Drop what waits in it."),
+    "POST /v1/queues/{queue}/dead:redrive": _of_many(
+        "redriveDead", "Put dead letters back.", "match"
+    ),
+    "POST /v1/queues/{queue}/dead:discard": _of_many(
+        "discardDead", "Drop dead letters.", "match"
+    ),
+}
