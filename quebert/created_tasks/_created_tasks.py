@@ -47,11 +47,13 @@ from quebert.created_tasks._values import (
 )
 from quebert.errors import (
     BrokerError,
+    MessageRefused,
     NameTaken,
     PublishRefused,
     QuebertError,
     TaskEnded,
     TaskUnknown,
+    Unroutable,
     UUIDTaken,
 )
 from quebert.operations import Cancelled, RunNow
@@ -128,7 +130,7 @@ class CreatedTasks:
             if found is None:
                 return TaskUnknown(f"RabbitMQ has refused the task {uuid} meanwhile")
             if found.state == NEW:
-                return (await self._publish([found.task]))[uuid]
+                return (await self._publish([found.task], again=True))[uuid]
             return found
 
     async def find(self, uuid: str) -> CreatedTask:
@@ -204,7 +206,8 @@ class CreatedTasks:
         has only begun to; and remove rows whose names are free again.  To be called at
         the start, and then from time to time.
 
-        @return: how many tasks and rows there were; 0 where all is done.
+        @return: how many tasks and rows that is; 0 where all is done, or RabbitMQ takes
+            nothing.
         @raise TaskStoreError: the database does not answer.
         @raise BrokerError: RabbitMQ does not.
         """
@@ -220,8 +223,8 @@ class CreatedTasks:
         rows, _ = await self._rows.page(query)
         tasks = [r.task for r in rows if r.task.uuid not in self._in_hand]
         with self._handling(tasks):
-            await self._publish(tasks)
-        return len(tasks)
+            results = await self._publish(tasks, again=True)
+        return sum(1 for each in results.values() if not _is_in_doubt(each))
 
     async def _delete_again(self) -> int:
         rows, _ = await self._rows.page(RowQuery(states=(DELETING,), size=_FEW))
@@ -234,10 +237,12 @@ class CreatedTasks:
     # -- The steps
 
     async def _publish(
-        self, tasks: Sequence[NewTask]
+        self, tasks: Sequence[NewTask], again: bool = False
     ) -> dict[str, CreatedTask | QuebertError]:
         """
         Publish tasks that have a row, C{NEW}.
+
+        @param again: whether RabbitMQ may have them from an earlier try.
         """
         if not tasks:
             return {}
@@ -250,6 +255,8 @@ class CreatedTasks:
                 confirmed.append(TaskChange(uuid=task.uuid, event=PUBLISH))
                 results[task.uuid] = CreatedTask(task=task, state=PUBLISHED)
             else:
+                if again and not _is_refused_for_ever(problem):
+                    problem = BrokerError(str(problem))
                 results[task.uuid] = problem
                 if _is_refused(problem):
                     refused.append(TaskChange(uuid=task.uuid, event=WITHDRAW))
@@ -326,6 +333,17 @@ def _is_refused(problem: BrokerError) -> bool:
     Whether it is certain that RabbitMQ does not have the task.
     """
     return problem.added is False or isinstance(problem, PublishRefused)
+
+
+def _is_refused_for_ever(problem: BrokerError) -> bool:
+    """
+    Whether RabbitMQ cannot have taken the task earlier, or has it no more.
+    """
+    return isinstance(problem, (MessageRefused, Unroutable))
+
+
+def _is_in_doubt(result: CreatedTask | QuebertError) -> bool:
+    return isinstance(result, BrokerError) and not _is_refused(result)
 
 
 async def _awaited(given: Awaitable[object]) -> None:

@@ -30,6 +30,7 @@ from quebert.errors import (
     TaskEnded,
     TaskStoreError,
     TaskUnknown,
+    Unroutable,
     UUIDTaken,
 )
 from quebert.test.created_tasks.doubles import MemoryBroker, MemoryRows, new_task
@@ -163,6 +164,28 @@ class CreatedTasksTests(SynchronousTestCase):
         self.assertEqual(self.state(), PUBLISHED)
         self.assertEqual([t.uuid for t in self.broker.queues["tasks"]], ["u"])
         self.assertEqual(self.done(self.tasks.go_on()), 0)
+
+    def test_in_doubt_again(self) -> None:
+        """
+        A row whose message RabbitMQ may have is not given up while RabbitMQ is away:
+        the name of a task that was created would be free.
+        """
+        self.patch(
+            self.rows, "change", lambda changes: Deferred()
+        )  # a kill comes first
+        self.assertIsInstance(self.create(name="n", digest=b"1"), CreatedTask)
+        self.rows.change = MemoryRows.change.__get__(self.rows)  # type: ignore[method-assign]
+        self.clock.advance(60)
+        self.broker.problem = BrokerUnreachable("it is away")
+        self.tasks = self.another()
+        self.assertEqual(self.done(self.tasks.go_on()), 0)
+        self.assertIsInstance(self.create("v", name="n"), NameTaken)
+        found = self.create(name="n", digest=b"1")
+        assert isinstance(found, BrokerError)
+        self.assertIsNone(found.added)
+        self.broker.problem = Unroutable("there is no such queue")
+        self.assertEqual(self.done(self.tasks.go_on()), 1)
+        self.assertIsNone(self.state())
 
     def test_killed(self) -> None:
         """
