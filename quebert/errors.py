@@ -71,6 +71,12 @@ class PortTaken(ConfigError):
     """
 
 
+class NoSuchQueue(ConfigError):
+    """
+    An operation is asked for on a queue that is not there.
+    """
+
+
 class BadTask(QuebertError, ValueError):
     """
     A message is not a task; the text names the field.  It would be bad again,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TypeVar
 
 from quebert._protocol.codec import CodecError, encode_shortstr
@@ -38,6 +39,7 @@ _GET_OK = _INDEX.pack(60, 71)
 # -- From the client to the broker: publish
 
 
+@lru_cache(256)  # nearly always to the same few queues
 def publish_mandatory(exchange: str, routing_key: str) -> bytes:
     """
     The payload of a mandatory C{basic.publish}.

@@ -14,7 +14,7 @@ import attrs
 from quebert.amqp import Message, TxAMQPClient
 from quebert.amqp.delays import LadderSearch, arrivals_of
 from quebert.amqp.queues import browse, depth
-from quebert.errors import BrokerError, ConfigError, MayNotLook
+from quebert.errors import BrokerError, MayNotLook, NoSuchQueue
 from quebert.operations._access import publish_confirmed
 from quebert.operations._progress import Progress
 from quebert.operations._refusals import no_stream
@@ -178,8 +178,8 @@ class Taking:
 
 async def check_queue(wire: Wire, queue: str) -> None:
     """
-    @raise ConfigError: there is no such queue.
+    @raise NoSuchQueue: there is no such queue.
     """
     with suppress(MayNotLook):
         if await depth(wire, queue) is None:
-            raise ConfigError(f"there is no queue {queue!r}")
+            raise NoSuchQueue(f"there is no queue {queue!r}")

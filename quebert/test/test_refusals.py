@@ -15,12 +15,14 @@ from twisted.internet.defer import Deferred, gatherResults, succeed
 from quebert._waiters import another_waiter
 from quebert.amqp import TxAMQPClient, Watcher, WatchOptions
 from quebert.amqp.queues import REASON
+from quebert.amqp.wire import temporary_channel
+from quebert.errors import MessageRefused
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
 from quebert.outcome import Retry
 from quebert.policy import RetryPolicy
 from quebert.test.conftest import Names
 from quebert.test.operating import add_user, set_permissions, set_policy
-from quebert.test.support import Executor, until
+from quebert.test.support import PATIENCE, Executor, until
 from quebert.testing import RabbitMQNode
 
 #: Bytes that a message may have here.
@@ -227,3 +229,25 @@ async def test_refused(
     mend()
     await until(lambda: watcher.counts.retried == watcher.counts.done == 10)
     assert watcher.counts.received == 20
+
+
+@ensureDeferred
+async def test_group(client: TxAMQPClient, names: Names) -> None:
+    """
+    Of messages that are published together, one that RabbitMQ finds too large is
+    refused, and disturbs no other.
+    """
+    async with temporary_channel(await client.connected()) as channel:
+        await channel.call("queue_declare", queue=names.queue, durable=True)
+    bodies = [b"a", (MOST + 1) * b"x", b"b", MOST * b"x"]
+    group = [("", names.queue, body, b"\0\0") for body in bodies]
+    publisher = client.make_publisher()
+    for _ in range(2):
+        answers = await publisher.publish_group(group, PATIENCE)
+        assert [each and type(each) for each in answers] == [
+            None,
+            MessageRefused,
+            None,
+            None,
+        ]
+    publisher.shut()

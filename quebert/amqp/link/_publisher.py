@@ -23,16 +23,23 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 
-from quebert._lanes import Lanes
+from quebert._lanes import Lanes, all_of
 from quebert._waiters import Waiters
 from quebert.amqp.link._connection import BrokerConnection
-from quebert.amqp.wire import Channel, NotSent, Unconfirmed, Wire
+from quebert.amqp.wire import (
+    UNKNOWN,
+    Channel,
+    NotSent,
+    Outgoing,
+    Unconfirmed,
+    Wire,
+)
 from quebert.errors import (
     BrokerError,
     BrokerRefused,
@@ -119,12 +126,7 @@ class Publisher:
         @raise ChannelLost: nobody knows.
         """
         if self._outstanding >= MAX_OUTSTANDING:
-            problem = BrokerError(
-                f"{MAX_OUTSTANDING} messages wait for the broker's confirms already:"
-                " publish more once some are confirmed"
-            )
-            problem.added = False
-            raise problem
+            raise _not_sent(_too_many())
         self._outstanding += 1
         try:
             while True:
@@ -149,6 +151,79 @@ class Publisher:
                     self._left(channel)
         finally:
             self._outstanding -= 1
+
+    async def publish_group(
+        self, messages: Sequence[Outgoing], timeout: float
+    ) -> list[BrokerError | None]:
+        """
+        Publish several messages, mandatory; returns within C{timeout} seconds.
+
+        @return: C{None} for each that the broker has confirmed, or why it has not: the
+            C{added} of the error is C{False} where it is certain that the broker does
+            not have it.
+        """
+        clock = self._connection.reactor
+        until = clock.seconds() + timeout
+        answers: dict[int, BrokerError | None] = {}
+        unsent = list(range(len(messages)))
+        self._outstanding += len(messages)
+        try:
+            while unsent:
+                some = [messages[each] for each in unsent]
+                try:
+                    found = await self._publish_group(some, until)
+                except BrokerError as e:
+                    answers.update(dict.fromkeys(unsent, _not_sent(e)))
+                    break
+                answers.update(zip(unsent, found, strict=True))
+                if clock.seconds() >= until:
+                    break
+                unsent = [n for n in unsent if isinstance(answers[n], NotSent)]
+        finally:
+            self._outstanding -= len(messages)
+        return [answers[n] for n in range(len(messages))]
+
+    async def _publish_group(
+        self, messages: Sequence[Outgoing], until: float
+    ) -> list[BrokerError | None]:
+        """
+        Publish them once, on a channel.
+
+        @raise BrokerError: there is none.
+        """
+        if self._outstanding > MAX_OUTSTANDING:
+            raise _too_many()
+        clock = self._connection.reactor
+        channel = await self._opened(max(0.0, until - clock.seconds()))
+        seconds = max(0.0, until - clock.seconds())
+        most = channel.client.max_message_size
+        large = [n for n, each in enumerate(messages) if len(each[2]) > most]
+        small = [each for each in messages if len(each[2]) <= most]
+        self._users[channel] += 1
+        try:
+            publishing = channel.publish_group(small).addTimeout(seconds, clock)
+            alone = [self._answer_alone(messages[n], seconds) for n in large]
+            those = await all_of(alone)
+            answers = await publishing
+            if any(isinstance(each, PublishRefused) for each in answers):
+                self._replace(channel)
+        finally:
+            self._left(channel)
+        for number, answer in zip(large, those, strict=True):  # in their places
+            answers.insert(number, answer)
+        return answers
+
+    async def _answer_alone(
+        self, message: Outgoing, seconds: float
+    ) -> BrokerError | None:
+        publishing = Deferred.fromCoroutine(self._publish_alone(*message))
+        try:
+            await publishing.addTimeout(seconds, self._connection.reactor)
+        except TimeoutError:
+            return ChannelLost(UNKNOWN)
+        except BrokerError as e:
+            return e
+        return None
 
     async def publish_alone(
         self, exchange: str, routing_key: str, body: bytes, properties: bytes
@@ -263,6 +338,24 @@ class Publisher:
     def _tell_waiters(self, result: Any) -> None:
         self._opening = None
         self._waiters.fire(result)
+
+
+def _too_many() -> BrokerError:
+    return BrokerError(
+        f"{MAX_OUTSTANDING} messages wait for the broker's confirms already: publish"
+        " more once some are confirmed"
+    )
+
+
+def _not_sent(error: BrokerError) -> BrokerError:
+    """
+    An error that says that the broker does not have the message.
+    """
+    if error.added is False:
+        return error
+    problem = BrokerError(str(error))
+    problem.added = False
+    return problem
 
 
 def _learn(wire: Wire, why: BrokerError | None) -> None:

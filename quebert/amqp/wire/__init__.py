@@ -44,6 +44,7 @@ from quebert.amqp.wire._headers import (
     RUN_NOW,
 )
 from quebert.amqp.wire._message import Message
+from quebert.amqp.wire._publication_group import UNKNOWN, Outgoing
 from quebert.amqp.wire._publications import NotSent, Unconfirmed
 from quebert.amqp.wire._replacement_properties import (
     amended_properties,
@@ -71,10 +72,12 @@ __all__ = [
     "ROUTING_KEY",
     "RUN_NOW",
     "SPEC",
+    "UNKNOWN",
     "Call",
     "Channel",
     "Message",
     "NotSent",
+    "Outgoing",
     "Unconfirmed",
     "Wire",
     "amended_properties",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from itertools import takewhile
 
 import attrs
@@ -28,6 +29,7 @@ __all__ = [
     "MAX_SENT",
     "MAX_SENT_BYTES",
     "NotSent",
+    "Publication",
     "Publications",
     "ReturnedMessage",
     "Unconfirmed",
@@ -65,9 +67,14 @@ class Unconfirmed(ChannelLost):
 
 
 @attrs.define(eq=False)
-class _Publication:
+class Publication:
     """
     A message that waits to be sent, and then for its confirm.
+
+    @ivar send: writes its frames.
+    @ivar size: bytes of what is sent.
+    @ivar tell: called when it is confirmed, or with why it is not.
+    @ivar problem: why it was returned, if it was.
     """
 
     send: Callable[[], None]
@@ -76,10 +83,13 @@ class _Publication:
     routing_key: str
     properties: bytes
     body: bytes
-    confirmed: Deferred[None]
+    tell: Callable[[BrokerError | None], None]
     problem: BrokerError | None = None
 
     def is_like(self, returned: ReturnedMessage) -> bool:
+        """
+        Whether it may be what was returned.
+        """
         return (
             self.problem is None
             and self.body == returned.body
@@ -88,13 +98,10 @@ class _Publication:
         )
 
     def settle(self, problem: BrokerError | None) -> None:
-        problem = self.problem or problem
-        if self.confirmed.called:
-            return  # cancelled: nobody wants to know
-        if problem is None:
-            self.confirmed.callback(None)
-        else:
-            self.confirmed.errback(problem)
+        """
+        The broker has answered, or never will.
+        """
+        self.tell(self.problem or problem)
 
 
 @attrs.define(eq=False)
@@ -120,8 +127,8 @@ class Publications:
 
     def __init__(self, blocked: Callable[[], bool]) -> None:
         self._blocked = blocked
-        self._unsent: OrderedDict[_Publication, None] = OrderedDict()
-        self._unconfirmed: dict[int, _Publication] = {}
+        self._unsent: OrderedDict[Publication, None] = OrderedDict()
+        self._unconfirmed: dict[int, Publication] = {}
         self.unconfirmed_bytes = 0
         self._tag = 0
 
@@ -150,14 +157,37 @@ class Publications:
         confirmed: Deferred[None] = Deferred(
             lambda _: self._unsent.pop(publication, None)
         )
-        publication = _Publication(
-            send, size, exchange, routing_key, properties, body, confirmed
+        publication = Publication(
+            send,
+            size,
+            exchange,
+            routing_key,
+            properties,
+            body,
+            partial(_tell, confirmed),
         )
+        self.put(publication)
+        return confirmed
+
+    def put(self, publication: Publication) -> None:
+        """
+        Send one as soon as there is room.
+        """
         if not self._unsent and self._has_room(publication.size):
             self._send(publication)
         else:
             self._unsent[publication] = None
-        return confirmed
+
+    def take_back(self, publication: Publication) -> bool:
+        """
+        Do not send one, if it is not sent yet.
+
+        @return: whether it was not.
+        """
+        is_unsent = publication in self._unsent
+        if is_unsent:
+            del self._unsent[publication]
+        return is_unsent
 
     def send_waiting(self) -> None:
         """
@@ -175,7 +205,7 @@ class Publications:
             and not self._blocked()
         )
 
-    def _send(self, publication: _Publication) -> None:
+    def _send(self, publication: Publication) -> None:
         self._tag += 1
         self._unconfirmed[self._tag] = publication
         self.unconfirmed_bytes += publication.size
@@ -209,7 +239,7 @@ class Publications:
         first = next(alike, None)
         properties = returned.encoded_properties
         if first is not None and first.properties == properties:
-            publication: _Publication | None = first
+            publication: Publication | None = first
         else:
             # A broker may write properties in another way than we did.
             same = (each for each in alike if each.properties == properties)
@@ -231,7 +261,16 @@ class Publications:
             publication.settle(NotSent(f"the message was not sent: {error}"))
 
 
-def _unknown(publication: _Publication, error: BrokerError) -> BrokerError:
+def _tell(confirmed: Deferred[None], problem: BrokerError | None) -> None:
+    if confirmed.called:
+        return  # cancelled: nobody wants to know
+    if problem is None:
+        confirmed.callback(None)
+    else:
+        confirmed.errback(problem)
+
+
+def _unknown(publication: Publication, error: BrokerError) -> BrokerError:
     no_such_exchange = printable(f"no exchange '{publication.exchange}'")
     if isinstance(error, BrokerRefused) and no_such_exchange in str(error):
         return Unroutable(f"no queue takes this message: {error}")

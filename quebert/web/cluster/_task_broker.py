@@ -1,0 +1,102 @@
+"""
+RabbitMQ, for tasks that are created over HTTP: a L{TaskBroker
+<quebert.created_tasks.TaskBroker>}.
+
+Tasks are published over one connection, which is kept.  Those that are published
+together are written at once, and wait together for their confirms.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+from quebert._protocol.codec import encode_shortstr
+from quebert._protocol.properties import encode_properties
+from quebert.amqp import TxAMQPClient
+from quebert.created_tasks import NewTask
+from quebert.errors import BrokerError, ConfigError, NoSuchQueue
+from quebert.operations import NOT_FOUND, BrokerAccess, Cancelled, RunNow
+from quebert.operations import cancel as cancel_task
+from quebert.operations import run_now as run_task_now
+from quebert.task_ends import ENDED
+
+__all__ = ["PATIENCE", "PublishedTasks", "properties_of"]
+
+#: Seconds in which RabbitMQ must take a task, or nobody waits for its confirm.
+PATIENCE = 15.0
+
+_TIMESTAMP = struct.Struct(">Q")
+# To encode all by encode_properties takes three times as long.
+_SAME = encode_properties(
+    {
+        "content-type": "application/json",
+        "delivery-mode": 2,
+        "reply-to": ENDED,
+        "message-id": "",
+        "timestamp": 0,
+    }
+)[: -len(encode_shortstr("")) - _TIMESTAMP.size]
+
+
+class PublishedTasks:
+    """
+    @param broker: where tasks go.
+    """
+
+    def __init__(self, broker: BrokerAccess) -> None:
+        self._broker = broker
+        self._client = TxAMQPClient.of_broker(
+            broker.broker, reactor=broker.reactor, connectTimeout=PATIENCE
+        )
+        self._publisher = self._client.make_publisher()
+
+    @property
+    def blocked(self) -> str | None:
+        """
+        Why RabbitMQ takes no tasks for now, as far as it has told; C{None} if it does.
+        """
+        return self._client.blocked
+
+    async def publish(self, tasks: Sequence[NewTask]) -> list[BrokerError | None]:
+        """
+        See L{TaskBroker.publish<quebert.created_tasks.TaskBroker.publish>}; returns
+        within L{PATIENCE} seconds.
+        """
+        messages = [("", each.queue, each.body, properties_of(each)) for each in tasks]
+        return await self._publisher.publish_group(messages, PATIENCE)
+
+    async def cancel(self, queue: str, uuid: str, by: str) -> Cancelled:
+        """
+        See L{TaskBroker.cancel<quebert.created_tasks.TaskBroker.cancel>}.
+        """
+        try:
+            return await cancel_task(self._broker, queue, uuid, by=by)
+        except NoSuchQueue as e:
+            return Cancelled(uuid, NOT_FOUND, None, str(e))
+        except ConfigError as e:  # mediators keep too many cancelled tasks
+            raise BrokerError(str(e)) from e
+
+    async def run_now(self, queue: str, uuid: str) -> RunNow:
+        """
+        See L{TaskBroker.run_now<quebert.created_tasks.TaskBroker.run_now>}.
+        """
+        try:
+            return await run_task_now(self._broker, queue, uuid)
+        except NoSuchQueue as e:
+            return RunNow(uuid, NOT_FOUND, str(e))
+
+    async def stop(self) -> None:
+        """
+        Publish no more.
+        """
+        self._publisher.shut()
+        await self._client.stop(0)
+
+
+def properties_of(task: NewTask) -> bytes:
+    """
+    The encoded properties of a task: those that are the same for all, and then, as AMQP
+    has them in this order, its C{message-id} and its C{timestamp}.
+    """
+    return _SAME + encode_shortstr(task.uuid) + _TIMESTAMP.pack(int(task.created))
