@@ -34,23 +34,23 @@ class Code(IntEnum):
     U{https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto}
     """
 
-    OK = 0
-    CANCELLED = 1
-    UNKNOWN = 2
-    INVALID_ARGUMENT = 3
-    DEADLINE_EXCEEDED = 4
-    NOT_FOUND = 5
-    ALREADY_EXISTS = 6
-    PERMISSION_DENIED = 7
-    RESOURCE_EXHAUSTED = 8
-    FAILED_PRECONDITION = 9
-    ABORTED = 10
-    OUT_OF_RANGE = 11
-    UNIMPLEMENTED = 12
-    INTERNAL = 13
-    UNAVAILABLE = 14
-    DATA_LOSS = 15
-    UNAUTHENTICATED = 16
+    OK = 0  #: No error.
+    CANCELLED = 1  #: The client has given it up.
+    UNKNOWN = 2  #: An error without a code.
+    INVALID_ARGUMENT = 3  #: The request is wrong, whatever is there.
+    DEADLINE_EXCEEDED = 4  #: It has taken too long.
+    NOT_FOUND = 5  #: There is no such thing.
+    ALREADY_EXISTS = 6  #: There is such a thing already.
+    PERMISSION_DENIED = 7  #: The client may not do so.
+    RESOURCE_EXHAUSTED = 8  #: There is not enough of something.
+    FAILED_PRECONDITION = 9  #: What is there does not allow it.
+    ABORTED = 10  #: Others do something at the same time.
+    OUT_OF_RANGE = 11  #: It is beyond what is there.
+    UNIMPLEMENTED = 12  #: There is no such method.
+    INTERNAL = 13  #: A fault of the server.
+    UNAVAILABLE = 14  #: Something is away, for a while.
+    DATA_LOSS = 15  #: Something is lost.
+    UNAUTHENTICATED = 16  #: The client has not said who it is.
 
     @property
     def status(self) -> int:

@@ -39,6 +39,9 @@ _SHOWN = 1_000
 class Location:
     """
     A location of a project.
+
+    @ivar project: the ID of the project.
+    @ivar location: the ID of the location.
     """
 
     project: str
@@ -52,6 +55,9 @@ class Location:
 class QueueName:
     """
     The name of a queue.
+
+    @ivar location: where it is.
+    @ivar queue: its ID.
     """
 
     location: Location
@@ -65,6 +71,9 @@ class QueueName:
 class TaskName:
     """
     The name of a task.
+
+    @ivar queue: the queue that it is in.
+    @ivar task: its ID.
     """
 
     queue: QueueName
