@@ -10,7 +10,8 @@ Tasks is what of quebert, C{_names} what its names are.  Sentences are Google's 
 they were recorded.
 
   - C{_rest}: paths of HTTP.
-  - C{_boundaries}: the role that it needs, L{CloudQueues}.
+  - C{_boundaries}: the role that it needs, L{CloudQueues}; L{MadeCloudQueues} fills it
+    with queues that stand in RabbitMQ.
   - C{_rights}: which right of a token gives which permission.
 
 To add a method: L{quebert.web.cloud_tasks._cloud_tasks}.  To add a field: its message
@@ -28,6 +29,7 @@ from quebert.web.cloud_tasks._boundaries import (
 from quebert.web.cloud_tasks._cloud_tasks import METHODS, CloudMethod, CloudTasks
 from quebert.web.cloud_tasks._errors import CloudTasksError, Code, in_googles_form
 from quebert.web.cloud_tasks._limits import CloudTasksLimits
+from quebert.web.cloud_tasks._made_cloud_queues import MadeCloudQueues
 from quebert.web.cloud_tasks._names import CloudNames, Location
 from quebert.web.cloud_tasks._rest import CloudTasksREST
 
@@ -46,6 +48,7 @@ __all__ = [
     "CloudTasksREST",
     "Code",
     "Location",
+    "MadeCloudQueues",
     "NameTooRecent",
     "in_googles_form",
 ]
