@@ -22,6 +22,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from quebert import task as tasks
 from quebert._turn import EndOfTurn
+from quebert._twistd import calm_garbage_collector
 from quebert.created_tasks import CreatedTask, CreatedTasks, NewTask, TaskChange
 from quebert.errors import QuebertError
 from quebert.executor import ExecutorSite
@@ -223,6 +224,7 @@ def main(way: str, port: str) -> None:
     Serve until it is ended.
     """
     reactor.listenTCP(int(port), _site(way), backlog=500, interface="127.0.0.1")
+    calm_garbage_collector()  # as quebert web does
     reactor.run()
 
 

@@ -139,6 +139,7 @@ class HTTPTests(ChannelCase):
             self.assertEqual(reply.headers["Content-Length"], "3")
             self.assertEqual(reply.headers["Date"], self.requests.date())
             self.assertNotIn("Connection", reply.headers)
+            self.assertEqual(client.protocol._head.fields, {})  # it takes memory
         self.assertFalse(client.closing)
 
     def test_no_body(self) -> None:
