@@ -25,7 +25,7 @@ __all__ = ["PORT", "DevPage"]
 #: Where it listens, if that is free.
 PORT = 8080
 _LOOPBACK = "127.0.0.1"
-_HISTORY = "history.sqlite"
+_HISTORY, _TASKS = "history.sqlite", "tasks.sqlite"
 
 
 @attrs.frozen
@@ -61,6 +61,7 @@ class DevPage:
         asked = ClusterWeb(
             listen=Listen(_LOOPBACK, PORT if self.port is None else self.port),
             history=str(data / _HISTORY),
+            tasks=str(data / _TASKS),
         )
         access = BrokerAccess(reactor, self.url)
         tokens = Tokens.of(token, Grant("dev", EVERYTHING))

@@ -75,6 +75,12 @@ _RIGHTS = ("read", "operate", "add")
     help="How long it is kept, such as 12h or 30d; by default 7d.",
 )
 @click.option(
+    "--tasks",
+    metavar="FILE|URL",
+    help="Where the tasks are kept that are created over HTTP, like the history; by"
+    " default .quebert/tasks.sqlite.",
+)
+@click.option(
     "--audit",
     metavar="FILE",
     type=click.Path(),
@@ -160,7 +166,7 @@ def _asked(settings: Settings | None, options: dict[str, Any]) -> ClusterWeb:
     asked = ClusterWeb() if settings is None else settings.cluster_web
     found: dict[str, Any] = {
         name: options[name]
-        for name in ("tokens", "history", "audit", "queues", "hosts")
+        for name in ("tokens", "history", "tasks", "audit", "queues", "hosts")
         if options[name]
     }
     if options["listen"] is not None:

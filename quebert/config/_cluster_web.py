@@ -4,6 +4,7 @@ The table C{[web.cluster]}: what C{quebert web} serves of a whole cluster.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 from urllib.parse import urlsplit
 
@@ -26,6 +27,8 @@ __all__ = ["ClusterWeb", "cluster_web"]
 LISTEN = Listen("127.0.0.1", 8080)
 #: Where it keeps the history.
 HISTORY = ".quebert/history.sqlite"
+#: Where it keeps the tasks that are created over HTTP.
+TASKS = ".quebert/tasks.sqlite"
 # Bytes.
 _LEAST_SIZE, _MOST_SIZE = 10**7, 2**50
 
@@ -40,6 +43,8 @@ class ClusterWeb:
     @ivar history: the path of a file, or the URL of a PostgreSQL.
     @ivar history_age: seconds for which attempts are kept.
     @ivar history_size: bytes that they take at most, about.
+    @ivar tasks: the database of the tasks that are created over HTTP: the path of a
+        file, or the URL of a PostgreSQL.
     @ivar audit: the file of the audit log; C{None} for the log alone.
     @ivar hosts: names by which this machine may read without a token.
     @ivar open_reading: whether it may do so at all.
@@ -57,6 +62,7 @@ class ClusterWeb:
     history: str = attrs.field(default=HISTORY, repr=False)
     history_age: float = 7 * 86400.0
     history_size: int = 10 * 1024**3
+    tasks: str = attrs.field(default=TASKS, repr=False)
     audit: str | None = None
     hosts: tuple[str, ...] = ()
     open_reading: bool = True
@@ -80,17 +86,9 @@ def cluster_web(table: Table, outside: Outside) -> ClusterWeb:
         queues=kinds.array(_queue),
         rate_limit=kinds.rate,
     )
-    histories = table.given(
-        history=lambda value: _history(value, outside),
-        history_env=outside.of_environment,
-        history_file=outside.of_file,
-    )
-    if len(histories) > 1:
-        table.wrong(
-            "history", "is there twice: give history, history_env or history_file"
-        )
-    for each in histories.values():
-        fields["history"] = each
+    for name in ("history", "tasks"):
+        for each in _databases(table, outside, name):
+            fields[name] = each
     tls = tls_files(table, outside)
     if tls is not None and tls.certfile is None:
         table.wrong("tls", "needs a certfile")
@@ -99,14 +97,31 @@ def cluster_web(table: Table, outside: Outside) -> ClusterWeb:
     return ClusterWeb(tls=tls, **fields)
 
 
-def _history(value: object, outside: Outside) -> str:
+def _databases(table: Table, outside: Outside, name: str) -> Iterable[str]:
+    """
+    Where a database is, if the table says so.
+    """
+    env, file = f"{name}_env", f"{name}_file"
+    found = table.given(
+        **{
+            name: lambda value: _database(value, outside, name),
+            env: outside.of_environment,
+            file: outside.of_file,
+        }
+    )
+    if len(found) > 1:
+        table.wrong(name, f"is there twice: give {name}, {env} or {file}")
+    return found.values()
+
+
+def _database(value: object, outside: Outside, name: str) -> str:
     text = kinds.text(value)
     if "://" not in text:
         return outside.path(text)
     if _password(text):
         raise Wrong(
             "holds a password, which anybody can read here: give the whole URL in an"
-            " environment variable or a file, which history_env or history_file names"
+            f" environment variable or a file, which {name}_env or {name}_file names"
         )
     return text
 

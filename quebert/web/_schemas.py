@@ -96,6 +96,11 @@ NEW_TASK = closed(
         "additionalProperties": {"type": "string"},
         "maxProperties": BOUNDS.headers,
     },
+    payload={
+        "type": ["string", "null"],
+        "contentEncoding": "base64",
+        "description": "The body of the request, in place of the task.",
+    },
     retry={"type": ["object", "null"], "description": "Terms of a retry policy."},
     filter={"type": ["boolean", "null"]},
     extra={"type": ["object", "null"], "description": "Fields of your own."},

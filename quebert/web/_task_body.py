@@ -8,6 +8,7 @@ the task itself: L{quebert.task}.
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -30,7 +31,7 @@ LONGEST_NAME = 500
 #: for those of a routing key, and those that mediators write.
 FIELDS = (
     *("queue", "url", "params", "name", "delay", "run_at", "ttl", "timeout"),
-    *("method", "headers", "retry", "filter", "extra", "uuid"),
+    *("method", "headers", "payload", "retry", "filter", "extra", "uuid"),
 )
 _FIRST_WORD = re.compile(r"[a-z_]+")
 # Queues of quebert's own, and those that RabbitMQ names: answers to others are in them.
@@ -70,6 +71,8 @@ def new_task(
             raise _wrong("uuid", text)
         fields["uuid"], digest = key.uuid(place), key.digest(given)
     _check_uuid(fields.get("uuid"))
+    if fields.get("payload") is not None:
+        fields["payload"] = _bytes(fields["payload"])
     try:
         return requested(
             now, queue, url, params, name=name, digest=digest, **_without_nulls(fields)
@@ -117,6 +120,15 @@ def _name(given: object) -> str | None:
             return given
     text = f"name must be a text of 1 to {LONGEST_NAME} printable characters"
     raise _wrong("name", text)
+
+
+def _bytes(given: object) -> bytes:
+    try:
+        if isinstance(given, str):
+            return b64decode(given, validate=True)
+    except ValueError:
+        pass
+    raise _wrong("payload", "payload must be a text in base64 (RFC 4648)")
 
 
 def _check_uuid(given: object) -> None:

@@ -19,7 +19,7 @@ from quebert.created_tasks import (
     CreatedTasks,
     RowQuery,
 )
-from quebert.errors import BadTask, TaskUnknown
+from quebert.errors import BadTask, TaskStoreError, TaskUnknown
 from quebert.history import TaskSummary
 from quebert.task import decode
 from quebert.web._boundaries import Cluster, TaskQuery
@@ -76,11 +76,18 @@ class TaskHandlers:
         One task, with its attempts and its row.
         """
         uuid, sees = call.names["uuid"], call.grant.sees
-        row = await self._row(uuid)
+        away: TaskStoreError | None = None
+        row: CreatedTask | None = None
+        try:
+            row = await self._row(uuid)
+        except TaskStoreError as e:
+            away = e
         if row is not None and not sees(row.task.queue):
             row = None
         found = await self._cluster.task(uuid)
         if found is None or not sees(found.task.queue):
+            if away is not None:
+                raise away
             if row is None:
                 text = f"there is no task {uuid:.100}, neither created here nor in the"
                 raise APIProblem(HTTPStatus.NOT_FOUND, f"{text} history", kind=NO_TASK)

@@ -106,7 +106,8 @@ class TaskDetail:
     @ivar task: the task.
     @ivar attempts: the oldest first.
     @ivar gaps: where some of them may be missing.
-    @ivar created: its row; C{None} if it was not created over HTTP, or long ago.
+    @ivar created: its row; C{None} if it was not created over HTTP, or long ago, or the
+        database of rows is away.
     """
 
     task: TaskSummary

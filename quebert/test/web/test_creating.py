@@ -124,6 +124,7 @@ class CreateTests(CreatingCase):
             "timeout": 5,
             "method": "PUT",
             "headers": {"X-A": "b"},
+            "payload": "aGk=",
             "retry": {"max_attempts": 3},
             "filter": True,
             "uuid": "my/own",
@@ -169,6 +170,11 @@ class CreateTests(CreatingCase):
             ({"timeout": -1}, "timeout", "0 or more"),
             ({"method": "BREW"}, "method", "one of"),
             ({"headers": {"a b": "c"}}, "headers", "not a name"),
+            ({"payload": "a"}, "payload", "base64"),
+            ({"payload": "aGk=\n"}, "payload", "base64"),
+            ({"payload": "é"}, "payload", "base64"),
+            ({"payload": 5}, "payload", "base64"),
+            ({"payload": "aGk=", "method": "GET"}, "payload", ""),
             ({"retry": {"max": 1}}, "retry", "is not known"),
             ({"filter": 1}, "filter", "true or false"),
             ({"extra": 1}, "extra", "must be a dict"),
@@ -583,10 +589,13 @@ class RowTests(CreatingCase):
 
     def test_away(self) -> None:
         """
-        Without the database, it is said that it is away.
+        Without the database, it is said that it is away; what the history knows is
+        shown all the same.
         """
+        [record] = self.api.cluster.attempt("mail", 1)[:1]
         self.api.rows.problem = TaskStoreError("the disk is full")
         for target in ("/v1/tasks/a", "/v1/tasks?state=new"):
             answer = self.api.ask("GET", target)
             self.assertEqual(answer.status, 503)
             self.assertIn(b"/problems/database-away", answer.body)
+        self.assertIsNone(self.api.get(f"/v1/tasks/{record.uuid}")["created"])

@@ -63,7 +63,7 @@ class RealClusterTests(SynchronousTestCase):
         live: Any = _LiveCluster()
         ledger: Any = _HangingLedger()
         none: Any = None
-        cluster = RealCluster(live, none, ledger, none, none, lambda: NOW)
+        cluster = RealCluster(live, none, ledger, none, none, lambda: NOW, none)
         reading = Deferred.fromCoroutine(cluster.queue("mail"))
         self.assertEqual(len(ledger.asked), 3)
         for each in ledger.asked:

@@ -220,7 +220,7 @@ def _probes() -> Iterator[Probe]:
     yield Probe(task, 200, target="/v1/tasks/u", prepare=_created)
     yield Probe(task, 200, target="/v1/tasks/u", prepare=_deleted)
     yield Probe(task, 404, target="/v1/tasks/u")
-    yield Probe(task, 503, prepare=_no_rows)
+    yield Probe(task, 503, target="/v1/tasks/u", prepare=_no_rows)
     yield Probe(f"{task}/why", 200)
     yield Probe(f"{task}/why", 404, target=f"/v1/tasks/u/why?queue={long}")
     yield Probe(f"{task}/why", 503, prepare=_no_broker)

@@ -6,7 +6,7 @@ L{quebert.web._views}.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -46,11 +46,24 @@ _SHOWN = 50
 _NO_LATENCY = LatencyMap(buckets=(), columns=())
 
 
+class HasProblems(Protocol):
+    """
+    L{CreatedTaskKeeper<quebert.web.cluster._created.CreatedTaskKeeper>}.
+    """
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """
+        What is wrong; sentences.
+        """
+
+
 class RealCluster:
     """
     Reads the cluster (L{quebert.web.Cluster}).
 
     @param explain: says why a task waits.
+    @param created: what can be wrong with the tasks that are created over HTTP.
     """
 
     def __init__(
@@ -61,6 +74,7 @@ class RealCluster:
         letters: DeadLetterBook,
         explain: Callable[[str, str], Awaitable[WhyView]],
         now: Callable[[], float],
+        created: HasProblems,
     ) -> None:
         self._live = live
         self._history_feeder = feeder
@@ -68,6 +82,7 @@ class RealCluster:
         self._letters = letters
         self._explain = explain
         self._now = now
+        self._created = created
 
     def watch(self, watcher: ClusterWatcher) -> None:
         """
@@ -79,7 +94,8 @@ class RealCluster:
         """
         All of it now.
         """
-        return _overview(await self._live.view(), self._history_feeder)
+        live, problems = await self._live.view(), self._created.problems
+        return _overview(live, self._history_feeder, problems)
 
     async def queue(self, name: str) -> QueueDetail:
         """
@@ -181,13 +197,15 @@ class RealCluster:
 # -- From the values of other rooms
 
 
-def _overview(live: Live, feeder: HistoryFeeder) -> ClusterView:
+def _overview(
+    live: Live, feeder: HistoryFeeder, problems: Sequence[str]
+) -> ClusterView:
     return ClusterView(
         at=live.at,
         queues=live.queues,
         hosts=live.hosts,
         mediators=live.mediators,
-        problems=tuple(dict.fromkeys(live.problems)),
+        problems=tuple(dict.fromkeys((*live.problems, *problems))),
         history=feeder.view,
     )
 

@@ -1,14 +1,16 @@
 """
-The tasks that are created over HTTP, as C{quebert web} keeps them.
-
-The database and RabbitMQ are not connected yet: there is no such task, and none can be
-created.
+The tasks that are created over HTTP, as C{quebert web} keeps them: their rows, their
+way to RabbitMQ, and what mediators tell of their ends.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
+from twisted.internet.task import deferLater
+
+from quebert._log import Logger
 from quebert.created_tasks import (
     CreatedTask,
     CreatedTasks,
@@ -16,58 +18,156 @@ from quebert.created_tasks import (
     RowQuery,
     TaskChange,
 )
-from quebert.errors import BrokerError, BrokerUnreachable, TaskStoreError
-from quebert.operations import Cancelled, RunNow
+from quebert.errors import TaskStoreError
+from quebert.operations import BrokerAccess
+from quebert.task_store import StoredTaskRows, open_task_rows
+from quebert.web.cluster._end_notes import EndNoteReader
+from quebert.web.cluster._keep_going import KeepGoing
+from quebert.web.cluster._task_broker import PublishedTasks
 
-__all__ = ["created_tasks"]
+__all__ = ["CreatedTaskKeeper"]
 
-_WHY = "this quebert web cannot create tasks yet"
+# Seconds until it is seen again whether there is something to go on with.
+_PACE = 5.0
 
 
-class _NoRows:
+class CreatedTaskKeeper:
     """
-    A database without rows, which takes none.
+    Keeps created tasks.  Where their database cannot be used, such as while another
+    process has the file, none can be created, and all else goes on.
+
+    @param now: gives the seconds since the epoch.
+    @ivar tasks: the tasks.
     """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        broker: BrokerAccess,
+        rows: StoredTaskRows | ClosedRows,
+        now: Callable[[], float],
+    ) -> None:
+        self._reactor = broker.reactor
+        self._rows = rows
+        self._published = PublishedTasks(broker)
+        self.tasks = CreatedTasks(rows, self._published, now)
+        self._ends = EndNoteReader(broker, self.tasks)
+        self._going = KeepGoing(
+            self._go_on,
+            broker.reactor,
+            self.log,
+            "What was begun with created tasks cannot be gone on with",
+            "What was begun with created tasks goes on again",
+            "",
+        )
+
+    @classmethod
+    async def open(
+        cls, broker: BrokerAccess, where: str, now: Callable[[], float]
+    ) -> CreatedTaskKeeper:
+        """
+        Open the database.
+
+        @param where: a file, or the URL of a PostgreSQL.
+        @raise ConfigError: there is no such kind of database, or a package is missing.
+        """
+        rows: StoredTaskRows | ClosedRows
+        try:
+            rows = await open_task_rows(where, reactor=broker.reactor)
+        except TaskStoreError as e:
+            rows = ClosedRows(str(e))
+            cls.log.error("No tasks can be created: {why}", why=e)
+        return cls(broker, rows, now)
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """
+        Why tasks cannot be created, or why their ends are not known; sentences.
+        """
+        found = [self._rows.problem]
+        if self._is_open:
+            found += [self._ends.problem, self._going.problem]
+        return tuple(dict.fromkeys(filter(None, found)))
+
+    @property
+    def _is_open(self) -> bool:
+        return not isinstance(self._rows, ClosedRows)
+
+    def start(self) -> None:
+        """
+        Begin to read ends, and to go on with what an earlier process has begun.
+        """
+        if self._is_open:  # the process that has the rows is to have the ends
+            self._ends.start()
+            self._going.start()
+
+    async def stop(self) -> None:
+        """
+        End.  What has begun is ended first, if it does not take long; the next process
+        goes on with the rest.
+        """
+        await self._going.stop()
+        await self._ends.stop()
+        await self._published.stop()
+        await self._rows.close()
+
+    async def _go_on(self) -> None:
+        while not self._going.is_stopped:
+            done = await self.tasks.go_on()
+            self._going.goes()
+            pace = 0.0 if done else _PACE
+            await self._going.wait(deferLater(self._reactor, pace))
+
+
+class ClosedRows:
+    """
+    A database that cannot be used.
+
+    @ivar problem: why.
+    """
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+
+    def _fail(self) -> NoReturn:
+        raise TaskStoreError(self.problem)
 
     async def add(
         self, tasks: Sequence[NewTask], now: float
     ) -> Sequence[CreatedTask | None]:
-        raise TaskStoreError(_WHY)
+        """
+        Fail.
+        """
+        self._fail()
 
     async def change(
         self, changes: Sequence[TaskChange]
     ) -> Sequence[CreatedTask | None]:
-        return [None for _ in changes]
+        """
+        Fail.
+        """
+        self._fail()
 
     async def find(self, uuid: str) -> CreatedTask | None:
-        return None
+        """
+        Fail.
+        """
+        self._fail()
 
     async def page(self, query: RowQuery) -> tuple[Sequence[CreatedTask], int]:
-        return (), 0
+        """
+        Fail.
+        """
+        self._fail()
 
     async def sweep(self, now: float) -> int:
-        return 0
+        """
+        Fail.
+        """
+        self._fail()
 
-
-class _NoBroker:
-    """
-    A RabbitMQ that cannot be reached.
-    """
-
-    async def publish(self, tasks: Sequence[NewTask]) -> Sequence[BrokerError | None]:
-        return [BrokerUnreachable(_WHY) for _ in tasks]
-
-    async def cancel(self, queue: str, uuid: str, by: str) -> Cancelled:
-        raise BrokerUnreachable(_WHY)
-
-    async def run_now(self, queue: str, uuid: str) -> RunNow:
-        raise BrokerUnreachable(_WHY)
-
-
-def created_tasks(now: Callable[[], float]) -> CreatedTasks:
-    """
-    The tasks.
-
-    @param now: gives the seconds since the epoch.
-    """
-    return CreatedTasks(_NoRows(), _NoBroker(), now)
+    async def close(self) -> None:
+        """
+        There is nothing to close.
+        """

@@ -28,7 +28,7 @@ from quebert.operations import BrokerAccess
 from quebert.web import Audit, Tokens, WebServer
 from quebert.web.cluster._cluster import RealCluster
 from quebert.web.cluster._controls import LifeNotes, RealControls
-from quebert.web.cluster._created import created_tasks
+from quebert.web.cluster._created import CreatedTaskKeeper
 from quebert.web.cluster._dead_letters import DeadLetterBook
 from quebert.web.cluster._history_feeder import HistoryFeeder
 from quebert.web.cluster._live_cluster import LiveCluster
@@ -67,6 +67,7 @@ class WebService:
         self._now = now
         self._tls: _RenewedTLS | None = None
         self._ledger: HistoryLedger | None = None
+        self._created: CreatedTaskKeeper | None = None
         self._live: LiveCluster | None = None
         self._history_feeder: HistoryFeeder | None = None
         self._server: WebServer | None = None
@@ -100,18 +101,27 @@ class WebService:
         if asked.tls is not None:
             self._tls = _RenewedTLS(asked.tls)
         retention = Retention(age=asked.history_age, size=asked.history_size)
-        _make_folder(asked.history)
+        for place in (asked.history, asked.tasks):
+            _make_folder(place)
         ledger = await open_ledger(asked.history, retention, reactor=self._reactor)
         self._ledger = ledger
         try:
-            self._serve(ledger, tokens, audit)
+            opening = CreatedTaskKeeper.open(self._broker, asked.tasks, self._now)
+            self._created = await opening
+            self._serve(ledger, self._created, tokens, audit)
         except BaseException:
             await self.stop()
             raise
         for text in access_warnings(asked):
             self.log.warn("{text}", text=text)
 
-    def _serve(self, ledger: HistoryLedger, tokens: Tokens, audit: Audit) -> None:
+    def _serve(
+        self,
+        ledger: HistoryLedger,
+        created: CreatedTaskKeeper,
+        tokens: Tokens,
+        audit: Audit,
+    ) -> None:
         broker, asked, now = self._broker, self._asked, self._now
         metrics = ClusterMetrics()
         live = LiveCluster(broker, self._queues, metrics, now)
@@ -121,9 +131,9 @@ class WebService:
         tasks = SingleTasks(broker, live, ledger, notes.write, now)
         self._server = WebServer(
             self._reactor,
-            RealCluster(live, feeder, ledger, letters, tasks.why, now),
+            RealCluster(live, feeder, ledger, letters, tasks.why, now, created),
             RealControls(broker, letters, tasks, notes),
-            created_tasks(now),
+            created.tasks,
             ClusterReport(metrics, live, feeder),
             tokens=tokens,
             hosts=asked.hosts,
@@ -140,6 +150,7 @@ class WebService:
             raise PortTaken(f"cannot listen on {listen}: {why}") from None
         live.start()
         feeder.start()
+        created.start()
         self._live, self._history_feeder = live, feeder
 
     def _read_tokens(self) -> Tokens:
@@ -177,9 +188,12 @@ class WebService:
             await self._live.stop()
         if self._history_feeder is not None:
             await self._history_feeder.stop()
+        if self._created is not None:
+            await self._created.stop()
         if self._ledger is not None:
             await self._ledger.close()
         self._server = self._live = self._history_feeder = self._ledger = None
+        self._created = None
 
 
 def access_warnings(asked: ClusterWeb) -> Iterator[str]:
@@ -202,10 +216,10 @@ def access_warnings(asked: ClusterWeb) -> Iterator[str]:
         )
 
 
-def _make_folder(history: str) -> None:
-    if "://" in history:
+def _make_folder(database: str) -> None:
+    if "://" in database:
         return
-    folder = Path(history).parent
+    folder = Path(database).parent
     try:
         with suppress(FileExistsError):
             folder.mkdir(mode=0o700, parents=True)
