@@ -26,6 +26,7 @@ KEYWORDS = frozenset(
         "kind",
         "method",
         "params",
+        "payload",
         "priority",
         "retry",
         "run_at",
@@ -205,7 +206,8 @@ def checked_item(
     An item with what it does not say itself, and without what is C{null}.
 
     @param defaults: what it does not say.
-    @raise BadTask: it has a key that is none, or a time that is none.
+    @raise BadTask: it has a key that is none, a time that is none, or a payload that is
+        not base64.
     """
     whole = {**defaults, **item}
     for name, other in (("delay", "run_at"), ("run_at", "delay")):
@@ -223,4 +225,7 @@ def checked_item(
                 whole[name] = seconds(value)
             except ConfigError as e:
                 raise BadTask(f"{name} {e}") from None
+    payload = whole.get("payload")
+    if isinstance(payload, str):  # as a task has it
+        whole["payload"] = tasks.read_payload(payload)
     return {name: value for name, value in whole.items() if value is not None}

@@ -21,7 +21,7 @@ from quebert.cli._running import log_problems, one_line, run
 from quebert.cli._terminal import echo
 from quebert.config import EMPTY_AMQP_URL, chosen_amqp_url, seconds
 from quebert.errors import ConfigError, QuebertError
-from quebert.task import meant_by
+from quebert.task import BOUNDS, meant_by
 
 __all__ = ["add"]
 
@@ -85,6 +85,12 @@ def _time(value: object) -> float:
     metavar="NAME:VALUE",
     multiple=True,
     help="Of the request; repeatable.",
+)
+@click.option(
+    "--payload",
+    type=click.File("rb"),
+    metavar="FILE|-",
+    help="The body of the request, in place of the task: what is in this file.",
 )
 @click.option(
     "--retry",
@@ -221,6 +227,8 @@ def _fields(
     for name in ("extra", "retry"):
         if options[name] is not None:
             options[name] = _object(f"--{name}", options[name])
+    if options["payload"] is not None:
+        options["payload"] = options["payload"].read(BOUNDS.body + 1)
     if params is not None:
         options["params"] = _json("PARAMS", params)
     found = {"url": url, "headers": _headers(headers) or None, **options}

@@ -20,6 +20,7 @@ from quebert.task._header_names import folded
 from quebert.task._keywords import check_keywords, meant_by
 from quebert.task._new import make
 from quebert.task._part import CAN_READ_PART, LARGE, read_part
+from quebert.task._payload import read_payload
 from quebert.task._request import METHODS_WITH_BODY, Request, request
 from quebert.task._times import (
     ANY_TIME,
@@ -55,6 +56,7 @@ __all__ = [
     "meant_by",
     "parse_time",
     "read_part",
+    "read_payload",
     "request",
     "schedule",
     "times_of",

@@ -159,6 +159,17 @@ class ItemTests(SynchronousTestCase):
         both = {"run_at": 7, "delay": 5}
         self.assertEqual(checked_item(both, {}), both)
 
+    def test_payload(self) -> None:
+        """
+        A payload is base64, as tasks have it; that of the command is bytes.
+        """
+        item = checked_item({"url": "/", "payload": "AP8="}, {"payload": b"x"})
+        self.assertEqual(item, {"url": "/", "payload": b"\x00\xff"})
+        item = checked_item({"url": "/"}, {"payload": b"x"})
+        self.assertEqual(item["payload"], b"x")
+        why = refusal(BadTask, checked_item, {"payload": "A"}, {})
+        self.assertIn("payload must be base64", why)
+
     def test_wrong(self) -> None:
         """
         Other keys and times that are none are refused.

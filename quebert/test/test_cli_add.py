@@ -113,6 +113,23 @@ class AddTests(SynchronousTestCase):
         self.assertEqual(asked["extra"], {"colour": "red"})
         self.assertEqual(asked["retry"], {"max_attempts": 3})
 
+    def test_payload(self) -> None:
+        """
+        A payload is what a file has, or standard input.
+        """
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "payload"
+            path.write_bytes(b"\x00\xff\r\n")
+            asked = self.done("/", f"--payload={path}")
+        self.assertEqual(asked["payload"], b"\x00\xff\r\n")
+        result = CliRunner().invoke(
+            cli.main, ["add", "/", "--payload=-"], input=b"\xfe"
+        )
+        self.assertEqual(result.exit_code, 0)
+        self.assertEqual(self.asked["payload"], b"\xfe")
+        self.asked = {}
+        self.assertIn("none.bin", self.refused("/", "--payload=none.bin"))
+
     def test_priority(self) -> None:
         """
         A priority is the end of the routing key, which can be given as a whole instead.
