@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 import attrs
 
 from quebert.amqp import Message, TxAMQPClient
+from quebert.amqp.coordination import Cancellation
 from quebert.amqp.delays import LadderSearch, arrivals_of
 from quebert.amqp.queues import browse, depth
+from quebert.amqp.watch import EndNotes, identity_of, tells_end
 from quebert.errors import BrokerError, MayNotLook, NoSuchQueue
 from quebert.operations._access import publish_confirmed
 from quebert.operations._progress import Progress
 from quebert.operations._refusals import no_stream
+from quebert.outcome import CANCELLED, Discard
 
 if TYPE_CHECKING:
     from quebert.amqp.link import Publisher
@@ -54,10 +57,12 @@ class Taking:
     problems: list[str] = attrs.field(factory=list)
     events: CancelEvents | None = None
     _publisher: Publisher = attrs.field(init=False)
+    _end_notes: EndNotes = attrs.field(init=False)
     _told_at: float = attrs.field(default=0.0, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._publisher = self.client.make_publisher()
+        self._end_notes = EndNotes(self.queue, self.client.now)
 
     async def publish(self, queue: str, body: bytes, properties: bytes) -> None:
         """
@@ -85,7 +90,8 @@ class Taking:
         async def visit(message: Message) -> bool:
             nonlocal taken, failed
             try:
-                ours = message.routing_key == self.queue and await take(message)
+                is_of_queue = message.routing_key == self.queue
+                ours = is_of_queue and await self._takes(take, message)
             except BrokerError as e:
                 failed = e
                 raise
@@ -146,7 +152,7 @@ class Taking:
             nonlocal taken
             if self.wire.clock.seconds() > self._told_at + _IN_ORDER:
                 await self._tell_in_order()
-            ours = await take(message)
+            ours = await self._takes(take, message)
             taken += ours
             await self._step(message, ours)
             return ours
@@ -167,6 +173,27 @@ class Taking:
         """
         self._told_at = self.wire.clock.seconds()
         await self.client.suspects.end_in_order(self.wire, self.queue)
+
+    async def _takes(self, take: Take, message: Message) -> bool:
+        """
+        Whether a message is to leave.  If its task is cancelled then, and somebody
+        wants to know the end of the task, that is told first.
+
+        @raise BrokerError: it cannot be told.
+        """
+        ours = await take(message)
+        if ours and self.events is not None and tells_end(message):
+            uuid, _ = identity_of(message.body)
+            why = Cancellation(uuid, self.client.now(), self.events.by).reason
+            note = self._end_notes.note(message, Discard(why, CANCELLED))
+            await self._end_notes.publish(self.wire, self._send, note)
+        return ours
+
+    async def _send(
+        self, exchange: str, queue: str, body: bytes, properties: bytes
+    ) -> None:
+        assert not exchange
+        await self.publish(queue, body, properties)
 
     async def _step(self, message: Message, taken: bool) -> None:
         if taken and self.events is not None:

@@ -21,6 +21,7 @@ from quebert import operations
 from quebert.amqp import TxAMQPClient, Watcher, WatchOptions
 from quebert.amqp.coordination import register_of
 from quebert.amqp.queues import find_queue
+from quebert.amqp.watch import DeliveredMessage
 from quebert.errors import ConfigError
 from quebert.events import (
     AttemptBatch,
@@ -33,6 +34,7 @@ from quebert.mediator import PolicyMediator
 from quebert.operations import BrokerAccess, Match
 from quebert.policy import RetryPolicy
 from quebert.task import format_time
+from quebert.task_ends import ENDED, EndNote, decode_end_note
 from quebert.test.cancel_races import CancelRaces
 from quebert.test.conftest import AnyBroker, Names
 from quebert.test.support import Executor, until
@@ -123,6 +125,50 @@ async def test_delayed(tasks: Tasks) -> None:
     told = await operations.cancel(tasks.broker, tasks.queue, third)
     assert told.result == operations.CANCELLED
     assert (tasks.attempts(first), tasks.attempts(third)) == (0, 0)
+
+
+@ensureDeferred
+async def test_end_notes(tasks: Tasks) -> None:
+    """
+    The end of a task that is taken out is told if somebody wants to know, and before it
+    is gone; that of one that runs now is not.
+    """
+    client = tasks.client
+    watcher = await tasks.watch()
+    uuids = ["delayed", "other", "now", "waiting"]
+    delays = {"delayed": 1000, "other": 1000, "now": 1000, "waiting": 0}
+    told: list[EndNote] = []
+
+    async def note(message: DeliveredMessage) -> None:
+        told.append(decode_end_note(message.body))
+
+    async def add(uuid: str) -> None:
+        task = {"url": "/task", "uuid": f"{tasks.queue}-{uuid}", "params": {}}
+        if delays[uuid]:
+            task["run_at"] = format_time(time.time() + delays[uuid])
+        properties = {**PERSISTENT, "message-id": f"{tasks.queue}-{uuid}"}
+        if uuid != "other":
+            properties["reply-to"] = ENDED
+        body = json.dumps(task).encode()
+        await client.publish("", tasks.queue, body, properties)
+
+    for each in uuids[:3]:
+        await add(each)
+    await until(lambda: watcher.counts.retried == 3)
+    for each in uuids[:2]:
+        await operations.cancel(tasks.broker, tasks.queue, f"{tasks.queue}-{each}")
+    await operations.run_now(tasks.broker, tasks.queue, f"{tasks.queue}-now")
+    await until(lambda: watcher.counts.done == 1)
+    await watcher.stop()
+    await add("waiting")
+    await operations.cancel(tasks.broker, tasks.queue, f"{tasks.queue}-waiting")
+    reader = await client.watch("", ENDED, "", note)
+    outcomes = {"delayed": "cancelled", "now": "done", "waiting": "cancelled"}
+    expected = {f"{tasks.queue}-{each}": outcomes[each] for each in outcomes}
+    await until(lambda: expected.keys() <= {each.uuid for each in told})
+    await reader.stop()
+    found = {each.uuid: each.outcome for each in told if each.queue == tasks.queue}
+    assert found == expected
 
 
 class Heard(EventHandler):

@@ -36,6 +36,7 @@ These words are used of messages:
 """
 
 from quebert.amqp.watch._delivered_message import DeliveredMessage
+from quebert.amqp.watch._end_notes import EndNotes, tells_end
 from quebert.amqp.watch._handler import Callback
 from quebert.amqp.watch._held_tasks import identity_of
 from quebert.amqp.watch._ledger import Counts
@@ -68,6 +69,7 @@ __all__ = [
     "Callback",
     "Counts",
     "DeliveredMessage",
+    "EndNotes",
     "HeldTask",
     "Holder",
     "OnDisconnect",
@@ -84,4 +86,5 @@ __all__ = [
     "flight_sign",
     "identity_of",
     "in_order_sign",
+    "tells_end",
 ]

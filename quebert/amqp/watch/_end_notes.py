@@ -13,12 +13,13 @@ import attrs
 
 from quebert._protocol.properties import encode_properties
 from quebert.amqp.link import Send
-from quebert.amqp.watch._delivered_message import DeliveredMessage
 from quebert.amqp.watch._properties import REASON_LIMIT, writable
 from quebert.amqp.watch._side_queue import SideQueue
+from quebert.amqp.wire import Message
 from quebert.outcome import Bury, Discard, Done
 from quebert.policy import History
 from quebert.task_ends import ENDED, EndNote, encode_end_note
+from quebert.task_events import EndedTask
 
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
@@ -33,7 +34,7 @@ _PERSISTENT = encode_properties(
 )
 
 
-def tells_end(message: DeliveredMessage) -> bool:
+def tells_end(message: Message) -> bool:
     """
     Whether somebody wants an end note of a message.
     """
@@ -56,19 +57,29 @@ class EndNotes:
         self._now = now
         self._side_queue = SideQueue(ENDED)
 
-    def note(self, message: DeliveredMessage, outcome: Done | Discard | Bury) -> bytes:
+    def note(
+        self,
+        message: Message,
+        outcome: Done | Discard | Bury,
+        attempt: EndedTask | None = None,
+    ) -> bytes:
         """
         The end note of a message.
+
+        @param attempt: the last one at its task, if it is known.
         """
-        return encode_end_note(self._note(message, outcome))
+        return encode_end_note(self._note(message, outcome, attempt))
 
     def _note(
-        self, message: DeliveredMessage, outcome: Done | Discard | Bury
+        self,
+        message: Message,
+        outcome: Done | Discard | Bury,
+        attempt: EndedTask | None,
     ) -> EndNote:
         kind, reason = "done", ""
         if not isinstance(outcome, Done):
             kind, reason = outcome.kind, writable(outcome.reason[:REASON_LIMIT])
-        told = _history(message, outcome)
+        told = _attempts(message, outcome, attempt)
         return EndNote(
             uuid=str(message.properties["message-id"]),
             queue=self._queue,
@@ -92,12 +103,13 @@ class EndNotes:
         await self._side_queue.publish(wire, send, note, _PERSISTENT)
 
 
-def _history(message: DeliveredMessage, outcome: Done | Discard | Bury) -> History:
+def _attempts(
+    message: Message, outcome: Done | Discard | Bury, attempt: EndedTask | None
+) -> History:
     """
     The attempts at a task, with the one that has ended it.
     """
     headers: Mapping[str, Any] = message.headers
-    attempt = message.last_attempt
     if attempt is None:  # no mediator, or it was decided without one
         given = outcome.headers if isinstance(outcome, Bury) else {}
         return History.read({**headers, **given})

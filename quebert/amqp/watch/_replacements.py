@@ -203,7 +203,7 @@ class Replacements:
         @param wire: its connection.
         @return: as L{publish}.
         """
-        note = self._end_notes.note(message, outcome)
+        note = self._end_notes.note(message, outcome, message.last_attempt)
 
         def publish(send: Send) -> Coroutine[Any, Any, None]:
             return self._end_notes.publish(wire, send, note)
