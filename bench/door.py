@@ -4,8 +4,8 @@ side: as many requests as it takes, 500 a second, and batches.
 
 CPU is that of the server alone.  Rows and broker are in memory, and answer at the end
 of each turn; so it is the cost of HTTP, of the API and of making tasks.  With
-C{--real}, C{quebert web} itself is measured, too, with rows in SQLite and a quorum
-queue of a RabbitMQ beside it.
+C{--real}, the same is measured with rows in SQLite and a quorum queue of a RabbitMQ
+beside it, too.
 """
 
 from __future__ import annotations
@@ -31,10 +31,9 @@ from rich.table import Table
 from tree import cpu, end
 
 from quebert.testing import RabbitMQNode, free_port
-from quebert.web import token_line
 
 WAYS = ("twisted", "lean")
-REAL = "quebert web"
+REAL = "real"
 CONNECTIONS = 64
 RATE = 500.0
 BATCH, BATCH_CONNECTIONS = 1_000, 4
@@ -162,22 +161,20 @@ class Load:
                 idle.extend(self._answered(wait if wait < 1 else 1.0))
 
 
-def _command(way: str, port: int, amqp: str, folder: Path) -> list[str]:
+def _command(way: str, port: int, amqp: str) -> list[str]:
     """
     What starts a server.
     """
-    if way != REAL:
-        program = str(Path(__file__).with_name("door_server.py"))
-        return [sys.executable, program, way, str(port)]
-    tokens = folder / "tokens"
-    tokens.write_text(token_line("bench", ["add"], ["*"], TOKEN))
-    tokens.chmod(0o600)
-    with channel_to(amqp) as channel:
-        kind = {"x-queue-type": "quorum"}
-        channel.queue_declare(str(_TASK["queue"]), durable=True, arguments=kind)
-    quebert = str(Path(sys.executable).with_name("quebert"))
-    options = [f"--listen={port}", f"--tokens={tokens}", f"--amqp-url={amqp}"]
-    return [quebert, "web", *options]
+    program = str(Path(__file__).with_name("door_server.py"))
+    command = [sys.executable, program, way, str(port)]
+    if way == REAL:
+        with channel_to(amqp) as channel:
+            kind = {"x-queue-type": "quorum"}
+            queue = str(_TASK["queue"])
+            channel.queue_declare(queue, durable=True, arguments=kind)
+            channel.queue_purge(queue)
+        command.append(amqp)
+    return command
 
 
 @contextmanager
@@ -188,7 +185,7 @@ def _server(way: str, amqp: str) -> Iterator[tuple[int, int]]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         port = free_port()
-        command = _command(way, port, amqp, folder)
+        command = _command(way, port, amqp)
         process = subprocess.Popen(command, cwd=folder, start_new_session=True)
         stack.callback(end, process)
         until = time.monotonic() + _PATIENCE
@@ -232,7 +229,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0)
-    parser.add_argument("--real", action="store_true", help="quebert web itself, too")
+    parser.add_argument(
+        "--real", action="store_true", help="on SQLite and RabbitMQ, too"
+    )
     said = parser.parse_args()
     with RabbitMQNode() if said.real else nullcontext() as node:
         _show(said, node)

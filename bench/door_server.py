@@ -1,18 +1,22 @@
 """
-A web server for C{bench/door.py}: the API with C{POST /v1/tasks} and its batches, over
-rows and a broker in memory, which answer at the end of each turn.
+A web server for C{bench/door.py}: C{POST /v1/tasks} and its batches.
 
-    python bench/door_server.py WAY PORT
+    python bench/door_server.py WAY PORT [AMQP]
 
-WAY is C{lean}, the server as it is, or C{twisted}: the same API behind C{twisted.web},
-as it was before.
+WAY is one of
+
+  - C{lean}: the server as it is, over rows and a broker in memory, which answer at the
+    end of each turn;
+  - C{twisted}: the same API behind C{twisted.web}, as it was before;
+  - C{real}: the server as it is, with rows in SQLite, in the current folder, and the
+    RabbitMQ at the URL AMQP.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet import reactor as global_reactor
@@ -20,27 +24,18 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from quebert import task as tasks
 from quebert._turn import EndOfTurn
 from quebert._twistd import calm_garbage_collector
-from quebert.created_tasks import CreatedTask, CreatedTasks, NewTask, TaskChange
-from quebert.errors import QuebertError
+from quebert.created_tasks import CreatedTasks, NewTask, TaskChange
 from quebert.executor import ExecutorSite
+from quebert.operations import BrokerAccess
+from quebert.task_store import open_task_rows
 from quebert.test.fake_cluster import FakeCluster
-from quebert.web import Assets, Audit, Grant, Tokens
-from quebert.web._access_rules import AccessRules
-from quebert.web._api import API
-from quebert.web._background import Background
-from quebert.web._call import Call
-from quebert.web._changes import ChangeHandlers
-from quebert.web._exchange import APIAnswer, json_answer
+from quebert.web import Grant, Tokens, WebServer
+from quebert.web._exchange import APIAnswer
 from quebert.web._head import RequestHead
-from quebert.web._hub import EventHub
-from quebert.web._request import body_fields
-from quebert.web._resource import LIMITS, WebResource
-from quebert.web._routes import Route
-from quebert.web._site import WebSite
-from quebert.web._snapshots import Snapshots
+from quebert.web._resource import WebResource
+from quebert.web.cluster._task_broker import PublishedTasks
 
 #: A token, for its bearer to add tasks.
 TOKEN = "qbt_bench"
@@ -107,44 +102,6 @@ class Broker:
         return self._group.ask([None] * len(new))
 
 
-class DoorAPI(API):
-    """
-    The API, with two routes more.
-    """
-
-    created: CreatedTasks
-
-    def _table(self, changes: ChangeHandlers) -> Iterator[Route[Call]]:
-        yield from super()._table(changes)
-        yield Route("POST", "/v1/tasks", "add", self._create)
-        yield Route("POST", "/v1/tasks:batch", "add", self._create_many)
-
-    async def _create(self, call: Call) -> APIAnswer:
-        fields = body_fields(call.request, "queue", "url", "params")
-        [result] = await self.created.create([_new(call, fields)])
-        return json_answer(_shown(result), 201)
-
-    async def _create_many(self, call: Call) -> APIAnswer:
-        fields = body_fields(call.request, "tasks")
-        new = [_new(call, each) for each in fields["tasks"]]
-        results = await self.created.create(new)
-        return json_answer({"results": [_shown(each) for each in results]})
-
-
-def _new(call: Call, fields: Any) -> NewTask:
-    now = time.time()
-    task = tasks.make(now, fields["url"], fields.get("params"))
-    queue = call.check(fields["queue"])
-    body = tasks.encode_new(task)
-    return NewTask(queue=queue, uuid=task["uuid"], body=body, created=now)
-
-
-def _shown(result: CreatedTask | QuebertError) -> Any:
-    if isinstance(result, QuebertError):
-        raise result
-    return {"id": result.task.uuid, "queue": result.task.queue}
-
-
 class TwistedResource(Resource):
     """
     From requests of C{twisted.web} to the API and back, as it was done before.
@@ -199,32 +156,36 @@ class TwistedResource(Resource):
         request.finish()
 
 
-def _site(way: str) -> Any:
-    cluster = FakeCluster(reactor, time.time)
-    snapshots = Snapshots(reactor, cluster.overview, time.time)
-    hub = EventHub(reactor, snapshots)
-    background = Background(reactor, hub.changed)
-    grant = Grant("bench", frozenset(["add"]))
-    rules = AccessRules(Tokens.of(TOKEN, grant))
-    changes = ChangeHandlers(cluster, background, Audit())
-    admission: Callable[[], AccessRules] = lambda: rules  # noqa: E731
-    api = DoorAPI(reactor, cluster, changes, snapshots, cluster, admission)
+async def _created(amqp: str) -> CreatedTasks:
     rows: Any = Rows()
     broker: Any = Broker()
-    api.created = CreatedTasks(rows, broker, time.time)
-    resource = WebResource(reactor, api, Assets(), hub, LIMITS)
-    if way == "lean":
-        return WebSite(resource, reactor)
-    before: Any = TwistedResource(resource)
-    return ExecutorSite(before, reactor)
+    if amqp:
+        rows = await open_task_rows("tasks.sqlite", reactor=reactor)
+        broker = PublishedTasks(BrokerAccess(reactor, amqp))
+    return CreatedTasks(rows, broker, time.time)
 
 
-def main(way: str, port: str) -> None:
+async def _serve(way: str, port: int, amqp: str) -> None:
+    cluster = FakeCluster(reactor, time.time)
+    tokens = Tokens.of(TOKEN, Grant("bench", frozenset(["add"])))
+    created = await _created(amqp)
+    server = WebServer(reactor, cluster, cluster, created, cluster, tokens=tokens)
+    if way == "twisted":
+        before: Any = TwistedResource(server._resource)
+        site = ExecutorSite(before, reactor)
+        reactor.listenTCP(port, site, interface="127.0.0.1")
+    else:
+        server.listen(port, "127.0.0.1")
+    calm_garbage_collector()  # as quebert web does
+
+
+def main(way: str, port: str, amqp: str = "") -> None:
     """
     Serve until it is ended.
     """
-    reactor.listenTCP(int(port), _site(way), backlog=500, interface="127.0.0.1")
-    calm_garbage_collector()  # as quebert web does
+    reactor.callWhenRunning(
+        lambda: Deferred.fromCoroutine(_serve(way, int(port), amqp))
+    )
     reactor.run()
 
 
