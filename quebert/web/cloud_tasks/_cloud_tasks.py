@@ -15,6 +15,8 @@ import attrs
 
 from quebert.created_tasks import CreatedTasks
 from quebert.errors import QuebertError
+from quebert.web._audit import Audit
+from quebert.web._exchange import Caller
 from quebert.web._tokens import Grant
 from quebert.web.cloud_tasks import _messages as messages
 from quebert.web.cloud_tasks._batch_methods import BatchMethods
@@ -39,33 +41,48 @@ class CloudMethod:
 
     @ivar request: the class of its request.
     @ivar response: the class of its answer.
+    @ivar is_change: whether it changes something, so that the audit log has it.  The
+        tasks that are created are not in it.
     """
 
     request: type[Any]
     response: type[Any]
+    is_change: bool = False
 
 
 #: All methods.
 METHODS: Mapping[str, CloudMethod] = {
     "CreateTask": CloudMethod(messages.CreateTaskRequest, messages.TaskMessage),
     "GetTask": CloudMethod(messages.GetTaskRequest, messages.TaskMessage),
-    "RunTask": CloudMethod(messages.GetTaskRequest, messages.TaskMessage),
+    "RunTask": CloudMethod(
+        messages.GetTaskRequest, messages.TaskMessage, is_change=True
+    ),
     "ListTasks": CloudMethod(messages.ListTasksRequest, messages.ListTasksResponse),
-    "DeleteTask": CloudMethod(messages.NameRequest, messages.Empty),
+    "DeleteTask": CloudMethod(messages.NameRequest, messages.Empty, is_change=True),
     "BatchCreateTasks": CloudMethod(
         messages.BatchCreateTasksRequest, messages.OperationMessage
     ),
     "BatchDeleteTasks": CloudMethod(
-        messages.BatchDeleteTasksRequest, messages.OperationMessage
+        messages.BatchDeleteTasksRequest, messages.OperationMessage, is_change=True
     ),
-    "CreateQueue": CloudMethod(messages.CreateQueueRequest, messages.QueueMessage),
-    "UpdateQueue": CloudMethod(messages.UpdateQueueRequest, messages.QueueMessage),
+    "CreateQueue": CloudMethod(
+        messages.CreateQueueRequest, messages.QueueMessage, is_change=True
+    ),
+    "UpdateQueue": CloudMethod(
+        messages.UpdateQueueRequest, messages.QueueMessage, is_change=True
+    ),
     "GetQueue": CloudMethod(messages.NameRequest, messages.QueueMessage),
-    "PauseQueue": CloudMethod(messages.NameRequest, messages.QueueMessage),
-    "ResumeQueue": CloudMethod(messages.NameRequest, messages.QueueMessage),
-    "PurgeQueue": CloudMethod(messages.NameRequest, messages.QueueMessage),
+    "PauseQueue": CloudMethod(
+        messages.NameRequest, messages.QueueMessage, is_change=True
+    ),
+    "ResumeQueue": CloudMethod(
+        messages.NameRequest, messages.QueueMessage, is_change=True
+    ),
+    "PurgeQueue": CloudMethod(
+        messages.NameRequest, messages.QueueMessage, is_change=True
+    ),
     "ListQueues": CloudMethod(messages.ListQueuesRequest, messages.ListQueuesResponse),
-    "DeleteQueue": CloudMethod(messages.NameRequest, messages.Empty),
+    "DeleteQueue": CloudMethod(messages.NameRequest, messages.Empty, is_change=True),
     "GetIamPolicy": CloudMethod(messages.IamRequest, messages.PolicyMessage),
     "SetIamPolicy": CloudMethod(messages.SetIamPolicyRequest, messages.PolicyMessage),
     "TestIamPermissions": CloudMethod(
@@ -90,6 +107,7 @@ class CloudTasks:
     @param now: gives the seconds since the epoch.
     @param names: reads the names of queues and tasks.
     @param limits: what is refused beyond them.
+    @param audit: where changes are written down.
     """
 
     def __init__(
@@ -99,8 +117,10 @@ class CloudTasks:
         now: Callable[[], float],
         names: CloudNames | None = None,
         limits: CloudTasksLimits | None = None,
+        audit: Audit | None = None,
     ) -> None:
         names, limits = names or CloudNames(), limits or CloudTasksLimits()
+        self._audit = audit
         known = KnownTasks(tasks, queues, now, names, limits)
         self._handlers = {
             **TaskMethods(tasks, known).handlers,
@@ -137,7 +157,30 @@ class CloudTasks:
         if found is None:
             raise CloudTasksError(Code.UNIMPLEMENTED, f"there is no method {method}")
         wanted = read_message(found.request, request)
+        result = "failed"
         try:
-            return await self._handlers[method](wanted, grant)
+            answer = await self._handlers[method](wanted, grant)
+            result = "done"
+            return answer
+        except CloudTasksError as e:
+            result = e.message
+            raise
         except QuebertError as e:
-            raise error_of(e) from None
+            error = error_of(e)
+            result = error.message
+            raise error from None
+        finally:
+            if found.is_change and self._audit is not None:
+                caller = Caller(name=grant.name)
+                self._audit.note(caller, method, result, **_resource(wanted))
+
+
+def _resource(request: Any) -> dict[str, Any]:
+    """
+    What a request is about, for the audit log.
+    """
+    for field in ("names", "name", "queue", "resource", "cmek_config"):
+        found = getattr(request, field, None)
+        if found:
+            return {field: getattr(found, "name", found)}
+    return {}

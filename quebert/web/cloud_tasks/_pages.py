@@ -7,12 +7,15 @@ from __future__ import annotations
 import base64
 from zlib import crc32
 
+from quebert.web.cloud_tasks._errors import CloudTasksError
 from quebert.web.cloud_tasks._sentences import invalid
 
-__all__ = ["page_size", "page_token", "position_in"]
+__all__ = ["number_in", "page_size", "page_token", "position_in"]
 
 # Characters of a token.
 _LONGEST = 1_000
+# Digits of a position: no database has longer ones.
+_DIGITS = 18
 
 
 def page_size(wanted: int, most: int) -> int:
@@ -37,9 +40,22 @@ def page_token(scope: str, position: str) -> str:
     return base64.urlsafe_b64encode(text.encode("ascii")).decode("ascii")
 
 
+def number_in(scope: str, token: str) -> int:
+    """
+    The position that a token is for, if it is a number; 0 for none.
+
+    @raise CloudTasksError: the token is of another list, or none at all.
+    """
+    position = position_in(scope, token) or "0"
+    if position.isdigit() and len(position) <= _DIGITS:
+        return int(position)
+    raise _none_of_this_list()
+
+
 def position_in(scope: str, token: str) -> str:
     """
-    The position that a token is for; empty for none.
+    The position that a token is for; empty for none.  Anybody can make a token of any
+    position.
 
     @raise CloudTasksError: the token is of another list, or none at all.
     """
@@ -54,8 +70,12 @@ def position_in(scope: str, token: str) -> str:
         text = ""
     mark = _mark(scope)
     if not text.startswith(mark):
-        raise invalid("page_token is not one of this list.")
+        raise _none_of_this_list()
     return text.removeprefix(mark)
+
+
+def _none_of_this_list() -> CloudTasksError:
+    return invalid("page_token is not one of this list.")
 
 
 def _mark(scope: str) -> str:

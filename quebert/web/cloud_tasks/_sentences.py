@@ -5,6 +5,7 @@ Errors that several methods have in common, in Google's words.  Pure.
 from __future__ import annotations
 
 from quebert.errors import (
+    MessageRefused,
     NameTaken,
     QuebertError,
     TaskEnded,
@@ -66,6 +67,8 @@ def error_of(error: QuebertError) -> CloudTasksError:
             return invalid("request_id was the one of another request.")
         case Unroutable():
             return no_queue()
+        case MessageRefused():
+            return invalid("Task size too large")
         case TaskUnknown():
             return no_entity()
         case TaskEnded():

@@ -23,7 +23,7 @@ from quebert.web.cloud_tasks._messages import (
     TaskView,
 )
 from quebert.web.cloud_tasks._names import QueueName
-from quebert.web.cloud_tasks._pages import page_size, page_token, position_in
+from quebert.web.cloud_tasks._pages import number_in, page_size, page_token
 from quebert.web.cloud_tasks._sentences import error_of
 from quebert.web.cloud_tasks._task_values import task_message
 
@@ -86,7 +86,7 @@ class TaskMethods:
         query = RowQuery(
             queue=queue.name,
             states=LIVING,
-            after=int(position_in(scope, request.page_token) or 0),
+            after=number_in(scope, request.page_token),
             size=page_size(request.page_size, _MOST_LISTED),
         )
         rows, after = await self._tasks.page(query)

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from quebert.created_tasks import CreatedTasks
 from quebert.errors import QuebertError
 from quebert.test.created_tasks.doubles import MemoryBroker, MemoryRows
+from quebert.test.web.doubles import ListedAudit
 from quebert.web._exchange import APIAnswer
 from quebert.web._head import RequestHead
 from quebert.web._request import decoded
@@ -156,6 +157,7 @@ class MemoryCloudTasks:
 
     def __init__(self, limits: CloudTasksLimits | None = None) -> None:
         self.time = NOW
+        self.audit = ListedAudit()
         self.rows = MemoryRows()
         self.broker = MemoryBroker()
         self.queues = MemoryCloudQueues(lambda: self.time)
@@ -168,6 +170,7 @@ class MemoryCloudTasks:
             lambda: self.time,
             CloudNames(home, ("shop", "other.org:*")),
             limits,
+            self.audit,
         )
         self.rest = CloudTasksREST(self.cloud_tasks)
 

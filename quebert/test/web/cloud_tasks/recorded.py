@@ -14,6 +14,7 @@ import attrs
 
 from quebert.test.web.cloud_tasks.doubles import LOCATION, QUEUE
 from quebert.web.cloud_tasks import Code
+from quebert.web.cloud_tasks._pages import page_token
 
 __all__ = ["GOOGLE", "OURS", "ROWS", "Row", "task"]
 
@@ -664,6 +665,17 @@ ROWS = (
         _INVALID,
         "page_token is not one of this list.",
         by=OURS,
+    ),
+    *(
+        Row(
+            "ListTasks",
+            "a page_token that somebody has made",
+            {"parent": QUEUE, "pageToken": page_token("tasks mail", position)},
+            _INVALID,
+            "page_token is not one of this list.",
+            by=OURS,
+        )
+        for position in ("x", "-1", "9" * 19)
     ),
     # -- Batches
     Row(

@@ -416,6 +416,50 @@ class RightsTests(CloudTasksTestCase):
         )
 
 
+class AuditTests(CloudTasksTestCase):
+    """
+    The audit log.
+    """
+
+    def test_changes(self) -> None:
+        """
+        Each change is in it with its user, what it is about and how it ended; what is
+        read or created is not.
+        """
+        for methods in RightsTests.NEEDED.values():
+            for method, message in methods.items():
+                try:
+                    self.api.call(method, message)
+                except CloudTasksError:
+                    pass
+        lines = self.api.audit.lines
+        self.assertEqual({each["who"] for each in lines}, {"all"})
+        found = {each["action"]: each["result"] for each in lines}
+        self.assertEqual(
+            found,
+            {
+                "DeleteTask": "Requested entity was not found.",
+                "RunTask": "Requested entity was not found.",
+                "BatchDeleteTasks": "done",
+                "CreateQueue": "Queue already exists",
+                **{
+                    f"{verb}Queue": "done"
+                    for verb in ("Update", "Pause", "Resume", "Purge", "Delete")
+                },
+            },
+        )
+        self.assertEqual(lines[-1]["name"], QUEUE)
+
+    def test_fault(self) -> None:
+        """
+        A change that fails by a fault of the server is in it, too.
+        """
+        self.api.queues.problem = ZeroDivisionError()  # type: ignore[assignment]
+        with self.assertRaises(ZeroDivisionError):
+            self.api.call("PauseQueue", {"name": QUEUE})
+        self.assertEqual(self.api.audit.lines[0]["result"], "failed")
+
+
 class OtherMethodsTests(CloudTasksTestCase):
     """
     Locations, policies and keys.

@@ -12,7 +12,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.created_tasks import EndNote, NewTask
-from quebert.errors import BrokerError, TaskStoreError, Unroutable
+from quebert.errors import BrokerError, MessageRefused, TaskStoreError, Unroutable
 from quebert.test.web.cloud_tasks.doubles import (
     ALL,
     LOCATION,
@@ -313,12 +313,16 @@ class TaskTests(CloudTasksTestCase):
 
     def test_refused(self) -> None:
         """
-        A queue that RabbitMQ has not is none; if RabbitMQ or the database is away, that
+        A queue that RabbitMQ has not is none, nor a task that it finds too large; if RabbitMQ or the database is away, that
         is said, and how it can be.
         """
         message = {"parent": QUEUE, "task": task()}
         self.api.broker.problem = Unroutable("no queue")
         self.assertEqual(self.refused("CreateTask", message), Code.NOT_FOUND)
+        self.api.broker.problem = MessageRefused(406, "it is larger than it may be")
+        self.assertEqual(
+            self.error("CreateTask", message).message, "Task size too large"
+        )
         self.api.broker.problem = BrokerError("RabbitMQ is away")
         error = self.error("CreateTask", message)
         self.assertEqual(
