@@ -313,8 +313,8 @@ class TaskTests(CloudTasksTestCase):
 
     def test_refused(self) -> None:
         """
-        A queue that RabbitMQ has not is none, nor a task that it finds too large; if RabbitMQ or the database is away, that
-        is said, and how it can be.
+        A queue that RabbitMQ has not is none; what it finds too large is an argument
+        that is wrong; and if RabbitMQ or the database is away, that is said.
         """
         message = {"parent": QUEUE, "task": task()}
         self.api.broker.problem = Unroutable("no queue")
