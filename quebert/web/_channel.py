@@ -334,6 +334,7 @@ class WebChannel(Protocol):
         self._site.refused(self, why)
         self._rest, self._body, self._received = b"", [], 0
         self._enter(Stage.REFUSED, self._limits.grace)
+        answer = self._resource.in_form_of(self._head, answer)
         self._tcp.write(response(answer, self._resource.date(), is_last=True))
 
     def late(self) -> None:

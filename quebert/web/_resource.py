@@ -102,6 +102,12 @@ class WebResource:
         """
         return self._date.at(self._now())
 
+    def in_form_of(self, head: RequestHead, answer: APIAnswer) -> APIAnswer:
+        """
+        The answer to a request that is refused, in the form of the API that it is for.
+        """
+        return self._api.in_form_of(head.target, answer)
+
     def answer(self, head: RequestHead, body: bytes, address: str) -> Deferred[Reply]:
         """
         The answer to a request, whatever happens.
@@ -111,7 +117,7 @@ class WebResource:
         try:
             request = decoded(head, body, address)
         except APIProblem as e:
-            return succeed(self._api.in_form_of(head.target, e.answer))
+            return succeed(self.in_form_of(head, e.answer))
         if request.method in ("GET", "HEAD"):
             page = self._assets.answer(request)
             if page is not None:

@@ -59,6 +59,12 @@ class Requests:
         """
         return "Thu, 01 Jan 1970 00:00:00 GMT"
 
+    def in_form_of(self, head: RequestHead, answer: APIAnswer) -> APIAnswer:
+        """
+        The answer as it is: there is no other API.
+        """
+        return answer
+
     def answer(self, head: RequestHead, body: bytes, address: str) -> Deferred[Any]:
         """
         Keep a request.

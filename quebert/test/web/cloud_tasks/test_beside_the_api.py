@@ -6,15 +6,21 @@ server says by itself.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert.executor import ExecutorLimits
 from quebert.test.web.cloud_tasks.doubles import QUEUE, MemoryCloudTasks
 from quebert.test.web.cloud_tasks.recorded import task
 from quebert.test.web.doubles import MemoryAPI
+from quebert.test.web.test_resource import Client
+from quebert.web import Assets
 from quebert.web._exchange import PROBLEM, APIAnswer
+from quebert.web._resource import WebResource
+from quebert.web._site import WebSite
 
 TASKS = f"/v2/{QUEUE}/tasks"
 
@@ -114,3 +120,31 @@ class BesideTheAPITests(SynchronousTestCase):
         self.api.clock.advance(30)
         [answer] = asked
         self.assertEqual(self._error(answer)["status"], "UNAVAILABLE")
+
+    def test_connections(self) -> None:
+        """
+        A request that is refused before it is read whole is answered in Google's form,
+        if it is for Google's API.
+        """
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        resource = WebResource(
+            self.api.clock,
+            self.api.api,
+            Assets(folder),
+            self.api.hub,
+            limits=ExecutorLimits(body=1_000),
+        )
+        self.addCleanup(resource.stop)
+        site = WebSite(resource, self.api.clock)
+        for target, kind in ((TASKS, "application/json"), ("/v1/tasks", PROBLEM)):
+            client = Client(site)
+            client.send(f"POST {target} HTTP/1.1", "Content-Length: 1001")
+            status, headers, body = client.answer
+            self.assertEqual((status, headers["Content-Type"]), (413, kind))
+            found = json.loads(body)
+            if target == TASKS:
+                self.assertEqual(found["error"]["status"], "INVALID_ARGUMENT")
+            client = Client(site).send(f"GET {target}/%ff HTTP/1.1")
+            status, headers, body = client.answer
+            self.assertEqual((status, headers["Content-Type"]), (400, kind))
