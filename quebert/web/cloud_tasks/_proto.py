@@ -173,7 +173,9 @@ _MASK = _scalar(
     f"{TYPE}google.protobuf.FieldMask",
     scalars.read_mask,
     lambda paths: ",".join(camel(each) for each in paths),
-    lambda paths: sum(1 + scalars.size_of_text(each) for each in paths),
+    lambda paths: scalars.size_of_part(
+        sum(1 + scalars.size_of_text(each) for each in paths)
+    ),
 )
 
 

@@ -45,6 +45,7 @@ MESSAGES: Mapping[str, str] = {
     """,
     "google.cloud.location": f"""
         ListLocationsRequest name=1 filter=2 page_size=3:int32 page_token=4
+        + extra_location_types=5:*string
         ListLocationsResponse locations=1:*Location next_page_token=2
         GetLocationRequest name=1
         Location name=1 labels=2:map<string,string> metadata=3:{_ANY} location_id=4
