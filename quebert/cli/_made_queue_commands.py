@@ -28,6 +28,7 @@ from quebert.config import seconds as seconds_of
 from quebert.errors import ConfigError
 from quebert.limits import Rate
 from quebert.operations import QueueChange
+from quebert.policy import RetryPolicy
 
 __all__ = ["queues"]
 
@@ -42,7 +43,7 @@ _WORDS = {
     operations.QUEUE_UNKNOWN: "there is no queue {} that was made with"
     " quebert queues make",
 }
-_RETRY = ("max_attempts", "max_retry_duration", "min_backoff", "max_backoff")
+_RETRY = tuple(field.name for field in attrs.fields(RetryPolicy))
 
 
 def _rate(_: click.Context, option: click.Parameter, text: str | None) -> Any:
@@ -112,10 +113,10 @@ def _changed(definition: QueueDefinition, options: dict[str, Any]) -> QueueDefin
     A definition with what the command line says.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    retry = {
-        name: given.pop(name) for name in (*_RETRY, "max_doublings") if name in given
+    retry = {name: given.pop(name) for name in _RETRY if name in given}
+    fields: dict[str, Any] = {
+        name: None if value == "none" else value for name, value in given.items()
     }
-    fields = {name: None if value == "none" else value for name, value in given.items()}
     try:
         policy = attrs.evolve(definition.retry, **retry)
         return attrs.evolve(definition, retry=policy, **fields)
