@@ -46,10 +46,10 @@ def encode_row(number: int, row: CreatedTask) -> tuple[Any, ...]:
         raw(task.queue),
         None if task.name is None else raw(task.name),
         task.digest,
-        task.created,
-        task.due,
+        float(task.created),
+        float(task.due),
         row.state,
-        row.held_until,
+        float(row.held_until),
         None if row.end is None else _encode_end(row.end),
         task.body,
     )

@@ -64,7 +64,8 @@ class SQLiteTasks:
     """
 
     def __init__(self, path: str) -> None:
-        self.where = os.path.abspath(path)
+        # Whoever has it by another name is to find the lock, too.
+        self.where = os.path.realpath(path)
         self._writer: Any = None
         self._reader: Any = None
         self._reading = Lock()
@@ -95,11 +96,15 @@ class SQLiteTasks:
             timeout=LOCK_LIMIT,
             check_same_thread=False,
         )
-        connection.execute("PRAGMA journal_mode = WAL")
-        # Each commit is on the disk when it returns.
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA journal_size_limit = 67108864")
-        connection.execute("PRAGMA cache_size = -32768")
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            # Each commit is on the disk when it returns.
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA journal_size_limit = 67108864")
+            connection.execute("PRAGMA cache_size = -32768")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _migrated(self) -> Any:

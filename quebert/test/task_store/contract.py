@@ -173,6 +173,16 @@ class TaskRowsContract(SynchronousTestCase):
         self.assertEqual(self.find(), CreatedTask(task=task, state=NEW))
         self.assertIsNone(self.find("v"))
 
+    def test_whole_numbers(self) -> None:
+        """
+        Times may be integers.
+        """
+        self.assertIsNone(self.add(created=7, due=8))
+        row = self.change(END, held_until=9)
+        task = new_task(created=7.0, due=8.0, body=b"")
+        self.assertEqual(row, CreatedTask(task=task, state=ENDED, held_until=9.0))
+        self.assertEqual(self.find(), row)
+
     def test_nothing(self) -> None:
         """
         Nothing may be asked for.

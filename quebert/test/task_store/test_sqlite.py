@@ -167,6 +167,9 @@ def test_in_use(store: TaskStore, path: Path) -> None:
     """
     text = f"another process has the tasks in {path}: end it, or use another file"
     assert _refused(path) == text
+    link = path.with_name("link")
+    link.symlink_to(path)
+    assert _refused(link) == text
     _works(store)
 
 

@@ -70,6 +70,28 @@ def test_value_refused(store: TaskStore) -> None:
     assert _uuids(store) == ["u", "v", "x"]
 
 
+def test_few_transactions(store: TaskStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    One bad request does not cost each of the others a commit of its own.
+    """
+    wrong: dict[str, Any] = {"due": None}
+    bad = attrs.evolve(new_task("bad"), **wrong)
+    tasks = [bad, *[new_task(str(n)) for n in range(255)]]
+    begun: list[None] = []
+    database = store._database
+    writing = database.writing
+
+    def counted() -> Any:
+        begun.append(None)
+        return writing()
+
+    monkeypatch.setattr(database, "writing", counted)
+    results = store.carry_out([AddRequest([each], 0.0) for each in tasks])
+    assert isinstance(results[0], TaskStoreError)
+    assert results[1:] == [[None]] * 255
+    assert len(begun) < 20
+
+
 def test_empty_group(store: TaskStore) -> None:
     """
     Nothing may be asked for.
