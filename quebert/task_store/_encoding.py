@@ -6,18 +6,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import attrs
 
 from quebert.created_tasks import CreatedTask, EndNote, NewTask
 
-__all__ = ["decode_row", "encode_row", "is_over", "raw", "text"]
+__all__ = ["decode_row", "encode_over", "encode_row", "is_over", "raw", "text"]
 
 # What an end note says beyond its task's uuid, and the values that need not be kept.
-_ENDING = [
-    (each.name, each.default) for each in attrs.fields(EndNote) if each.name != "uuid"
-]
+_FIELDS = [each for each in attrs.fields(EndNote) if each.name != "uuid"]
+_NAMES = [each.name for each in _FIELDS]
+_USUAL = [each.default for each in _FIELDS]
+_said = attrgetter(*_NAMES)
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -55,6 +57,14 @@ def encode_row(number: int, row: CreatedTask) -> tuple[Any, ...]:
     )
 
 
+def encode_over(number: int, row: CreatedTask) -> tuple[Any, ...]:
+    """
+    The values of a row that L{is_over}, from its state on, and its number.
+    """
+    ending = None if row.end is None else _encode_end(row.end)
+    return row.state, float(row.held_until), ending, row.task.body, number
+
+
 def is_over(row: CreatedTask) -> bool:
     """
     Whether more of a row may have changed than its state.
@@ -81,5 +91,5 @@ def decode_row(values: Sequence[Any]) -> tuple[int, CreatedTask]:
 
 
 def _encode_end(end: EndNote) -> str:
-    said = [(name, getattr(end, name), default) for name, default in _ENDING]
+    said = zip(_NAMES, _said(end), _USUAL, strict=True)
     return _encode({name: value for name, value, usual in said if value != usual})

@@ -24,7 +24,7 @@ from quebert._database_threads import shut
 from quebert.created_tasks import RowQuery
 from quebert.errors import ConfigError, TaskStoreError
 from quebert.task_store._boundaries import RowValues, TaskStoreRefused
-from quebert.task_store._encoding import encode_row, is_over
+from quebert.task_store._encoding import encode_over, encode_row, is_over
 from quebert.task_store._queries import conditions_of
 from quebert.task_store._schema import COLUMNS, POSTGRESQL, SCHEMA, steps_from
 from quebert.task_store._touched_rows import Difference
@@ -73,7 +73,9 @@ _UPDATE_STATES = (
     "UPDATE tasks SET state = s FROM unnest(%b::bigint[], %b::text[]) AS c (i, s)"
     " WHERE id = i"
 )
-_UPDATE = "UPDATE tasks SET state = %s, held_until = %s, ending = %s, body = %b"
+_UPDATE = (
+    "UPDATE tasks SET state = %s, held_until = %s, ending = %s, body = %b WHERE id = %s"
+)
 _SWEEP = (
     "DELETE FROM tasks WHERE id IN (SELECT id FROM tasks"
     " WHERE held_until > 0 AND held_until <= %s ORDER BY held_until LIMIT %s)"
@@ -207,10 +209,9 @@ class PostgreSQLTasks:
             if states:
                 columns = [list(column) for column in zip(*states, strict=True)]
                 cursor.execute(_UPDATE_STATES, columns)
-            ends = [encode_row(n, r) for n, r in difference.changed if is_over(r)]
+            ends = [encode_over(n, r) for n, r in difference.changed if is_over(r)]
             if ends:
-                rows = [(*each[7:], each[0]) for each in ends]
-                cursor.executemany(f"{_UPDATE} WHERE id = %s".encode(), rows)
+                cursor.executemany(_UPDATE.encode(), ends)
             if difference.added:
                 with cursor.copy(_COPY.encode()) as copy:
                     copy.set_types(_TYPES)

@@ -24,7 +24,7 @@ from quebert._text import what_is_wrong
 from quebert.created_tasks import RowQuery
 from quebert.errors import TaskStoreError
 from quebert.task_store._boundaries import RowValues, TaskStoreRefused
-from quebert.task_store._encoding import encode_row, is_over
+from quebert.task_store._encoding import encode_over, encode_row, is_over
 from quebert.task_store._queries import conditions_of
 from quebert.task_store._schema import COLUMNS, SQLITE, steps_from
 from quebert.task_store._touched_rows import Difference
@@ -182,8 +182,9 @@ class SQLiteTasks:
             # Most changes leave the body as it is, which may be long.
             states = [(r.state, n) for n, r in difference.changed if not is_over(r)]
             many(_UPDATE_STATE, states)
-            ends = [encode_row(n, r) for n, r in difference.changed if is_over(r)]
-            many(_UPDATE, [(*each[7:], each[0]) for each in ends])
+            many(
+                _UPDATE, [encode_over(*c) for c in difference.changed if is_over(c[1])]
+            )
         if difference.added:
             many(_INSERT, [encode_row(*each) for each in difference.added])
             self._writer.execute("UPDATE numbers SET last = ?", (last,))

@@ -80,7 +80,7 @@ class TouchedRows:
         if wanted.to is None:
             self._remove(row)
             return row
-        task = attrs.evolve(row.task, body=b"") if change.held_until else row.task
+        task = _without_body(row.task) if change.held_until else row.task
         row = CreatedTask(
             task=task,
             state=wanted.to,
@@ -127,3 +127,18 @@ class TouchedRows:
 
 def _name(task: NewTask) -> _Name | None:
     return None if task.name is None else (task.queue, task.name)
+
+
+def _without_body(task: NewTask) -> NewTask:
+    """
+    As C{attrs.evolve} makes it, in a fifth of the time.
+    """
+    return NewTask(
+        queue=task.queue,
+        uuid=task.uuid,
+        body=b"",
+        created=task.created,
+        due=task.due,
+        name=task.name,
+        digest=task.digest,
+    )
