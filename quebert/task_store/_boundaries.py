@@ -24,6 +24,7 @@ __all__ = [
     "SweepRequest",
     "TaskDatabase",
     "TaskStoreRefused",
+    "WantedRows",
 ]
 
 #: The values of a row, in the order of C{_schema.COLUMNS}.
@@ -82,6 +83,21 @@ class SweepRequest:
     now: float
 
 
+@attrs.frozen
+class WantedRows:
+    """
+    Rows that a group may be about.
+
+    @ivar without_body: their uuids; bodies are to be empty.
+    @ivar uuids: their uuids.
+    @ivar names: their queues and names.
+    """
+
+    without_body: Sequence[bytes]
+    uuids: Sequence[bytes]
+    names: Sequence[tuple[bytes, bytes]]
+
+
 Request = Union[AddRequest, ChangeRequest, FindRequest, PageRequest, SweepRequest]
 
 
@@ -108,12 +124,10 @@ class TaskDatabase(Protocol):
         that a row ever had.  It opens the database where that is not open, or no more.
         """
 
-    def rows_of(
-        self, uuids: Sequence[bytes], names: Sequence[tuple[bytes, bytes]]
-    ) -> Sequence[RowValues]:
+    def rows_of(self, wanted: WantedRows) -> Sequence[RowValues]:
         """
-        Rows that have one of the uuids, or one of the names in its queue, each once or
-        twice.
+        Rows that are wanted for any reason; the last one of a number has all that is
+        wanted of it.
         """
 
     def write(self, difference: Difference, last: int) -> None:

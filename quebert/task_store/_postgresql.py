@@ -23,7 +23,7 @@ from psycopg.pq import TransactionStatus
 from quebert._database_threads import shut
 from quebert.created_tasks import RowQuery
 from quebert.errors import ConfigError, TaskStoreError
-from quebert.task_store._boundaries import RowValues, TaskStoreRefused
+from quebert.task_store._boundaries import RowValues, TaskStoreRefused, WantedRows
 from quebert.task_store._encoding import encode_over, encode_row, is_over
 from quebert.task_store._queries import conditions_of
 from quebert.task_store._schema import COLUMNS, POSTGRESQL, SCHEMA, steps_from
@@ -63,7 +63,10 @@ _TYPES = (
 
 _ALL = ", ".join(COLUMNS)
 _OURS = ", ".join(f"tasks.{each}" for each in COLUMNS)
+# The same with an empty body, which is the last one.
+_HEAD = ", ".join([*COLUMNS[:-1], "''::bytea"])
 _BY_UUID = f"SELECT {_ALL} FROM tasks WHERE uuid = ANY(%b::bytea[])"
+_HEAD_BY_UUID = f"SELECT {_HEAD} FROM tasks WHERE uuid = ANY(%b::bytea[])"
 _BY_NAME = (
     f"SELECT {_OURS} FROM unnest(%b::bytea[], %b::bytea[]) AS wanted (q, n)"
     " JOIN tasks ON queue = q AND name = n WHERE name IS NOT NULL"
@@ -177,18 +180,18 @@ class PostgreSQLTasks:
                 connection.close()
             raise
 
-    def rows_of(
-        self, uuids: Sequence[bytes], names: Sequence[tuple[bytes, bytes]]
-    ) -> Sequence[RowValues]:
+    def rows_of(self, wanted: WantedRows) -> Sequence[RowValues]:
         """
         Rows by their uuids and their names.
         """
         found: list[RowValues] = []
         with self._cursor() as cursor:
-            if uuids:
-                found += cursor.execute(_BY_UUID.encode(), [list(uuids)])
-            if names:
-                columns = [list(column) for column in zip(*names, strict=True)]
+            if wanted.without_body:
+                found += cursor.execute(_HEAD_BY_UUID.encode(), [wanted.without_body])
+            if wanted.uuids:
+                found += cursor.execute(_BY_UUID.encode(), [wanted.uuids])
+            if wanted.names:
+                columns = [list(column) for column in zip(*wanted.names, strict=True)]
                 found += cursor.execute(_BY_NAME.encode(), columns)
         return found
 

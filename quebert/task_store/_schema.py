@@ -3,7 +3,8 @@ The tables of created tasks, and how a database comes to their newest version.  
 
 To change the tables: statements at the end of L{SQLITE} and of L{POSTGRESQL}, which
 make the next version of the one before.  Those that are there already have made
-databases, and so are never changed.
+databases, and so are never changed.  A database is opened in the time of a group: a
+step that may take longer needs a limit of its own in L{quebert.task_store._rows}.
 
 Texts are bytes, in UTF-8 with lone surrogates let through: neither kind of database
 takes each text that a client may give, and PostgreSQL takes no NUL.

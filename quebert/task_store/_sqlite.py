@@ -23,7 +23,7 @@ from urllib.parse import quote
 from quebert._text import what_is_wrong
 from quebert.created_tasks import RowQuery
 from quebert.errors import TaskStoreError
-from quebert.task_store._boundaries import RowValues, TaskStoreRefused
+from quebert.task_store._boundaries import RowValues, TaskStoreRefused, WantedRows
 from quebert.task_store._encoding import encode_over, encode_row, is_over
 from quebert.task_store._queries import conditions_of
 from quebert.task_store._schema import COLUMNS, SQLITE, steps_from
@@ -43,6 +43,8 @@ _INSTRUCTIONS = 100_000
 _MOST = 512
 
 _ALL = ", ".join(COLUMNS)
+# The same with an empty body, which is the last one.
+_HEAD = ", ".join([*COLUMNS[:-1], "x''"])
 # The columns of tasks alone, where another table has the same names.
 _OURS = ", ".join(f"tasks.{each}" for each in COLUMNS)
 _INSERT = f"INSERT INTO tasks ({_ALL}) VALUES ({', '.join('?' * len(COLUMNS))})"
@@ -148,19 +150,18 @@ class SQLiteTasks:
             if self._places.setdefault(path, place) != place:
                 raise TaskStoreError(f"{path} was replaced while quebert ran")
 
-    def rows_of(
-        self, uuids: Sequence[bytes], names: Sequence[tuple[bytes, bytes]]
-    ) -> Sequence[RowValues]:
+    def rows_of(self, wanted: WantedRows) -> Sequence[RowValues]:
         """
         Rows by their uuids and their names.
         """
         execute = self._writer.execute
         found: list[RowValues] = []
-        for some in _padded(uuids, None):
-            places = ", ".join("?" * len(some))
-            query = f"SELECT {_ALL} FROM tasks WHERE uuid IN ({places})"  # nosec B608
-            found += execute(query, some)
-        for pairs in _padded(names, (None, None)):
+        for columns, uuids in ((_HEAD, wanted.without_body), (_ALL, wanted.uuids)):
+            for some in _padded(uuids, None):
+                places = ", ".join("?" * len(some))
+                query = f"SELECT {columns} FROM tasks WHERE uuid IN ({places})"  # nosec B608
+                found += execute(query, some)
+        for pairs in _padded(wanted.names, (None, None)):
             places = ", ".join(["(?, ?)"] * len(pairs))
             query = (
                 f"WITH wanted (q, n) AS (VALUES {places}) SELECT {_OURS}"  # nosec B608

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, assert_never
 
 from quebert._text import one_line, what_is_wrong
-from quebert.created_tasks import CreatedTask, RowQuery
+from quebert.created_tasks import CHANGES, CreatedTask, RowQuery
 from quebert.errors import TaskStoreError
 from quebert.task_store._boundaries import (
     AddRequest,
@@ -18,6 +18,7 @@ from quebert.task_store._boundaries import (
     Request,
     SweepRequest,
     TaskDatabase,
+    WantedRows,
 )
 from quebert.task_store._encoding import decode_row, raw
 from quebert.task_store._touched_rows import TouchedRows
@@ -103,28 +104,36 @@ class TaskStore:
         return rows.last
 
     def _touched(self, requests: Sequence[Request]) -> list[tuple[int, CreatedTask]]:
-        """
-        The rows that requests may be about.
-        """
-        uuids: dict[str, None] = {}
-        names: dict[tuple[str, str], None] = {}
-        for request in requests:
-            match request:
-                case AddRequest(tasks):
-                    for task in tasks:
-                        uuids[task.uuid] = None
-                        if task.name is not None:
-                            names[task.queue, task.name] = None
-                case ChangeRequest(changes):
-                    uuids.update((each.uuid, None) for each in changes)
-                case FindRequest(uuid):
-                    uuids[uuid] = None
-        if not uuids:
-            return []
-        found = self._database.rows_of(
-            [raw(each) for each in uuids], [(raw(q), raw(n)) for q, n in names]
-        )
-        return [decode_row(each) for each in found]
+        wanted = _wanted(requests)
+        return [decode_row(each) for each in self._database.rows_of(wanted)]
+
+
+def _wanted(requests: Sequence[Request]) -> WantedRows:
+    """
+    The rows that requests may be about.  The body of a task that only ends is not read:
+    it may be long, and is dropped.
+    """
+    ending: dict[str, None] = {}
+    uuids: dict[str, None] = {}
+    names: dict[tuple[str, str], None] = {}
+    for request in requests:
+        match request:
+            case AddRequest(tasks):
+                for task in tasks:
+                    uuids[task.uuid] = None
+                    if task.name is not None:
+                        names[task.queue, task.name] = None
+            case ChangeRequest(changes):
+                for each in changes:
+                    drops = each.held_until and CHANGES[each.event].to is not None
+                    (ending if drops else uuids)[each.uuid] = None
+            case FindRequest(uuid):
+                uuids[uuid] = None
+    return WantedRows(
+        without_body=[raw(each) for each in ending if each not in uuids],
+        uuids=[raw(each) for each in uuids],
+        names=[(raw(queue), raw(name)) for queue, name in names],
+    )
 
 
 def _done(rows: TouchedRows, request: Request) -> Any:

@@ -410,6 +410,30 @@ class TaskRowsContract(SynchronousTestCase):
         )
         self.assertEqual(self.find(), rows[-1])
 
+    def test_bodies_at_the_end(self) -> None:
+        """
+        The body of a task that ends is there for all who ask for its row before that.
+        """
+        self.add("u", name="n")
+        self.add("v", name="m")
+        row = CreatedTask(task=new_task("u", name="n"), state=NEW)
+        end = TaskChange(uuid="u", event=END, held_until=9.0)
+        finding = self.begin(self.rows.find("u"))
+        ending = self.begin(self.rows.change([end]))
+        again = self.begin(self.rows.find("u"))
+        self.settle()
+        self.assertEqual(self.successResultOf(finding), row)
+        self.assertEqual(self.successResultOf(ending), [self.successResultOf(again)])
+        end = TaskChange(uuid="v", event=END, held_until=9.0)
+        adding = self.begin(self.rows.add([new_task("w", name="m")], 0.0))
+        ending = self.begin(self.rows.change([end]))
+        self.settle()
+        row = CreatedTask(task=new_task("v", name="m"), state=NEW)
+        self.assertEqual(self.successResultOf(adding), [row])
+        [ended] = self.successResultOf(ending)
+        assert ended is not None
+        self.assertEqual(ended.task.body, b"")
+
     # -- One queue of work
 
     def test_order(self) -> None:

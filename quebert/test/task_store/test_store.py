@@ -99,6 +99,25 @@ def test_empty_group(store: TaskStore) -> None:
     assert store.carry_out([]) == []
 
 
+def test_bodies_not_read(store: TaskStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    The body of a task that only ends is not read.
+    """
+    store.carry_out([AddRequest([new_task("u", body=b"x")], 0.0)])
+    read: list[Any] = []
+    database = store._database
+    rows_of = database.rows_of
+
+    def seen(wanted: Any) -> Any:
+        found = rows_of(wanted)
+        read.extend(found)
+        return found
+
+    monkeypatch.setattr(database, "rows_of", seen)
+    store.carry_out([ChangeRequest([TaskChange(uuid="u", event=END, held_until=5.0)])])
+    assert [each[-1] for each in read] == [b""]
+
+
 def test_sweep_between(store: TaskStore) -> None:
     """
     A sweep sees what was asked for before, and what is asked for after it does not see
