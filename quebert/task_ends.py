@@ -6,7 +6,8 @@ A message says by its property C{reply-to} that somebody wants to know
 acknowledges the message once RabbitMQ has confirmed the note.
 
 A note is a JSON object of the fields of L{EndNote}.  Fields without a value are left
-out, and a reader ignores fields that it does not know.
+out, and a reader ignores fields that it does not know.  A message has one note or
+several, each on a line of its own.
 """
 
 from __future__ import annotations

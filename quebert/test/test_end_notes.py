@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from quebert._protocol.properties import encode_properties
-from quebert.amqp.watch import DeliveredMessage
+from quebert.amqp.watch import DeliveredMessage, _end_notes
 from quebert.amqp.watch._end_notes import tells_end
 from quebert.errors import BrokerRefused, PublishRefused, Unroutable
 from quebert.outcome import CANCELLED, EXPIRED, FORBIDDEN, Bury, Discard, Done, Retry
@@ -162,6 +162,64 @@ class OrderTests(EndNoteTestCase):
         self.outcome(Discard("\ud800" + 2_000 * "x"))
         self.assertEqual(self.note.reason, "\\ud800" + 999 * "x")
 
+    def test_together(self) -> None:
+        """
+        Notes that come while another has no confirm are published together: those whose
+        delivery is not lost meanwhile.
+        """
+        self.begin(prefetch=0)
+        for n in range(4):
+            self.outcome(None, **{"message-id": f"u{n}"})
+        self.assertEqual(self.queues, [ENDED])
+        self.confirm()
+        self.check_settled([1], [])
+        self.assertEqual(self.queues, [ENDED, ENDED])
+        last = self.client.publisher.publications[-1].body
+        notes = [decode_end_note(each) for each in last.split(b"\n")]
+        self.assertEqual([each.uuid for each in notes], ["u1", "u2", "u3"])
+        self.confirm()
+        self.check_settled([1, 2, 3, 4], [])
+
+    def test_refused_together(self) -> None:
+        """
+        Where RabbitMQ refuses them, each waits, and all are published together again.
+        """
+        self.begin(prefetch=0)
+        for _ in range(3):
+            self.outcome(None)
+        self.confirm()
+        self.confirm(PublishRefused("full"))
+        self.check_settled([1], [])
+        self.advance(5)
+        while self.client.publisher.unconfirmed:
+            self.confirm()
+        self.check_settled([1, 2, 3], [])
+
+    def test_bound(self) -> None:
+        """
+        A message has not more than so many.
+        """
+        self.patch(_end_notes, "MOST", 2)
+        self.begin(prefetch=0)
+        for _ in range(6):
+            self.outcome(None)
+        for _ in range(4):
+            self.confirm()
+        counts = [p.body.count(b"\n") for p in self.client.publisher.publications]
+        self.assertEqual(counts, [0, 1, 1, 0])
+        self.check_settled([1, 2, 3, 4, 5, 6], [])
+
+    def test_lost_together(self) -> None:
+        """
+        Where the channel is lost, notes that wait are not published.
+        """
+        for _ in range(2):
+            self.outcome(None)
+        self.channel.lose_connection()
+        self.confirm()
+        self.assertEqual(self.queues, [ENDED])
+        self.check_counts(received=2, returned=2)
+
     def test_place(self) -> None:
         """
         It keeps its place until then, unless there is no connection.
@@ -183,9 +241,7 @@ class FaultTests(EndNoteTestCase):
         The queue is declared where it is missing.
         """
         self.outcome(None)
-        self.outcome(None)
-        for _ in range(2):
-            self.confirm(Unroutable("no queue"))
+        self.confirm(Unroutable("no queue"))
         declared = [
             (given["queue"], given["durable"], given["arguments"])
             for channel in self.client.channels
@@ -195,26 +251,7 @@ class FaultTests(EndNoteTestCase):
         self.assertIn((ENDED, True, {"x-queue-type": "classic"}), declared)
         self.check_settled([], [])
         self.confirm()
-        self.confirm()
-        self.check_settled([1, 2], [])
-
-    def test_declared_once(self) -> None:
-        """
-        It is declared once for all that were returned meanwhile.
-        """
-        self.outcome(None)
-        self.outcome(None)
-        self.client.held.add("queue_declare")
-        for _ in range(2):
-            self.confirm(Unroutable("no queue"))
-        asked = [c for c in self.client.channels if c.pending]
-        self.assertEqual(len(asked), 1)
-        self.client.held.clear()
-        asked[0].answer()
-        self.assertEqual(self.queues, 4 * [ENDED])
-        self.confirm()
-        self.confirm()
-        self.check_settled([1, 2], [])
+        self.check_settled([1], [])
 
     def test_refused(self) -> None:
         """

@@ -6,10 +6,13 @@ for it by the property C{reply-to} (L{quebert.task_ends}).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import attrs
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from quebert._protocol.properties import encode_properties
 from quebert.amqp.link import Send
@@ -32,6 +35,8 @@ MARK = ENDED.encode()
 _PERSISTENT = encode_properties(
     {"delivery-mode": 2, "content-type": "application/json"}
 )
+#: Notes that are published in one message at most.
+MOST = 100
 
 
 def tells_end(message: Message) -> bool:
@@ -55,7 +60,7 @@ class EndNotes:
     def __init__(self, queue: str, now: Callable[[], float]) -> None:
         self._queue = queue
         self._now = now
-        self._side_queue = SideQueue(ENDED)
+        self._groups = NoteGroups()
 
     def note(
         self,
@@ -100,7 +105,61 @@ class EndNotes:
         @param wire: the connection of the message.
         @raise BrokerError: it does not take it.
         """
-        await self._side_queue.publish(wire, send, note, _PERSISTENT)
+        await self._groups.publish(wire, send, note)
+
+
+@attrs.frozen(eq=False)
+class _Waiting:
+    """
+    A note that is to be published.
+    """
+
+    wire: Wire
+    send: Send
+    note: bytes
+
+
+class NoteGroups:
+    """
+    Publishes notes, in one message at a time.  Those that come while it has no confirm
+    are published together in the next one: so the more tasks end, the less each note
+    costs, and none waits longer than for two confirms.
+    """
+
+    def __init__(self) -> None:
+        self._side_queue = SideQueue(ENDED)
+        self._waiting: dict[Deferred[None], _Waiting] = {}
+        self._is_publishing = False
+
+    def publish(self, wire: Wire, send: Send, note: bytes) -> Deferred[None]:
+        """
+        Publish a note; the Deferred fires when the broker has confirmed it.
+        """
+        published: Deferred[None] = Deferred(lambda d: self._waiting.pop(d, None))
+        self._waiting[published] = _Waiting(wire, send, note)
+        self._publish_next()
+        return published
+
+    def _publish_next(self) -> None:
+        if self._is_publishing or not self._waiting:
+            return
+        self._is_publishing = True
+        group = list(islice(self._waiting, MOST))
+        waiting = [self._waiting.pop(each) for each in group]
+        first, notes = waiting[0], b"\n".join([each.note for each in waiting])
+        publishing = self._side_queue.publish(
+            first.wire, first.send, notes, _PERSISTENT
+        )
+        Deferred.fromCoroutine(publishing).addBoth(self._published, group)
+
+    def _published(
+        self, result: Failure | None, group: Sequence[Deferred[None]]
+    ) -> None:
+        self._is_publishing = False
+        for each in group:
+            if not each.called:  # else nobody wants to know
+                each.callback(result)
+        self._publish_next()
 
 
 def _attempts(

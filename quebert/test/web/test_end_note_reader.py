@@ -140,14 +140,17 @@ async def test_groups(reading: Reading) -> None:
 @ensureDeferred
 async def test_broken(reading: Reading) -> None:
     """
-    What is no note is dropped, and told.
+    What is no note is dropped, and told.  A message may have several notes.
     """
     await reading.client.publish("", ENDED, b"{}")
+    notes = [EndNote(uuid=u, queue="q", outcome="done", ended=1.0) for u in "bc"]
+    lines = [encode_end_note(notes[0]), b"nonsense", encode_end_note(notes[1])]
+    await reading.client.publish("", ENDED, b"\n".join(lines))
     await reading.add("a")
     reading.reader.start()
-    await reading.told("a")
+    await reading.told("a", "b", "c")
     await reading.reader.stop()
-    assert reading.reader.unreadable == 1
+    assert reading.reader.unreadable == 2
     assert await reading.waiting() == 0
 
 

@@ -6,7 +6,8 @@ what is not acknowledged comes again, also to another process.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
 
 __all__ = ["EndNoteReader", "EndingTasks"]
 
-#: Notes that are here at once, and so in a group at most.
-MOST = 500
+#: Messages that are here at once; each has up to a hundred notes.
+MOST_MESSAGES = 200
+#: Notes in a group, of messages as they are.
+MOST_NOTES = 500
 
 
 class EndingTasks(Protocol):
@@ -56,7 +59,7 @@ class EndNoteReader:
         self.unreadable = 0
         self._broker = broker
         self._tasks = tasks
-        self._came: list[Message] = []
+        self._came: deque[Message] = deque()
         self._is_refused = False  # the database has not taken the last group
         self._wake: Deferred[None] = Deferred()
         self._going = KeepGoing(
@@ -112,12 +115,12 @@ class EndNoteReader:
                 raise channel.error()
 
     async def _consume(self, wire: Wire, channel: Channel) -> None:
-        self._came, self._wake = [], Deferred()
+        self._came, self._wake = deque(), Deferred()
         await declare_queue(wire, ENDED, CLASSIC)
         channel.on_message = self._received
         channel.on_cancel = partial(_shut, channel)
         channel.when_closed().addCallback(self._awake)
-        await channel.call("basic_qos", prefetch_count=MOST)
+        await channel.call("basic_qos", prefetch_count=MOST_MESSAGES)
         await channel.call("basic_consume", queue=ENDED, consumer_tag="quebert.ended")
         if not self._is_refused:
             self._going.goes()
@@ -133,10 +136,13 @@ class EndNoteReader:
 
     async def _take(self, channel: Channel) -> None:
         """
-        Take a group: all notes that are here.
+        Take a group of the notes that are here.
         """
-        group, self._came = self._came, []
-        notes = [note for each in group for note in self._notes(each)]
+        group: list[Message] = []
+        notes: list[EndNote] = []
+        while self._came and len(notes) < MOST_NOTES:
+            group.append(self._came.popleft())
+            notes += self._notes(group[-1])
         self._is_refused = True
         if notes:
             await self._tasks.ended(notes)
@@ -145,13 +151,13 @@ class EndNoteReader:
         for each in group:
             channel.ack(each.delivery_tag)
 
-    def _notes(self, message: Message) -> Sequence[EndNote]:
-        try:
-            return [decode_end_note(message.body)]
-        except ValueError as e:
-            self.unreadable += 1
-            self._bad.met(str(e))
-            return []
+    def _notes(self, message: Message) -> Iterator[EndNote]:
+        for line in message.body.split(b"\n"):
+            try:
+                yield decode_end_note(line)
+            except ValueError as e:
+                self.unreadable += 1
+                self._bad.met(str(e))
 
 
 def _shut(channel: Channel, consumer_tag: str) -> None:
