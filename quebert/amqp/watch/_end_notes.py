@@ -109,7 +109,7 @@ class EndNotes:
 
 
 @attrs.frozen(eq=False)
-class _Waiting:
+class _WaitingNote:
     """
     A note that is to be published.
     """
@@ -128,7 +128,7 @@ class NoteGroups:
 
     def __init__(self) -> None:
         self._side_queue = SideQueue(ENDED)
-        self._waiting: dict[Deferred[None], _Waiting] = {}
+        self._waiting: dict[Deferred[None], _WaitingNote] = {}
         self._is_publishing = False
 
     def publish(self, wire: Wire, send: Send, note: bytes) -> Deferred[None]:
@@ -136,7 +136,7 @@ class NoteGroups:
         Publish a note; the Deferred fires when the broker has confirmed it.
         """
         published: Deferred[None] = Deferred(lambda d: self._waiting.pop(d, None))
-        self._waiting[published] = _Waiting(wire, send, note)
+        self._waiting[published] = _WaitingNote(wire, send, note)
         self._publish_next()
         return published
 
