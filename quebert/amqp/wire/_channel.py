@@ -55,7 +55,13 @@ from quebert.amqp.wire._publications import (
     Publications,
     ReturnedMessage,
 )
-from quebert.errors import BrokerError, ChannelLost, ProtocolError, ReplyCode
+from quebert.errors import (
+    BrokerError,
+    ChannelLost,
+    MessageRefused,
+    ProtocolError,
+    ReplyCode,
+)
 
 __all__ = ["Channel"]
 
@@ -224,8 +230,9 @@ class Channel(AMQChannel):  # type: ignore[misc]
                         exchange, routing_key, len(body), properties
                     )
                 except CodecError as e:
-                    problem = BrokerError(f"basic.publish: {e}")
-                    problem.added = False
+                    problem = MessageRefused(
+                        ReplyCode.SYNTAX_ERROR, f"basic.publish: {e}"
+                    )
             if problem is not None:
                 group.tell(number, problem)
                 continue

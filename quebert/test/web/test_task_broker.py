@@ -21,6 +21,7 @@ from quebert.amqp.queues import CLASSIC, declare_queue, depth
 from quebert.created_tasks import NewTask, TaskBroker
 from quebert.errors import (
     BrokerUnreachable,
+    MessageRefused,
     PublishRefused,
     Unroutable,
 )
@@ -151,10 +152,13 @@ async def test_no_queue(tasks: Tasks) -> None:
     """
     [there] = tasks.new(1)
     [lacking] = tasks.new(1, queue=f"{tasks.queue}-not-there")
-    answers = await tasks.published.publish([there, lacking, there])
-    assert [answers[0], answers[2]] == [None, None]
-    assert isinstance(answers[1], Unroutable)
-    assert answers[1].added is False
+    [nameless] = tasks.new(1, queue=256 * "q")  # no queue can have that name
+    answers = await tasks.published.publish([there, lacking, nameless, there])
+    assert [answers[0], answers[3]] == [None, None]
+    kinds = Unroutable, MessageRefused
+    for answer, kind in zip(answers[1:3], kinds, strict=True):
+        assert isinstance(answer, kind)
+        assert answer.added is False
     assert await tasks.ready() == 2
 
 
