@@ -112,11 +112,8 @@ def problem_of(error: QuebertError) -> APIProblem:
         return APIProblem(HTTPStatus.BAD_REQUEST, text, field="page_token")
     if isinstance(error, ConfigError):
         return APIProblem(HTTPStatus.NOT_FOUND, text)
-    for kind, name in _OF_ERRORS:
-        if isinstance(error, kind):
-            break
-    else:  # the history is away
-        return APIProblem(HTTPStatus.SERVICE_UNAVAILABLE, text, LATER)
-    if name in _STATUSES:
-        return APIProblem(_STATUSES[name], text, field=_FIELDS.get(name, ""), kind=name)
-    return APIProblem(HTTPStatus.SERVICE_UNAVAILABLE, text, LATER, kind=name)
+    # None of them: the history is away.
+    kind = next((k for each, k in _OF_ERRORS if isinstance(error, each)), "")
+    if kind in _STATUSES:
+        return APIProblem(_STATUSES[kind], text, field=_FIELDS.get(kind, ""), kind=kind)
+    return APIProblem(HTTPStatus.SERVICE_UNAVAILABLE, text, LATER, kind=kind)

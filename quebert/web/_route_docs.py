@@ -1,8 +1,8 @@
 """
 What is documented of each route, for OpenAPI: parameters, bodies, answers.  Pure.
 
-Answers are classes of L{quebert.web._views} and others, or schemas in which such classes
-stand for theirs.
+Answers are classes of L{quebert.web._views} and others, or schemas in which such
+classes stand for theirs.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ DOCS: Mapping[str, RouteDoc] = {
     ),
     "GET /v1/tasks": RouteDoc(
         name="listTasks",
-        summary="Search tasks: with state or name those created here, else the history.",
+        summary="Search the history, or by state or name the tasks created here.",
         answer={"anyOf": [TaskPage, CreatedPage]},
         problems=(404, 503),
         query=_SEARCH,

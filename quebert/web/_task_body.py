@@ -115,9 +115,9 @@ def _queue(given: object) -> str:
 def _name(given: object) -> str | None:
     if given is None:
         return None
-    if isinstance(given, str) and 0 < len(given) <= LONGEST_NAME:
-        if given.isprintable():
-            return given
+    is_text = isinstance(given, str) and given.isprintable()
+    if isinstance(given, str) and is_text and 0 < len(given) <= LONGEST_NAME:
+        return given
     text = f"name must be a text of 1 to {LONGEST_NAME} printable characters"
     raise _wrong("name", text)
 

@@ -14,9 +14,9 @@ from typing import Any
 from unittest import SkipTest, mock
 
 import attrs
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransport
-from twisted.internet.address import IPv4Address
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.errors import BrokerUnreachable, MessageRefused, TaskStoreError, Unroutable
@@ -161,7 +161,7 @@ def _deleted(api: MemoryAPI) -> None:
 
 
 def _operation(api: MemoryAPI) -> None:
-    with mock.patch("secrets.token_hex", lambda size: "given"):
+    with mock.patch("secrets.token_hex", return_value="given"):
         api.ask("POST", "/v1/queues/mail/dead:redrive", _ALL, token="all")
 
 
