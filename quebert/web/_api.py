@@ -4,7 +4,7 @@ The API: a table of routes, and the functions that answer.
 To add a route: a line in C{_table}, its function here, in L{quebert.web._tasks},
 L{quebert.web._creating} or L{quebert.web._changes}, what is documented of it
 (L{quebert.web._route_docs}), C{docs/web.rst}, and a request for each status in
-C{test/web/test_routes}.
+C{quebert.test.web.test_routes}.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from quebert.web._hub import may_operate, seen_by
 from quebert.web._json import encoded
 from quebert.web._openapi import openapi
 from quebert.web._problems import IN_DOUBT, LATER, problem_of
-from quebert.web._rate_limits import RateLimits
 from quebert.web._request import matches_of, page_size_of, text_of
+from quebert.web._request_rates import RequestRates
 from quebert.web._route_docs import DOCS
 from quebert.web._routes import Route, Routes
 from quebert.web._snapshots import Snapshots
@@ -102,7 +102,7 @@ class API:
         snapshots: Snapshots,
         exposition: ServerReport,
         admission: Callable[[], AccessRules],
-        limits: RateLimits,
+        limits: RequestRates,
         others: Mapping[str, OtherAPI] | None = None,
     ) -> None:
         self._deadlines: Deadlines[Deferred[Reply]] = Deadlines(

@@ -25,7 +25,7 @@ from quebert.web._boundaries import Cluster, Controls, OtherAPI, ServerReport
 from quebert.web._changes import ChangeHandlers
 from quebert.web._creating import CreatingHandlers
 from quebert.web._hub import EventHub
-from quebert.web._rate_limits import RateLimits
+from quebert.web._request_rates import RequestRates
 from quebert.web._resource import WebResource
 from quebert.web._site import WebSite
 from quebert.web._snapshots import Snapshots
@@ -89,7 +89,7 @@ class WebServer:
             snapshots,
             exposition,
             lambda: self._admission,
-            RateLimits(rate_limit, reactor.seconds),
+            RequestRates(rate_limit, reactor.seconds),
             others,
         )
         self._resource = WebResource(

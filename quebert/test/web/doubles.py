@@ -26,8 +26,8 @@ from quebert.web._creating import CreatingHandlers
 from quebert.web._exchange import APIAnswer, APIProblem
 from quebert.web._head import RequestHead
 from quebert.web._hub import EventHub
-from quebert.web._rate_limits import RateLimits
 from quebert.web._request import decoded
+from quebert.web._request_rates import RequestRates
 from quebert.web._snapshots import Snapshots
 from quebert.web._tasks import TaskHandlers
 from quebert.web._tokens import EVERYTHING, Grant, Tokens, hash_of
@@ -86,7 +86,7 @@ class MemoryAPI:
     rows: MemoryRows = attrs.field(factory=MemoryRows)
     broker: MemoryBroker = attrs.field(factory=MemoryBroker)
     rate_limit: Rate | None = None
-    limits: RateLimits = attrs.field(init=False)
+    limits: RequestRates = attrs.field(init=False)
     created: CreatedTasks = attrs.field(init=False)
     background: Background = attrs.field(init=False)
     snapshots: Snapshots = attrs.field(init=False)
@@ -103,7 +103,7 @@ class MemoryAPI:
         self.hub = EventHub(self.clock, self.snapshots)
         self.cluster.watch(self.hub)
         self.rules = AccessRules(tokens())
-        self.limits = RateLimits(self.rate_limit, now)
+        self.limits = RequestRates(self.rate_limit, now)
         self.created = CreatedTasks(self.rows, self.broker, now)
         self.api = API(
             self.clock,

@@ -14,13 +14,13 @@ from quebert.limits import Rate, TokenBucket
 from quebert.web._exchange import APIProblem, Caller
 from quebert.web._problems import RATE_LIMIT
 
-__all__ = ["RateLimits"]
+__all__ = ["RequestRates"]
 
 #: Tokens and addresses that are remembered, those that have asked last.
 MOST = 10_000
 
 
-class RateLimits:
+class RequestRates:
     """
     Counts the requests of each token, and of each address.
 

@@ -1,5 +1,5 @@
 """
-L{RateLimits}: requests of a token, and of an address without one.
+L{RequestRates}: requests of a token, and of an address without one.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert.limits import Rate
 from quebert.test.web.doubles import MemoryAPI
 from quebert.web._exchange import APIProblem, Caller
-from quebert.web._rate_limits import MOST, RateLimits
+from quebert.web._request_rates import MOST, RequestRates
 
 
-class RateLimitsTests(SynchronousTestCase):
+class RequestRatesTests(SynchronousTestCase):
     """
-    Tests for L{RateLimits}.
+    Tests for L{RequestRates}.
     """
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.limits = RateLimits(Rate.parse("8/s"), self.clock.seconds)
+        self.limits = RequestRates(Rate.parse("8/s"), self.clock.seconds)
 
     def _refused(self, count: int, **caller: Any) -> int:
         refused = 0
@@ -69,7 +69,7 @@ class RateLimitsTests(SynchronousTestCase):
         """
         Without a rate, nobody is refused.
         """
-        self.limits = RateLimits(None, self.clock.seconds)
+        self.limits = RequestRates(None, self.clock.seconds)
         self.assertEqual(self._refused(1_000, name="anna"), 0)
 
     def test_api(self) -> None:
