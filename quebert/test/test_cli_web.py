@@ -19,6 +19,7 @@ from quebert.cli import _web, main
 from quebert.cli._dev_page import DevPage
 from quebert.config import TLS, Broker, ClusterWeb, Listen, read
 from quebert.errors import ConfigError, PortTaken
+from quebert.limits import Rate
 from quebert.test.checks import folder
 from quebert.web import Tokens
 from quebert.web.cluster import WebService
@@ -139,12 +140,15 @@ class WebOptionsTests(SynchronousTestCase):
             '[queues.a]\nkey = "a"\n[queues.b]\nkey = "b"\n'
             '[web.cluster]\nlisten = 9000\nhistory = "h"\naudit = "log"\n'
             'hosts = ["box"]\nqueues = ["c"]\nopen_reading = false\n'
+            'tasks = "t"\nrate_limit = "9/s"\n'
             'history_age = "12h"\ntls = { certfile = "pem" }\n'
         )
         access, asked, queues = self.web(f"--config={path}")
         self.assertEqual(queues, ("a", "b"))
         self.assertEqual(asked.listen, Listen("127.0.0.1", 9000))
         self.assertEqual(asked.history, str(path.parent / "h"))
+        self.assertEqual(asked.tasks, str(path.parent / "t"))
+        self.assertEqual(asked.rate_limit, Rate(9.0))
         self.assertEqual(asked.history_age, 43_200)
         self.assertEqual((asked.hosts, asked.queues), (("box",), ("c",)))
         self.assertEqual(asked.tls, TLS(certfile=str(path.parent / "pem")))
@@ -156,6 +160,7 @@ class WebOptionsTests(SynchronousTestCase):
             "--listen=0.0.0.0:1",
             "--history=postgresql://u@h/d",
             "--history-age=1d",
+            "--tasks=postgresql://u@h/t",
             "--queue=d",
             "--amqp-url=amqp://other/",
             "--certfile=c",
@@ -163,6 +168,7 @@ class WebOptionsTests(SynchronousTestCase):
         )
         self.assertEqual(asked.listen, Listen("0.0.0.0", 1))
         self.assertEqual(asked.history, "postgresql://u@h/d")
+        self.assertEqual(asked.tasks, "postgresql://u@h/t")
         self.assertEqual((asked.history_age, asked.queues), (86_400, ("d",)))
         self.assertEqual(asked.tls, TLS(certfile="c", keyfile="k"))
         self.assertEqual(access.broker.addresses[0].host, "other")
@@ -223,6 +229,9 @@ class WebOptionsTests(SynchronousTestCase):
             ('history = "postgresql://u:p@h/d"', "holds a password"),
             ('history_env = "NO_SUCH"', "which is not set"),
             ('history = "a"\nhistory_file = "web.toml"', "is there twice"),
+            ('tasks = "postgresql://u:p@h/d"', "tasks_env or tasks_file names"),
+            ('tasks = "a"\ntasks_file = "web.toml"', "tasks is there twice"),
+            ('rate_limit = "fast"', "web.cluster.rate_limit must be"),
             ('hosts = ["a/b"]', "web.cluster.hosts[0] is wrong"),
             ('history_age = "1s"', "web.cluster.history_age must be"),
             ("tls = {}", "web.cluster.tls needs a certfile"),

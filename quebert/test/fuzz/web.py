@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from quebert.task import decode, schedule
 from quebert.test.fuzz.choices import Choices
 from quebert.test.web.doubles import LOOPBACK, MemoryAPI
 from quebert.web._api import Streaming
@@ -30,9 +31,17 @@ _BEGINNINGS = (
     b"/v1/queues/mail/dead:redrive",
     b"/",
     b"",
+    b"/v1/tasks:batch",
 )
-_NAMES = ("host", "origin", "sec-fetch-site", "content-type", "last-event-id")
-_TOKENS = ("operator", "mailer", "reader", "adder", "nobody", "")
+_NAMES = (
+    "host",
+    "origin",
+    "sec-fetch-site",
+    "content-type",
+    "last-event-id",
+    "idempotency-key",
+)
+_TOKENS = ("operator", "mailer", "reader", "adder", "mail-adder", "nobody", "")
 #: Statuses that are no fault of the server.
 _RIGHT = range(200, 500)
 
@@ -69,6 +78,19 @@ def check(data: bytes) -> None:
     has_changed = len(api.cluster.done) > before or bool(api.told)
     assert token in ("operator", "mailer") or not has_changed, (method, target)
     assert not has_changed or api.audit.lines, (method, target)
+    _check_created(api, token)
+
+
+def _check_created(api: MemoryAPI, token: str) -> None:
+    """
+    Each task has a row, and is for a queue to which the token may add.
+    """
+    for queue, created in api.broker.queues.items():
+        assert token == "adder" or (token == "mail-adder" and queue.startswith("mail"))
+        assert not queue.startswith(("quebert.", "amq."))
+        for each in created:
+            schedule(decode(each.body))
+            assert api.rows.rows[each.uuid][1].task.uuid == each.uuid
 
 
 def _answer(api: MemoryAPI, head: RequestHead, body: bytes) -> Any:
