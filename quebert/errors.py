@@ -310,6 +310,13 @@ class TaskStoreError(QuebertError):
     """
 
 
+class TaskStoreClosed(TaskStoreError):
+    """
+    The database of created tasks could not be opened: it has certainly not done what it
+    was asked for.
+    """
+
+
 class NameTaken(QuebertError):
     """
     The queue has a task of this name, or had one not long ago.

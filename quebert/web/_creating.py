@@ -19,6 +19,7 @@ from quebert.errors import (
     BrokerError,
     PublishRefused,
     QuebertError,
+    TaskStoreClosed,
     TaskStoreError,
     TaskUnknown,
     UUIDTaken,
@@ -107,6 +108,8 @@ class CreatingHandlers:
             return ()
         try:
             return await self._created.create(new)
+        except TaskStoreClosed:
+            raise
         except TaskStoreError as e:
             status = HTTPStatus.SERVICE_UNAVAILABLE
             raise APIProblem(status, f"{e}; {_MAY_RUN}", LATER, kind=IN_DOUBT) from None

@@ -95,7 +95,7 @@ class WebServiceTests(TestCase):
             status, problem = await self._ask(first, "POST", "/v1/tasks", unroutable)
             self.assertEqual((status, problem["type"]), (404, "/problems/no-queue"))
             status, problem = await self._ask(second, "POST", "/v1/tasks", body)
-            self.assertEqual((status, problem["type"]), (503, "/problems/in-doubt"))
+            self.assertEqual((status, problem["type"]), (503, "/problems/database-away"))
             _, overview = await self._ask(second, "GET", "/v1/overview")
             self.assertIn("another process has the tasks", str(overview["problems"]))
             await second.stop()

@@ -18,7 +18,7 @@ from quebert.created_tasks import (
     RowQuery,
     TaskChange,
 )
-from quebert.errors import TaskStoreError
+from quebert.errors import TaskStoreClosed, TaskStoreError
 from quebert.operations import BrokerAccess
 from quebert.task_store import StoredTaskRows, open_task_rows
 from quebert.web.cluster._end_notes import EndNoteReader
@@ -131,7 +131,7 @@ class ClosedRows:
         self.problem = problem
 
     def _fail(self) -> NoReturn:
-        raise TaskStoreError(self.problem)
+        raise TaskStoreClosed(self.problem)
 
     async def add(
         self, tasks: Sequence[NewTask], now: float
