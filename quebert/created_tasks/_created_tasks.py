@@ -227,7 +227,9 @@ class CreatedTasks:
         return sum(1 for each in results.values() if not _is_in_doubt(each))
 
     async def _delete_again(self) -> int:
-        rows, _ = await self._rows.page(RowQuery(states=(DELETING,), size=_FEW))
+        rows, _ = await self._rows.page(
+            RowQuery(states=(DELETING,), size=_FEW, bodies=False)
+        )
         tasks = [r.task for r in rows if r.task.uuid not in self._in_hand]
         for each in tasks:
             with self._handling([each]):

@@ -86,6 +86,7 @@ class RowQuery:
     @ivar before: created before that time, in seconds since the epoch.
     @ivar after: only those behind this position, which a list before has given.
     @ivar size: how many at most.
+    @ivar bodies: whether the rows are to have their bodies, which may be large.
     """
 
     queue: str = ""
@@ -94,3 +95,4 @@ class RowQuery:
     before: float | None = None
     after: int = 0
     size: int = 100
+    bodies: bool = True

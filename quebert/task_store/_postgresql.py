@@ -25,7 +25,7 @@ from quebert.created_tasks import RowQuery
 from quebert.errors import ConfigError, TaskStoreError
 from quebert.task_store._boundaries import RowValues, TaskStoreRefused, WantedRows
 from quebert.task_store._encoding import encode_over, encode_row, is_over
-from quebert.task_store._queries import conditions_of
+from quebert.task_store._queries import columns_of, conditions_of
 from quebert.task_store._schema import COLUMNS, POSTGRESQL, SCHEMA, steps_from
 from quebert.task_store._touched_rows import Difference
 
@@ -234,7 +234,8 @@ class PostgreSQLTasks:
         Rows in order.
         """
         where, values = conditions_of(query, "%s")
-        text = f"SELECT {_ALL} FROM tasks{where} ORDER BY id LIMIT %s"  # nosec B608
+        columns = columns_of(query, "''::bytea")
+        text = f"SELECT {columns} FROM tasks{where} ORDER BY id LIMIT %s"  # nosec B608
         with self._reading:
             if self._reader is None:
                 self._reader = self._connected()

@@ -9,11 +9,21 @@ from typing import Any
 
 from quebert.created_tasks import DELETED, DELETING, ENDED, NEW, RowQuery
 from quebert.task_store._encoding import raw
+from quebert.task_store._schema import COLUMNS
 
-__all__ = ["conditions_of"]
+__all__ = ["columns_of", "conditions_of"]
 
 _OVER = frozenset([ENDED, DELETED])
 _BEGUN = frozenset([NEW, DELETING])
+
+
+def columns_of(query: RowQuery, nothing: str) -> str:
+    """
+    What of the rows is read.
+
+    @param nothing: stands for a body that is not.
+    """
+    return ", ".join(COLUMNS if query.bodies else [*COLUMNS[:-1], nothing])
 
 
 def conditions_of(query: RowQuery, place: str) -> tuple[str, list[Any]]:

@@ -25,7 +25,7 @@ from quebert.created_tasks import RowQuery
 from quebert.errors import TaskStoreError
 from quebert.task_store._boundaries import RowValues, TaskStoreRefused, WantedRows
 from quebert.task_store._encoding import encode_over, encode_row, is_over
-from quebert.task_store._queries import conditions_of
+from quebert.task_store._queries import columns_of, conditions_of
 from quebert.task_store._schema import COLUMNS, SQLITE, steps_from
 from quebert.task_store._touched_rows import Difference
 
@@ -201,7 +201,8 @@ class SQLiteTasks:
         Rows in order.
         """
         where, values = conditions_of(query, "?")
-        text = f"SELECT {_ALL} FROM tasks{where} ORDER BY id LIMIT ?"  # nosec B608
+        columns = columns_of(query, "x''")
+        text = f"SELECT {columns} FROM tasks{where} ORDER BY id LIMIT ?"  # nosec B608
         with self._reading:
             if self._reader is None:
                 self._reader = self._connected()

@@ -188,6 +188,7 @@ def _row_query(request: APIRequest) -> RowQuery:
         states=tuple(dict.fromkeys(states)),
         after=int(token or 0),
         size=page_size_of(request),
+        bodies=False,
     )
 
 

@@ -121,7 +121,10 @@ class MemoryRows:
         ]
         page = found[: query.size]
         after = page[-1][0] if len(found) > len(page) else 0
-        return [row for _, row in page], after
+        rows = [row for _, row in page]
+        if not query.bodies:
+            rows = [attrs.evolve(r, task=attrs.evolve(r.task, body=b"")) for r in rows]
+        return rows, after
 
     def sweep(self, now: float) -> Deferred[int]:
         """

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from typing import Any, TypeVar
+from unittest import mock
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -170,11 +171,9 @@ class CreatedTasksTests(SynchronousTestCase):
         A row whose message RabbitMQ may have is not given up while RabbitMQ is away:
         the name of a task that was created would be free.
         """
-        self.patch(
-            self.rows, "change", lambda changes: Deferred()
-        )  # a kill comes first
-        self.assertIsInstance(self.create(name="n", digest=b"1"), CreatedTask)
-        self.rows.change = MemoryRows.change.__get__(self.rows)  # type: ignore[method-assign]
+        # A kill comes before the row is changed.
+        with mock.patch.object(self.rows, "change", return_value=Deferred()):
+            self.assertIsInstance(self.create(name="n", digest=b"1"), CreatedTask)
         self.clock.advance(60)
         self.broker.problem = BrokerUnreachable("it is away")
         self.tasks = self.another()
@@ -216,6 +215,7 @@ class CreatedTasksTests(SynchronousTestCase):
         self.create(created=self.clock.seconds())
         self.assertEqual(self.done(self.another().go_on()), 0)
         self.clock.advance(60)
+        self.broker.problem = None
         self.assertEqual(self.done(self.another().go_on()), 1)
 
     def test_repeated(self) -> None:

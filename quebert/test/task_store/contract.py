@@ -483,6 +483,17 @@ class TaskRowsContract(SynchronousTestCase):
         self.assertEqual(self.listed(size=2, after=after), (["b"], 0))
         self.assertEqual(self.listed(size=3), (["c", "a", "b"], 0))
 
+    def test_no_bodies(self) -> None:
+        """
+        A list can be without bodies, which may be large.
+        """
+        self.add("a", body=b"large", name="n")
+        for bodies, body in ((True, b"large"), (False, b"")):
+            query = RowQuery(bodies=bodies)
+            [row], _ = self.done(self.rows.page(query))
+            self.assertEqual((row.task.uuid, row.task.name), ("a", "n"))
+            self.assertEqual(row.task.body, body)
+
     def test_page_goes_on(self) -> None:
         """
         A position holds although its row, and the last one, have gone meanwhile.

@@ -486,6 +486,15 @@ class RowTests(CreatingCase):
         seen = self._names("state=published&page_size=2", token="mailer")
         self.assertEqual(seen, (["a"], token))
 
+    def test_no_bodies(self) -> None:
+        """
+        Of a list, no bodies are read: 500 of them may be half a gigabyte.
+        """
+        with mock.patch.object(self.api.rows, "page", wraps=self.api.rows.page) as page:
+            self._names("state=published&page_size=500")
+        [asked] = page.mock_calls
+        self.assertFalse(asked.args[0].bodies)
+
     def test_wrong(self) -> None:
         """
         A field of a list that is wrong is named.

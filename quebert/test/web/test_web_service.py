@@ -31,6 +31,7 @@ from quebert.web import EVERYTHING, Grant, Tokens, WebServer
 from quebert.web.cluster import WebService
 
 reactor: Any = global_reactor
+_AWAY = "/problems/database-away"
 
 
 class WebServiceTests(TestCase):
@@ -95,7 +96,9 @@ class WebServiceTests(TestCase):
             status, problem = await self._ask(first, "POST", "/v1/tasks", unroutable)
             self.assertEqual((status, problem["type"]), (404, "/problems/no-queue"))
             status, problem = await self._ask(second, "POST", "/v1/tasks", body)
-            self.assertEqual((status, problem["type"]), (503, "/problems/database-away"))
+            self.assertEqual(
+                (status, problem["type"]), (503, "/problems/database-away")
+            )
             _, overview = await self._ask(second, "GET", "/v1/overview")
             self.assertIn("another process has the tasks", str(overview["problems"]))
             await second.stop()
