@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import itertools
 import re
+import time
 import uuid
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -24,9 +25,10 @@ from twisted.internet.threads import deferToThread
 from quebert import operations
 from quebert.amqp import TxAMQPClient, Watcher, WatchOptions
 from quebert.amqp.coordination import _pause_sign, _pauses
-from quebert.amqp.queues import find_exchange, find_queue
+from quebert.amqp.queues import CLASSIC, declare_queue, find_exchange, find_queue
 from quebert.amqp.watch._record import SUSPECT
 from quebert.amqp.wire import ENDS, FLIGHT, version_of
+from quebert.created_tasks import requested
 from quebert.errors import (
     BrokerError,
     BrokerRefused,
@@ -36,10 +38,12 @@ from quebert.errors import (
 )
 from quebert.operations import BrokerAccess, DeadLetter, Progress
 from quebert.outcome import Bury, Outcome, Retry
+from quebert.task_ends import ENDED, EndNote, encode_end_note
 from quebert.test.conftest import Names
 from quebert.test.operating import add_user, set_permissions
 from quebert.test.support import logged, until
 from quebert.testing import RabbitMQNode
+from quebert.web.cluster._created import CreatedTaskKeeper
 
 MakeClient = Callable[..., TxAMQPClient]
 #: Names a permission: what it is, and on what.
@@ -603,3 +607,34 @@ async def test_cancel(rabbitmq: RabbitMQNode, make_client: MakeClient) -> None:
             assert (told.result, ran.result) == ("cancelled", "running"), (told, ran)
         now = await operations.status(BrokerAccess(reactor, rabbitmq.url), queue)
         assert (now.ready or 0) == (ran.result == "running"), (user, told, ran)
+
+
+@ensureDeferred
+async def test_created_tasks(
+    rabbitmq: RabbitMQNode, make_client: MakeClient, tmp_path: Path
+) -> None:
+    """
+    The permissions in the table are enough to create tasks over HTTP, and to read their
+    ends; without one of them, a problem names it.
+    """
+    users = all_but_one("tasks created `over HTTP <web.rst#adding-tasks-over-http>`_")
+    permit(rabbitmq, *users)
+    guest = make_client(rabbitmq.url)
+    for user in users:
+        queue, access = user.names.queue, BrokerAccess(reactor, user.url)
+        await declare_queue(await guest.connected(), queue, CLASSIC)
+        where = str(tmp_path / f"{user.name}.sqlite")
+        keeper = await CreatedTaskKeeper.open(access, where, time.time)
+        keeper.start()
+        task = requested(time.time(), queue, "http://localhost/", name="n")
+        [result] = await keeper.tasks.create([task])
+        if isinstance(result, BrokerError):
+            assert user.resource in str(result)
+        elif user.lacks is None:
+            note = EndNote(uuid=task.uuid, queue=queue, outcome="done", ended=1.0)
+            await guest.publish("", ENDED, encode_end_note(note), PERSISTENT)
+            while (await keeper.tasks.find(task.uuid)).end is None:
+                await deferLater(reactor, 0.05)
+        else:
+            await until(lambda: user.resource in str(keeper.problems))  # noqa: B023
+        await keeper.stop()
