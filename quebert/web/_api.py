@@ -219,7 +219,7 @@ class API:
         except APIProblem:
             self._limits.count(request.caller)
             raise
-        self._limits.count(attrs.evolve(request.caller, name=grant.name))
+        self._limits.count(Caller(name=grant.name, address=request.caller.address))
         if right != _ANY and right not in grant.rights:
             raise not_allowed(grant, right)
         return grant
