@@ -21,8 +21,8 @@ __all__ = ["CORPUS", "LONGEST", "TARGETS", "corpus", "target"]
 
 #: The modules that have a function C{check}.
 TARGETS = (
-    *("answer", "broker", "head", "request", "task", "text", "toml", "url", "web"),
-    "wire",
+    *("answer", "broker", "channel", "head", "request", "task", "text", "toml", "url"),
+    *("web", "wire"),
 )
 CORPUS = Path(__file__).parent / "corpus"
 #: Seconds of CPU time that no input of a few KB may take; common ones take 1 ms.

@@ -13,7 +13,7 @@ from quebert.test.fuzz.choices import Choices
 from quebert.web._exchange import APIProblem
 from quebert.web._head import RequestHead, read_head
 
-__all__ = ["check"]
+__all__ = ["check", "likely_head"]
 
 _FIELDS = 20
 _METHODS = (b"GET", b"POST", b"HEAD", b"OPTIONS", b"CONNECT", b"g-t", b"")
@@ -44,7 +44,7 @@ def check(data: bytes) -> None:
     A head of any bytes, or one of likely parts.
     """
     choices = Choices(data)
-    lines = choices.rest() if choices.flag() else _head(choices)
+    lines = choices.rest() if choices.flag() else likely_head(choices)
     lines += b"\r\n\r\n"
     lines = lines[: lines.index(b"\r\n\r\n") + 2]
     try:
@@ -56,7 +56,10 @@ def check(data: bytes) -> None:
     _compare(head, lines)
 
 
-def _head(choices: Choices) -> bytes:
+def likely_head(choices: Choices) -> bytes:
+    """
+    A head of parts that are likely, right or wrong.
+    """
     target = choices.pick(_TARGETS) + choices.short() * choices.flag()
     line = [choices.pick(_METHODS), target, choices.pick(_VERSIONS)]
     found = b" ".join(line) + choices.pick(_ENDS)
