@@ -81,12 +81,6 @@ _RIGHTS = ("read", "operate", "add")
     " default .quebert/tasks.sqlite.",
 )
 @click.option(
-    "--grpc",
-    metavar="[ADDRESS:]PORT",
-    help="Where it listens for the Cloud Tasks API over gRPC, for which it needs the"
-    " extra [grpc]; by default nowhere. Over REST it is served like the rest.",
-)
-@click.option(
     "--audit",
     metavar="FILE",
     type=click.Path(),
@@ -180,12 +174,6 @@ def _asked(settings: Settings | None, options: dict[str, Any]) -> ClusterWeb:
             found["listen"] = Listen.parse(options["listen"])
         except ConfigError as e:
             raise click.UsageError(f"--listen {e}") from None
-    if options["grpc"] is not None:
-        try:
-            grpc = Listen.parse(options["grpc"])
-        except ConfigError as e:
-            raise click.UsageError(f"--grpc {e}") from None
-        found["cloud_tasks"] = attrs.evolve(asked.cloud_tasks, grpc=grpc)
     if options["history_age"] is not None:
         try:
             age = seconds(options["history_age"], ClusterWeb.LEAST_AGE)

@@ -12,7 +12,6 @@ import attrs
 
 from quebert.config import _kinds as kinds
 from quebert.config._broker import TLS
-from quebert.config._cloud_tasks import CloudTasksAPI, cloud_tasks
 from quebert.config._outside import Outside
 from quebert.config._problems import Wrong
 from quebert.config._table import Table
@@ -52,7 +51,6 @@ class ClusterWeb:
     @ivar queues: to look at, beside those of which mediators tell.
     @ivar rate_limit: requests of each token, and of each address without one; C{None}
         for no limit.
-    @ivar cloud_tasks: how it serves the Cloud Tasks API.
     @ivar tls: its certificate and key; C{None} for HTTP.
     """
 
@@ -70,7 +68,6 @@ class ClusterWeb:
     open_reading: bool = True
     queues: tuple[str, ...] = ()
     rate_limit: Rate | None = None
-    cloud_tasks: CloudTasksAPI = attrs.field(factory=CloudTasksAPI)
     tls: TLS | None = None
 
 
@@ -89,7 +86,6 @@ def cluster_web(table: Table, outside: Outside) -> ClusterWeb:
         queues=kinds.array(_queue),
         rate_limit=kinds.rate,
     )
-    fields["cloud_tasks"] = cloud_tasks(table.table("cloud_tasks"))
     for name in ("history", "tasks"):
         for each in _databases(table, outside, name):
             fields[name] = each

@@ -114,35 +114,6 @@ class WebServiceTests(TestCase):
         _, found = await self._ask(first, "GET", "/v1/tasks?state=ended&queue=mail")
         self.assertEqual([each["name"] for each in found["tasks"]], ["n"])
 
-    async def test_cloud_tasks(self) -> None:
-        """
-        It serves the Cloud Tasks API: a queue that is made by it has the tasks that are
-        created by it.
-        """
-        folder = Path(self.mktemp()).absolute()
-        broker = BrokerAccess(reactor, self.enterContext(EmbeddedBroker()).url)
-        service = self._service(broker, folder)
-        await service.start()
-        parent = "projects/shop/locations/here"
-        queue = {"name": f"{parent}/queues/mail"}
-        made: Any = {}
-        while "name" not in made:  # it reads first which queues there are
-            target = f"/v2/{parent}/queues"
-            _, made = await self._ask(service, "POST", target, queue)
-        self.assertEqual((made["name"], made["state"]), (queue["name"], "RUNNING"))
-        task = {"task": {"httpRequest": {"url": "http://127.0.0.1:1/", "body": "aGk="}}}
-        target = f"/v2/{queue['name']}/tasks"
-        status, told = await self._ask(service, "POST", target, task)
-        self.assertEqual(status, 200, told)
-        _, found = await self._ask(service, "GET", target)
-        self.assertEqual([each["name"] for each in found["tasks"]], [told["name"]])
-        async with broker.client() as (_, wire):
-            there = await depth(wire, "shop.here.mail")
-            assert there is not None
-            self.assertEqual(there.ready, 1)
-        status, problem = await self._ask(service, "GET", "/v2/projects/shop/x")
-        self.assertEqual((status, problem["error"]["status"]), (404, "NOT_FOUND"))
-
     def _service(self, broker: BrokerAccess, folder: Path) -> WebService:
         asked = ClusterWeb(
             listen=Listen("127.0.0.1", free_port()),

@@ -26,7 +26,6 @@ from quebert.history import HistoryLedger, Retention, open_ledger
 from quebert.metrics import ClusterMetrics
 from quebert.operations import BrokerAccess
 from quebert.web import Audit, Tokens, WebServer
-from quebert.web.cluster._cloud_tasks import CloudTasksFaces
 from quebert.web.cluster._cluster import RealCluster
 from quebert.web.cluster._controls import LifeNotes, RealControls
 from quebert.web.cluster._created import CreatedTaskKeeper
@@ -69,7 +68,6 @@ class WebService:
         self._tls: _RenewedTLS | None = None
         self._ledger: HistoryLedger | None = None
         self._created: CreatedTaskKeeper | None = None
-        self._cloud_tasks: CloudTasksFaces | None = None
         self._live: LiveCluster | None = None
         self._history_feeder: HistoryFeeder | None = None
         self._server: WebServer | None = None
@@ -131,9 +129,7 @@ class WebService:
         live.watch(feeder)
         letters, notes = DeadLetterBook(broker), LifeNotes(ledger, now)
         tasks = SingleTasks(broker, live, ledger, notes.write, now)
-        faces = CloudTasksFaces(broker, asked.cloud_tasks, created.tasks, audit, now)
-        self._cloud_tasks = faces
-        self._server = server = WebServer(
+        self._server = WebServer(
             self._reactor,
             RealCluster(live, feeder, ledger, letters, tasks.why, now, created),
             RealControls(broker, letters, tasks, notes),
@@ -144,10 +140,8 @@ class WebService:
             open_reading=asked.open_reading,
             rate_limit=asked.rate_limit,
             audit=audit,
-            others={"v2": faces.rest},
             now=now,
         )
-        faces.start(lambda: server.rules, asked.tls)
         listen = asked.listen
         try:
             self.port = self._server.listen(listen.port, listen.address, self._tls)
@@ -178,8 +172,6 @@ class WebService:
             tokens = self._read_tokens()
             if self._tls is not None:
                 self._tls.renew()
-                if self._cloud_tasks is not None:
-                    self._cloud_tasks.renew()
         except QuebertError as e:
             self.log.error("Not reloaded: {why}", why=e)
         else:
@@ -192,8 +184,6 @@ class WebService:
         """
         if self._server is not None:
             await self._server.stop()
-        if self._cloud_tasks is not None:
-            await self._cloud_tasks.stop()
         if self._live is not None:
             await self._live.stop()
         if self._history_feeder is not None:
@@ -203,7 +193,7 @@ class WebService:
         if self._ledger is not None:
             await self._ledger.close()
         self._server = self._live = self._history_feeder = self._ledger = None
-        self._created = self._cloud_tasks = None
+        self._created = None
 
 
 def access_warnings(asked: ClusterWeb) -> Iterator[str]:
