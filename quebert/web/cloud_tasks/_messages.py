@@ -55,7 +55,7 @@ __all__ = [
     "QueryOverride",
     "QueueMessage",
     "QueueState",
-    "RateLimits",
+    "RateLimitsMessage",
     "RetryConfig",
     "Scheme",
     "SetIamPolicyRequest",
@@ -279,7 +279,7 @@ class TaskMessage:
 
 
 @attrs.frozen(kw_only=True)
-class RateLimits:
+class RateLimitsMessage:
     """
     C{google.cloud.tasks.v2.RateLimits}.
     """
@@ -374,7 +374,7 @@ class QueueMessage:
     app_engine_routing_override: AppEngineRouting | None = proto.message(
         2, AppEngineRouting
     )
-    rate_limits: RateLimits | None = proto.message(3, RateLimits)
+    rate_limits: RateLimitsMessage | None = proto.message(3, RateLimitsMessage)
     retry_config: RetryConfig | None = proto.message(4, RetryConfig)
     state: QueueState = proto.enum(5, QueueState)
     purge_time: int | None = proto.timestamp(6)

@@ -15,7 +15,7 @@ from quebert.web.cloud_tasks._messages import (
     HttpTarget,
     QueueMessage,
     QueueState,
-    RateLimits,
+    RateLimitsMessage,
     RetryConfig,
 )
 from quebert.web.cloud_tasks._names import QueueName
@@ -52,7 +52,7 @@ def new_queue(name: str, message: QueueMessage, limits: CloudTasksLimits) -> Clo
     """
     if message.app_engine_routing_override is not None:
         raise invalid("App Engine is not supported: Queue.httpTarget can be set.")
-    rates = message.rate_limits or RateLimits()
+    rates = message.rate_limits or RateLimitsMessage()
     _check_rates(rates, limits)
     rate = rates.max_dispatches_per_second or min(_RATE, limits.rate)
     concurrent = rates.max_concurrent_dispatches
@@ -66,7 +66,7 @@ def new_queue(name: str, message: QueueMessage, limits: CloudTasksLimits) -> Clo
     )
 
 
-def _check_rates(rates: RateLimits, limits: CloudTasksLimits) -> None:
+def _check_rates(rates: RateLimitsMessage, limits: CloudTasksLimits) -> None:
     rate, concurrent = rates.max_dispatches_per_second, rates.max_concurrent_dispatches
     if rate < 0:
         raise invalid("RateLimits.maxDispatchesPerSecond cannot be negative.")
@@ -131,7 +131,7 @@ def _with_named(
     changed = _as_given(queue)
     for path in mask:
         changed = _merged(changed, message, path.split("."), path)
-    rates = changed.rate_limits or RateLimits()
+    rates = changed.rate_limits or RateLimitsMessage()
     if not _is_named(_RATE_FIELD, mask):
         rates = attrs.evolve(rates, max_dispatches_per_second=0.0)
     if not _is_named(_CONCURRENCY_FIELD, mask):
@@ -158,7 +158,7 @@ def _as_given(queue: CloudQueue) -> QueueMessage:
     """
     A queue, as a client would have it made so.
     """
-    limits = RateLimits(
+    limits = RateLimitsMessage(
         max_dispatches_per_second=queue.rate or 0.0,
         max_concurrent_dispatches=queue.concurrency or 0,
     )
@@ -195,7 +195,7 @@ def queue_message(name: QueueName, queue: CloudQueue) -> QueueMessage:
     purged = round(queue.purge_time * 1_000_000) * 1_000
     return QueueMessage(
         name=str(name),
-        rate_limits=RateLimits(
+        rate_limits=RateLimitsMessage(
             max_dispatches_per_second=queue.rate or 0.0,
             max_burst_size=int(burst),
             max_concurrent_dispatches=queue.concurrency or 0,
