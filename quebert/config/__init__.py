@@ -38,6 +38,7 @@ from quebert.config._broker import (
     chosen_amqp_url,
     default_amqp_url,
 )
+from quebert.config._cloud_tasks import CloudTasksAPI
 from quebert.config._cluster_web import ClusterWeb
 from quebert.config._file import MOST_PROCESSES, read
 from quebert.config._kinds import seconds
@@ -85,6 +86,7 @@ __all__ = [
     "Backoff",
     "BadConfig",
     "Broker",
+    "CloudTasksAPI",
     "ClusterWeb",
     "Events",
     "Host",

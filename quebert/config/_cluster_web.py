@@ -12,6 +12,7 @@ import attrs
 
 from quebert.config import _kinds as kinds
 from quebert.config._broker import TLS
+from quebert.config._cloud_tasks import CloudTasksAPI, cloud_tasks_api
 from quebert.config._outside import Outside
 from quebert.config._problems import Wrong
 from quebert.config._table import Table
@@ -19,6 +20,7 @@ from quebert.config._tls import tls_files
 from quebert.config._web import Listen, listen
 from quebert.errors import ConfigError
 from quebert.functions.admission import host_name
+from quebert.guard import Place
 from quebert.limits import Rate
 
 __all__ = ["ClusterWeb", "cluster_web"]
@@ -52,6 +54,7 @@ class ClusterWeb:
     @ivar rate_limit: requests of each token, and of each address without one; C{None}
         for no limit.
     @ivar tls: its certificate and key; C{None} for HTTP.
+    @ivar cloud_tasks: its Cloud Tasks API; C{None} for none.
     """
 
     #: The fewest seconds of C{history_age}.
@@ -69,6 +72,15 @@ class ClusterWeb:
     queues: tuple[str, ...] = ()
     rate_limit: Rate | None = None
     tls: TLS | None = None
+    cloud_tasks: CloudTasksAPI | None = None
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """
+        What leads to it from this machine, as a guard has it.
+        """
+        grpc = None if self.cloud_tasks is None else self.cloud_tasks.grpc
+        return (*self.listen.places, *(() if grpc is None else grpc.places))
 
 
 def cluster_web(table: Table, outside: Outside) -> ClusterWeb:
@@ -93,6 +105,9 @@ def cluster_web(table: Table, outside: Outside) -> ClusterWeb:
     if tls is not None and tls.certfile is None:
         table.wrong("tls", "needs a certfile")
         tls = None
+    if "cloud_tasks" in table:
+        fields["cloud_tasks"] = cloud_tasks_api(table.table("cloud_tasks"))
+    table.know("cloud_tasks")
     table.end()
     return ClusterWeb(tls=tls, **fields)
 

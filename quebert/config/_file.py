@@ -84,7 +84,7 @@ def read(
     if shown.listen is not None:
         own += shown.listen.places
     if "cluster" in of_web:
-        own += cluster.listen.places
+        own += cluster.places
     service, defaults = _service(root.table("service"))
     defaults["guard"] = guard(root.table("guard"), Guard(own=(*broker.places, *own)))
     priorities = _priorities(root.table("priorities"))

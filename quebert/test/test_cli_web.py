@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.cli import _web, main
 from quebert.cli._dev_page import DevPage
-from quebert.config import TLS, Broker, ClusterWeb, Listen, read
+from quebert.config import TLS, Broker, CloudTasksAPI, ClusterWeb, Listen, read
 from quebert.errors import ConfigError, PortTaken
 from quebert.limits import Rate
 from quebert.test.checks import folder
@@ -142,6 +142,9 @@ class WebOptionsTests(SynchronousTestCase):
             'hosts = ["box"]\nqueues = ["c"]\nopen_reading = false\n'
             'tasks = "t"\nrate_limit = "9/s"\n'
             'history_age = "12h"\ntls = { certfile = "pem" }\n'
+            '[web.cluster.cloud_tasks]\nhome = "shop/here"\nprojects = ["shop"]\n'
+            'grpc = 9001\nlongest_schedule = "30d"\nlargest_task = 5000\n'
+            "most_rate = 10\nmost_concurrency = 20\n"
         )
         access, asked, queues = self.web(f"--config={path}")
         self.assertEqual(queues, ("a", "b"))
@@ -153,6 +156,18 @@ class WebOptionsTests(SynchronousTestCase):
         self.assertEqual((asked.hosts, asked.queues), (("box",), ("c",)))
         self.assertEqual(asked.tls, TLS(certfile=str(path.parent / "pem")))
         self.assertFalse(asked.open_reading)
+        self.assertEqual(
+            asked.cloud_tasks,
+            CloudTasksAPI(
+                home="shop/here",
+                projects=("shop",),
+                grpc=Listen("127.0.0.1", 9001),
+                longest_schedule=30 * 86_400.0,
+                largest_task=5_000,
+                most_rate=10.0,
+                most_concurrency=20,
+            ),
+        )
         self.assertEqual(access.broker.addresses[0].host, "rabbit.example")
         self.assertEqual(access.management_url, "https://manager.example")
         access, asked, _ = self.web(
@@ -198,7 +213,9 @@ class WebOptionsTests(SynchronousTestCase):
         web server may have that port.
         """
         path = folder(self) / "web.toml"
-        for table, is_own in (("", False), ("[web.cluster]\nlisten = 9000\n", True)):
+        grpc = "[web.cluster]\nlisten = 9001\ncloud_tasks = { grpc = 9000 }\n"
+        listen = "[web.cluster]\nlisten = 9000\n"
+        for table, is_own in (("", False), (listen, True), (grpc, True)):
             path.write_text(f'[queues.a]\nkey = "a"\n{table}')
             settings = read(str(path), {}, broker=Broker.from_url("amqp://x/"))
             own = settings.queues["a"].guard.own
@@ -236,6 +253,9 @@ class WebOptionsTests(SynchronousTestCase):
             ('history_age = "1s"', "web.cluster.history_age must be"),
             ("tls = {}", "web.cluster.tls needs a certfile"),
             ("lisen = 1", "did you mean listen?"),
+            ('cloud_tasks = { home = "x" }', "cloud_tasks.home must be a project and"),
+            ("cloud_tasks = { largest_task = 1 }", "cloud_tasks.largest_task must be"),
+            ("cloud_tasks = { house = 1 }", "did you mean home?"),
         ):
             path.write_text(f'[queues.a]\nkey = "a"\n[web.cluster]\n{line}\n')
             result = self.call(f"--config={path}")

@@ -26,6 +26,8 @@ from quebert.history import HistoryLedger, Retention, open_ledger
 from quebert.metrics import ClusterMetrics
 from quebert.operations import BrokerAccess
 from quebert.web import Audit, Tokens, WebServer
+from quebert.web._access_rules import AccessRules
+from quebert.web.cluster._cloud_tasks import CloudTasksFaces
 from quebert.web.cluster._cluster import RealCluster
 from quebert.web.cluster._controls import LifeNotes, RealControls
 from quebert.web.cluster._created import CreatedTaskKeeper
@@ -68,6 +70,7 @@ class WebService:
         self._tls: _RenewedTLS | None = None
         self._ledger: HistoryLedger | None = None
         self._created: CreatedTaskKeeper | None = None
+        self._cloud_tasks: CloudTasksFaces | None = None
         self._live: LiveCluster | None = None
         self._history_feeder: HistoryFeeder | None = None
         self._server: WebServer | None = None
@@ -129,6 +132,7 @@ class WebService:
         live.watch(feeder)
         letters, notes = DeadLetterBook(broker), LifeNotes(ledger, now)
         tasks = SingleTasks(broker, live, ledger, notes.write, now)
+        cloud_tasks = self._cloud_tasks_faces(created, audit)
         self._server = WebServer(
             self._reactor,
             RealCluster(live, feeder, ledger, letters, tasks.why, now, created),
@@ -140,6 +144,7 @@ class WebService:
             open_reading=asked.open_reading,
             rate_limit=asked.rate_limit,
             audit=audit,
+            others={} if cloud_tasks is None else {"v2": cloud_tasks.rest},
             now=now,
         )
         listen = asked.listen
@@ -148,10 +153,33 @@ class WebService:
         except CannotListenError as e:
             why = what_is_wrong(e.socketError)
             raise PortTaken(f"cannot listen on {listen}: {why}") from None
+        if cloud_tasks is not None:
+            cloud_tasks.start()
         live.start()
         feeder.start()
         created.start()
         self._live, self._history_feeder = live, feeder
+
+    def _cloud_tasks_faces(
+        self, created: CreatedTaskKeeper, audit: Audit
+    ) -> CloudTasksFaces | None:
+        asked = self._asked.cloud_tasks
+        if asked is None:
+            return None
+        self._cloud_tasks = CloudTasksFaces(
+            self._broker,
+            created.tasks,
+            asked,
+            self._now,
+            self._rules,
+            audit,
+            self._asked.tls,
+        )
+        return self._cloud_tasks
+
+    def _rules(self) -> AccessRules:
+        assert self._server is not None  # it is asked for once that listens
+        return self._server.rules
 
     def _read_tokens(self) -> Tokens:
         if self._asked.tokens is None:
@@ -172,6 +200,8 @@ class WebService:
             tokens = self._read_tokens()
             if self._tls is not None:
                 self._tls.renew()
+            if self._cloud_tasks is not None:
+                self._cloud_tasks.renew()
         except QuebertError as e:
             self.log.error("Not reloaded: {why}", why=e)
         else:
@@ -184,6 +214,8 @@ class WebService:
         """
         if self._server is not None:
             await self._server.stop()
+        if self._cloud_tasks is not None:
+            await self._cloud_tasks.stop()
         if self._live is not None:
             await self._live.stop()
         if self._history_feeder is not None:
@@ -193,7 +225,7 @@ class WebService:
         if self._ledger is not None:
             await self._ledger.close()
         self._server = self._live = self._history_feeder = self._ledger = None
-        self._created = None
+        self._created = self._cloud_tasks = None
 
 
 def access_warnings(asked: ClusterWeb) -> Iterator[str]:

@@ -1,0 +1,117 @@
+"""
+Tests for L{quebert.web.cluster._cloud_tasks}: the Cloud Tasks API of C{quebert web},
+with a broker.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from unittest import SkipTest
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import attrs
+from twisted.internet import reactor as global_reactor
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+
+from quebert.amqp.queues import depth
+from quebert.config import CloudTasksAPI, ClusterWeb, Listen
+from quebert.operations import BrokerAccess
+from quebert.test.web.cloud_tasks.recorded import task
+from quebert.testing import EmbeddedBroker, free_port
+from quebert.web import EVERYTHING, Grant, Tokens
+from quebert.web.cluster import WebService
+
+reactor: Any = global_reactor
+PARENT = "projects/shop/locations/here"
+QUEUE = f"{PARENT}/queues/mail"
+
+
+class CloudTasksServiceTests(TestCase):
+    """
+    C{quebert web} with a broker.
+    """
+
+    def setUp(self) -> None:
+        """
+        Leave these tests to trial where pytest has begun to run the reactor.
+        """
+        if reactor.running:
+            raise SkipTest("the reactor runs already: trial runs this")
+        folder = Path(self.mktemp()).absolute()
+        self.broker = BrokerAccess(reactor, self.enterContext(EmbeddedBroker()).url)
+        self.asked = ClusterWeb(
+            listen=Listen("127.0.0.1", free_port()),
+            history=str(folder / "history.db"),
+            tasks=str(folder / "tasks.db"),
+            cloud_tasks=CloudTasksAPI(home="shop/here", projects=("shop",)),
+        )
+
+    def _service(self, asked: ClusterWeb) -> WebService:
+        tokens = Tokens.of("secret", Grant("all", EVERYTHING))
+        service = WebService(reactor, self.broker, asked, tokens=tokens)
+        self.addCleanup(service.stop)
+        return service
+
+    async def _ask(
+        self, service: WebService, method: str, target: str, body: Any = None
+    ) -> tuple[int, Any]:
+        headers = {"X-Goog-Api-Key": "secret"}
+        content = None if body is None else json.dumps(body).encode()
+        url = f"{service.url}v2/{target}"
+        request = Request(url, content, headers, method=method)
+
+        def ask() -> tuple[int, Any]:
+            try:
+                with urlopen(request, timeout=60) as answer:
+                    return answer.status, json.load(answer)
+            except HTTPError as e:
+                return e.code, json.load(e)
+
+        return await deferToThread(ask)
+
+    async def test_serves(self) -> None:
+        """
+        A queue that is made and a task that is created in it stand in the broker, and
+        are there for another process, until they are deleted.
+        """
+        service = self._service(self.asked)
+        await service.start()
+        while (await self._ask(service, "GET", f"{PARENT}/queues"))[0] == 503:
+            await deferLater(reactor, 0.05)  # it has not read which queues there are
+        made = await self._ask(service, "POST", f"{PARENT}/queues", {"name": QUEUE})
+        self.assertEqual((made[0], made[1]["state"]), (200, "RUNNING"))
+        wanted = {"task": task(name=f"{QUEUE}/tasks/t")}
+        created = await self._ask(service, "POST", f"{QUEUE}/tasks", wanted)
+        self.assertEqual(created[0], 200)
+        status, error = await self._ask(service, "POST", f"{QUEUE}/tasks", wanted)
+        self.assertEqual((status, error["error"]["status"]), (409, "ALREADY_EXISTS"))
+        async with self.broker.client() as (_, wire):
+            there = await depth(wire, "mail")
+            assert there is not None
+            self.assertEqual(there.ready, 1)
+        await service.stop()
+        service = self._service(self.asked)
+        await service.start()
+        while (await self._ask(service, "GET", QUEUE))[0] == 503:
+            await deferLater(reactor, 0.05)
+        found = await self._ask(service, "GET", f"{QUEUE}/tasks/t")
+        self.assertEqual(found, created)
+        for target in (f"{QUEUE}/tasks/t", QUEUE):
+            status, found = await self._ask(service, "DELETE", target)
+            self.assertEqual((status, found), (200, {}))
+        status, error = await self._ask(service, "GET", QUEUE)
+        self.assertEqual((status, error["error"]["status"]), (404, "NOT_FOUND"))
+
+    async def test_not_asked_for(self) -> None:
+        """
+        Without a table for it there is no such API.
+        """
+        service = self._service(attrs.evolve(self.asked, cloud_tasks=None))
+        await service.start()
+        status, problem = await self._ask(service, "GET", QUEUE)
+        self.assertEqual((status, problem["title"]), (404, "Not Found"))
