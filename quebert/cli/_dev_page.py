@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from quebert.cli._dev_log import Tell
-from quebert.config import ClusterWeb, Listen
+from quebert.config import CloudTasksAPI, ClusterWeb, Listen
 from quebert.errors import ConfigError, HistoryRefused, PortTaken
 from quebert.operations import BrokerAccess
 
@@ -62,6 +62,7 @@ class DevPage:
             listen=Listen(_LOOPBACK, PORT if self.port is None else self.port),
             history=str(data / _HISTORY),
             tasks=str(data / _TASKS),
+            cloud_tasks=CloudTasksAPI(),
         )
         access = BrokerAccess(reactor, self.url)
         tokens = Tokens.of(token, Grant("dev", EVERYTHING))
