@@ -28,7 +28,7 @@ __all__ = ["LIMITS", "MOST_STREAMS", "WebResource"]
 
 #: What it takes of its clients.
 LIMITS = ExecutorLimits(
-    body=2**20,
+    body=2 * 2**20,  # a task of Cloud Tasks may have 1 MiB, which is in base64
     head=65_536,
     fields=100,
     connections=ExecutorLimits().connections // 4 or 1,

@@ -5,6 +5,7 @@ with a broker.
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,8 @@ class CloudTasksServiceTests(TestCase):
     async def test_serves(self) -> None:
         """
         A queue that is made and a task that is created in it stand in the broker, and
-        are there for another process, until they are deleted.
+        are there for another process, until they are deleted.  A task may be as large
+        as Google's.
         """
         service = self._service(self.asked)
         await service.start()
@@ -85,11 +87,20 @@ class CloudTasksServiceTests(TestCase):
             await deferLater(reactor, 0.05)  # it has not read which queues there are
         made = await self._ask(service, "POST", f"{PARENT}/queues", {"name": QUEUE})
         self.assertEqual((made[0], made[1]["state"]), (200, "RUNNING"))
+        other = {"name": f"{QUEUE}2"}
+        await self._ask(service, "POST", f"{PARENT}/queues", other)
         wanted = {"task": task(name=f"{QUEUE}/tasks/t")}
         created = await self._ask(service, "POST", f"{QUEUE}/tasks", wanted)
         self.assertEqual(created[0], 200)
         status, error = await self._ask(service, "POST", f"{QUEUE}/tasks", wanted)
         self.assertEqual((status, error["error"]["status"]), (409, "ALREADY_EXISTS"))
+        for size, status in ((1_048_000, 200), (1_049_000, 400)):
+            body = base64.b64encode(b"x" * size).decode()
+            large = task(httpRequest={"url": "http://localhost/", "body": body})
+            target = f"{QUEUE}2/tasks"
+            found = await self._ask(service, "POST", target, {"task": large})
+            self.assertEqual(found[0], status, str(found)[:200])
+        self.assertEqual(found[1]["error"]["message"], "Task size too large")
         async with self.broker.client() as (_, wire):
             there = await depth(wire, "mail")
             assert there is not None

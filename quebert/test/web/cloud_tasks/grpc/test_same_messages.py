@@ -91,7 +91,7 @@ class SameMessagesTests(SynchronousTestCase):
         fields.
         """
         self.assertEqual(set(TYPES), set(METHODS))
-        found = []
+        found: list[str] = []
         for name, (request, answer) in TYPES.items():
             ours = METHODS[name]
             for kind, theirs in ((ours.request, request), (ours.response, answer)):
