@@ -206,6 +206,9 @@ class WebOptionsTests(SynchronousTestCase):
             warnings = list(access_warnings(asked))
             self.assertEqual(len(warnings), bool(why), options)
             self.assertIn(why, "".join(warnings))
+        grpc = CloudTasksAPI(grpc=Listen("0.0.0.0", 2))
+        [warning] = access_warnings(ClusterWeb(tokens="t", cloud_tasks=grpc))
+        self.assertIn("0.0.0.0:2 unencrypted", warning)
 
     def test_place(self) -> None:
         """

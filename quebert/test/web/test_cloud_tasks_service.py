@@ -6,6 +6,7 @@ with a broker.
 from __future__ import annotations
 
 import base64
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from twisted.trial.unittest import TestCase
 
 from quebert.amqp.queues import depth
 from quebert.config import CloudTasksAPI, ClusterWeb, Listen
+from quebert.errors import PortTaken
 from quebert.operations import BrokerAccess
 from quebert.test.web.cloud_tasks.recorded import task
 from quebert.testing import EmbeddedBroker, free_port
@@ -117,6 +119,43 @@ class CloudTasksServiceTests(TestCase):
             self.assertEqual((status, found), (200, {}))
         status, error = await self._ask(service, "GET", QUEUE)
         self.assertEqual((status, error["error"]["status"]), (404, "NOT_FOUND"))
+
+    async def test_grpc(self) -> None:
+        """
+        Over gRPC it answers where the file says, with the same tokens, until it ends.
+        """
+        grpc: Any = importlib.import_module("grpc")
+        listen = Listen("127.0.0.1", free_port())
+        cloud_tasks = CloudTasksAPI(home="shop/here", grpc=listen)
+        asked = attrs.evolve(self.asked, cloud_tasks=cloud_tasks)
+        service = self._service(asked)
+        await service.start()
+
+        def location() -> bytes:
+            with grpc.insecure_channel(f"127.0.0.1:{listen.port}") as channel:
+                call = channel.unary_unary(
+                    "/google.cloud.location.Locations/GetLocation"
+                )
+                name = bytes([10, len(PARENT)]) + PARENT.encode()
+                metadata = (("x-goog-api-key", "secret"),)
+                found: bytes = call(name, metadata=metadata, timeout=60)
+                return found
+
+        self.assertIn(PARENT.encode(), await deferToThread(location))
+        service.reload()
+        await service.stop()
+        with self.assertRaises(grpc.RpcError):
+            await deferToThread(location)
+
+    async def test_grpc_port_in_use(self) -> None:
+        """
+        If it cannot listen for gRPC, it does not start.
+        """
+        port = self.asked.listen.port
+        grpc = CloudTasksAPI(grpc=Listen("127.0.0.1", port))
+        service = self._service(attrs.evolve(self.asked, cloud_tasks=grpc))
+        with self.assertRaises(PortTaken):
+            await service.start()
 
     async def test_not_asked_for(self) -> None:
         """

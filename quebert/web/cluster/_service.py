@@ -233,19 +233,21 @@ def access_warnings(asked: ClusterWeb) -> Iterator[str]:
     Warnings of a place to listen that lets nobody on other machines in, or shows their
     tokens to the network.
     """
-    if asked.listen.is_private:
-        return
-    if asked.tokens is None:
-        yield (
-            f"Other machines can connect to {asked.listen}, but may read nothing:"
-            " there is no file of tokens. quebert token makes one; --tokens names it."
-        )
-    elif asked.tls is None:
-        yield (
-            f"Other machines send their tokens to {asked.listen} unencrypted: give a"
-            " certificate by --certfile, or listen on 127.0.0.1 behind a proxy that"
-            " has one."
-        )
+    grpc = None if asked.cloud_tasks is None else asked.cloud_tasks.grpc
+    for listen in filter(None, (asked.listen, grpc)):
+        if listen.is_private:
+            continue
+        if asked.tokens is None:
+            yield (
+                f"Other machines can connect to {listen}, but may read nothing: there"
+                " is no file of tokens. quebert token makes one; --tokens names it."
+            )
+        elif asked.tls is None:
+            yield (
+                f"Other machines send their tokens to {listen} unencrypted: give a"
+                " certificate by --certfile, or listen on 127.0.0.1 behind a proxy that"
+                " has one."
+            )
 
 
 def _make_folder(database: str) -> None:
