@@ -90,10 +90,39 @@ class SharedConcurrencyTests(NetworkTestCase):
         self.end_all()
         self.assertEqual(self.at_work(), [3, 3, 3])
         self.begin(others[0].stop(0))
-        self.network.pass_time(10)
-        self.end_all()
-        self.end_all()
+        stopped = list(self.running.values())[1]
+        for each in stopped:
+            if not each.called:
+                each.callback(None)
+        self.network.pass_time(10)  # although no other ends
         self.assertEqual(self.at_work(), [5, 0, 5])
+
+    def test_long(self) -> None:
+        """
+        While all places are taken for long, no message waits here: others may have it.
+        When a place becomes free, the next one comes.
+        """
+        self.watch(2)
+        self.add(5)
+        self.network.pass_time(65, 1.0)
+        self.assertEqual(self.ready(), 3)
+        (running,) = self.running.values()
+        running[0].callback(None)
+        self.network.pass_time(1)
+        self.assertEqual((self.at_work(), len(running)), ([2], 3))
+        self.network.pass_time(65, 1.0)
+        self.assertEqual(self.ready(), 2)
+        self.watch(2)  # each has one place now
+        self.assertEqual(self.at_work(), [2, 1])
+        self.end_all()
+        self.assertEqual((self.at_work(), self.ready()), ([0, 1], 0))
+
+    def ready(self) -> int:
+        """
+        How many messages nobody has.
+        """
+        found = self.call("queue_declare", queue="tasks", passive=True)
+        return int(found.message_count)
 
     def test_few(self) -> None:
         """

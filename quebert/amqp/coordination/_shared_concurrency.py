@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from quebert._protocol.extensions import EXPIRES
 from quebert.amqp.coordination._sharing import Sharing
@@ -32,6 +32,10 @@ __all__ = ["SharedConcurrency", "places_queue_of"]
 _PREFIX = "quebert.places."
 # Milliseconds after which the queue goes if nobody uses it.
 _EXPIRES = 600_000
+# Seconds for which messages wait here while all places are taken, and none becomes
+# free.  Then they go back, and others may have them.
+_WAITS = 60.0
+_LEAST = 1.0
 
 
 def places_queue_of(queue: str, suffix: str = "") -> str:
@@ -45,7 +49,8 @@ def places_queue_of(queue: str, suffix: str = "") -> str:
 
 class SharedConcurrency(Throttle):
     """
-    The throttle of a watch with our share of the places.
+    The throttle of a watch with our share of the places.  About as many messages as
+    there are places may wait in the watch.
 
     @param queue: whose messages have the places.
     @param limit: how many places all have together.
@@ -71,14 +76,21 @@ class SharedConcurrency(Throttle):
         self._sharing = Sharing(self, "places", queue, self._members, clock)
         self._clock = clock
         self._again: Callable[[], None] | None = None
+        self._wake: Callable[[], None] | None = None
+        self._timer: IDelayedCall | None = None
+        self._waking: IDelayedCall | None = None
+        self._moved_at = -_WAITS
 
     def may_begin(self, again: Callable[[], None]) -> bool:
         """
         See L{Throttle.may_begin}.
         """
+        self._again = again
         if self.running < self.share:
             return True
-        self._again = again
+        if self._timer is None:  # it is asked whether it is far
+            wait = max(_LEAST, _WAITS - self._waited)
+            self._timer = self._clock().callLater(wait, self._go_on)
         return False
 
     def begun(self, message: DeliveredMessage) -> None:
@@ -86,12 +98,47 @@ class SharedConcurrency(Throttle):
         See L{Throttle.begun}.
         """
         self.running += 1
+        self._moved_at = self._clock().seconds()
 
     def left(self, message: DeliveredMessage) -> None:
         """
         See L{Throttle.left}: then the watch asks by itself.
         """
         self.running -= 1
+        self._moved_at = self._clock().seconds()
+        self._wake_if_near()
+
+    @property
+    def is_far(self) -> bool:
+        """
+        See L{Throttle.is_far}: all places are taken, and none became free for
+        L{_WAITS} seconds.
+        """
+        return self.running >= self.share and self._waited >= _WAITS
+
+    @property
+    def _waited(self) -> float:
+        """
+        Seconds since a message began, or left its place.
+        """
+        return self._clock().seconds() - self._moved_at
+
+    def call_when_near(self, wake: Callable[[], None]) -> None:
+        """
+        See L{Throttle.call_when_near}.
+        """
+        self._wake = wake
+        self._wake_if_near()
+
+    def _wake_if_near(self) -> None:
+        if self._wake is not None and self._waking is None and not self.is_far:
+            self._waking = self._clock().callLater(0, self._woken)
+
+    def _woken(self) -> None:
+        self._waking = None
+        wake, self._wake = self._wake, None
+        if wake is not None:
+            wake()
 
     def prefetch(self, prefetch: int) -> int:
         """
@@ -110,6 +157,11 @@ class SharedConcurrency(Throttle):
         """
         Share no more.
         """
+        for timer in (self._timer, self._waking):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._waking = None
+        self._again = self._wake = None
         await self._sharing.leave()
 
     # -- For Sharing
@@ -132,9 +184,16 @@ class SharedConcurrency(Throttle):
         So many share the places.
         """
         self.share = max(1, self._limit // members)
-        again, self._again = self._again, None
-        if again is not None:  # not from within what asks for our share
-            self._clock().callLater(0, again)
+        if self._timer is not None:
+            self._timer.cancel()
+        # Not from within what asks for our share.
+        self._timer = self._clock().callLater(0, self._go_on)
+        self._wake_if_near()
+
+    def _go_on(self) -> None:
+        self._timer = None
+        if self._again is not None:
+            self._again()
 
     async def look(self, channel: Channel) -> None:
         """

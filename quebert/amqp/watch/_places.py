@@ -27,8 +27,9 @@ class Places:
     @param memory: of the watch; C{None} for no limit.  A message that takes memory
         begins only if C{memory} admits it.  Messages that take little overtake one that
         is refused.
-    @param throttled: called when a throttle has not let the first message begin: it
-        may be far, and the messages that wait are to be taken out then.
+    @param throttled: called when a throttle has not let the first message begin, or
+        has called C{again}: it may be far, and the messages that wait are to be taken
+        out then; or it may have more or fewer messages fetched.
     @param busy: called when a message has come, and L{is_busy}.
     @ivar busy: the same.
     """
@@ -167,6 +168,13 @@ class Places:
         if was_refused:
             self._throttled()
 
+    def _go_on(self) -> None:
+        """
+        A throttle may let messages begin, or be far, or have more or fewer fetched.
+        """
+        self._fill()
+        self._throttled()
+
     def _line(self, memory: TaskMemory) -> deque[DeliveredMessage]:
         """
         The line whose first message may begin, as far as memory is concerned.
@@ -184,7 +192,7 @@ class Places:
 
     def _pass(self, message: DeliveredMessage) -> bool:
         for each in self._throttles:
-            if not each.may_begin(self._fill):
+            if not each.may_begin(self._go_on):
                 return False
         for each in self._throttles:
             each.begun(message)

@@ -80,7 +80,8 @@ class Throttle(Protocol):
         Whether the message that waits first may begin now.
 
         @param again: is called when it is worth asking again, if the answer is
-            C{False}: a message may begin then, or the throttle has become far.  A watch
+            C{False}: a message may begin then, or the throttle has become far.  It may
+            be called at any time later if L{prefetch} has another answer.  A watch
             always passes the same function.
         """
         return True
