@@ -9,22 +9,40 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pytest_twisted import ensureDeferred
-from twisted.internet import reactor
+from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 
 from quebert.amqp import TxAMQPClient
 from quebert.amqp.queues import CLASSIC, declare_queue
-from quebert.created_tasks import DELETED, ENDED, CreatedTask, CreatedTasks, NewTask
+from quebert.created_tasks import (
+    DELETED,
+    ENDED,
+    CreatedTask,
+    CreatedTasks,
+    NewTask,
+    _created_tasks,
+)
+from quebert.errors import BrokerError
 from quebert.operations import BrokerAccess
 from quebert.task import format_time
 from quebert.test.conftest import AnyBroker, Names
 from quebert.test.created_tasks.doubles import MemoryRows
-from quebert.test.support import Executor, Program, until
+from quebert.test.support import PATIENCE, Executor, Program, until
+from quebert.testing import RabbitMQNode
+from quebert.web.cluster import _created
+from quebert.web.cluster._created import CreatedTaskKeeper
 from quebert.web.cluster._end_notes import EndNoteReader
 from quebert.web.cluster._task_broker import PublishedTasks
+
+reactor: Any = global_reactor
 
 #: How many tasks there are.
 COUNT = 200
@@ -102,6 +120,24 @@ def check(row: CreatedTask, kind: int) -> None:
     assert is_told is (end.attempts > 0)
 
 
+def begin_mediator(
+    start: Callable[..., Program], url: str, executor: Executor, queue: str
+) -> Program:
+    """
+    Start a mediator.
+    """
+    return start(
+        "-m",
+        "twisted",
+        "quebert",
+        f"--amqp-url={url}",
+        "--config=ending_mediator.config",
+        f"--default-url={executor.url}",
+        PYTHONPATH=str(Path(__file__).parents[1]),
+        QUEUE=queue,
+    )
+
+
 @ensureDeferred
 async def test_ends(
     either: AnyBroker,
@@ -112,20 +148,8 @@ async def test_ends(
     """
     Each row tells the right end, although the mediator is killed again and again.
     """
-
-    def mediator() -> Program:
-        return start(
-            "-m",
-            "twisted",
-            "quebert",
-            f"--amqp-url={either.url}",
-            "--config=ending_mediator.config",
-            f"--default-url={executor.url}",
-            PYTHONPATH=str(Path(__file__).parents[1]),
-            QUEUE=names.queue,
-        )
-
     queue = names.queue
+    mediator = partial(begin_mediator, start, either.url, executor, queue)
     client = TxAMQPClient.from_url(either.url)
     await declare_queue(await client.connected(), queue, CLASSIC)
     attempts, rows = Attempts(executor), MemoryRows()
@@ -158,3 +182,61 @@ async def test_ends(
         await reader.stop()
         await published.stop()
         await client.stop(0)
+
+
+@pytest.mark.long
+@ensureDeferred
+async def test_all_are_killed(
+    own_rabbitmq: RabbitMQNode,
+    executor: Executor,
+    start: Callable[..., Program],
+    names: Names,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    Mediators and RabbitMQ are killed while tasks are created, and the process that
+    keeps the rows ends meanwhile: each task that is not refused ends as it should.
+    """
+    monkeypatch.setattr(_created_tasks, "DOUBTFUL", 2.0)
+    monkeypatch.setattr(_created, "_PACE", 0.5)
+    queue, url = names.queue, own_rabbitmq.url
+    access, where = BrokerAccess(reactor, url), str(tmp_path / "tasks.sqlite3")
+    attempts = Attempts(executor)
+    wanted: set[int] = set()
+    client = TxAMQPClient.from_url(url)
+    await declare_queue(await client.connected(), queue, CLASSIC)
+    await client.stop(0)
+    mediator = partial(begin_mediator, start, url, executor, queue)
+    programs = [mediator(), mediator()]
+    for turn in range(4):
+        keeper = await CreatedTaskKeeper.open(access, where, time.time)
+        keeper.start()
+        creating = []
+        numbers = [n for n in range(turn, COUNT, 4) if kind_of(n) != REMOVED]
+        for some in (numbers[:10], numbers[10:20], numbers[20:]):
+            new = [new_task(queue, n) for n in some]
+            creating.append((some, Deferred.fromCoroutine(keeper.tasks.create(new))))
+            if turn % 2 and len(creating) == 2:
+                await deferToThread(own_rabbitmq.kill)
+                await deferToThread(own_rabbitmq.start)
+        programs.pop(0).kill()
+        programs.append(mediator())
+        for some, created in creating:
+            for n, result in zip(some, await created, strict=True):
+                is_refused = isinstance(result, BrokerError) and result.added is False
+                if not is_refused:
+                    wanted.add(n)
+        await keeper.stop()
+    keeper = await CreatedTaskKeeper.open(access, where, time.time)
+    keeper.start()
+    deadline = reactor.seconds() + PATIENCE
+    for n in sorted(wanted):
+        row = await keeper.tasks.find(f"{queue}-{n}")
+        while row.state != ENDED and reactor.seconds() < deadline:
+            await deferLater(reactor, 0.1)
+            row = await keeper.tasks.find(f"{queue}-{n}")
+        check(row, kind_of(n))
+    await keeper.stop()
+    assert len(wanted) > COUNT / 2
+    assert attempts.of.total() >= len(wanted) / 2
