@@ -37,6 +37,8 @@ class EndNote:
     """
     The end of a task, as its mediator tells it before it acknowledges the message.
 
+    @ivar uuid: of the task; it is the C{message-id} of its message.
+    @ivar queue: that the task was in.
     @ivar outcome: C{done}, C{exhausted}, C{expired}, C{cancelled}, C{discarded},
         C{poison} or C{forbidden}.
     @ivar ended: when, in seconds since the epoch.

@@ -64,6 +64,7 @@ class TaskChange:
     A change of a row; nothing where the row is not there, or its state has no such
     change.
 
+    @ivar uuid: of the task.
     @ivar event: one of L{quebert.created_tasks.EVENTS}.
     @ivar end: of a task that has ended.
     @ivar held_until: see L{CreatedTask}.
