@@ -25,6 +25,7 @@ from quebert.config import (
     EMPTY_AMQP_URL,
     LOG_FORMATS,
     TLS,
+    CloudTasksAPI,
     ClusterWeb,
     Listen,
     Settings,
@@ -79,6 +80,12 @@ _RIGHTS = ("read", "operate", "add")
     metavar="FILE|URL",
     help="Where the tasks are kept that are created over HTTP, like the history; by"
     " default .quebert/tasks.sqlite.",
+)
+@click.option(
+    "--grpc",
+    metavar="[ADDRESS:]PORT",
+    help="Serve the Cloud Tasks API, over REST beside the rest, and over gRPC there;"
+    " gRPC needs the extra [grpc].",
 )
 @click.option(
     "--audit",
@@ -174,6 +181,13 @@ def _asked(settings: Settings | None, options: dict[str, Any]) -> ClusterWeb:
             found["listen"] = Listen.parse(options["listen"])
         except ConfigError as e:
             raise click.UsageError(f"--listen {e}") from None
+    if options["grpc"] is not None:
+        try:
+            grpc = Listen.parse(options["grpc"])
+        except ConfigError as e:
+            raise click.UsageError(f"--grpc {e}") from None
+        api = asked.cloud_tasks or CloudTasksAPI()
+        found["cloud_tasks"] = attrs.evolve(api, grpc=grpc)
     if options["history_age"] is not None:
         try:
             age = seconds(options["history_age"], ClusterWeb.LEAST_AGE)

@@ -604,6 +604,7 @@ class HistoryTests(SynchronousTestCase):
             "quebert-last-attempt": NOW + 10,
             "quebert-last-status": 503,
             "quebert-answers": 2,
+            "quebert-answered": None,
             "quebert-attempts-in-body": 0,
             "quebert-buried-at": None,
         }
@@ -747,6 +748,7 @@ class RulesTests(SynchronousTestCase):
             "quebert-last-attempt": now,
             "quebert-last-status": 500,
             "quebert-answers": 100,
+            "quebert-answered": None,
             "quebert-last-answer": "oops",
             "quebert-buried-at": None,
         }
