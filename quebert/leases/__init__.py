@@ -37,6 +37,7 @@ from quebert.leases._states import (
     HELD,
     LOST,
     STATES,
+    new_lease,
 )
 from quebert.leases._values import Lease, LeaseChange, LeasedMessage
 
@@ -56,4 +57,5 @@ __all__ = [
     "LeaseRows",
     "LeasedMessage",
     "Leases",
+    "new_lease",
 ]

@@ -1,6 +1,7 @@
 """
-The rows of tasks that are created over HTTP, in SQLite or PostgreSQL.
+The rows of tasks that are created over HTTP, and of leases, in SQLite or PostgreSQL.
 
+  - C{_lease_rows}: the rows of leases, in the same database.
   - C{_rows}: gathers requests into groups, and tells callers how it went.
   - C{_store}: carries out a group in one transaction, on a thread.
   - C{_sqlite}, C{_postgresql}: all that differs between them.
@@ -11,7 +12,8 @@ directions in C{_encoding}; of its end: a field of L{EndNote
 <quebert.created_tasks.EndNote>} with a default, and nothing here.
 """
 
+from quebert.task_store._lease_rows import StoredLeaseRows
 from quebert.task_store._opening import open_task_rows
 from quebert.task_store._rows import StoredTaskRows
 
-__all__ = ["StoredTaskRows", "open_task_rows"]
+__all__ = ["StoredLeaseRows", "StoredTaskRows", "open_task_rows"]

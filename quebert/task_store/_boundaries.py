@@ -4,7 +4,7 @@ What is asked of a database of created tasks, and by whom, as values and Protoco
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, Union
 
@@ -18,9 +18,11 @@ __all__ = [
     "AddRequest",
     "ChangeRequest",
     "FindRequest",
+    "LeaseRequest",
     "PageRequest",
     "Request",
     "RowValues",
+    "Statements",
     "SweepRequest",
     "TaskDatabase",
     "TaskStoreRefused",
@@ -98,10 +100,39 @@ class WantedRows:
     names: Sequence[tuple[bytes, bytes]]
 
 
-Request = Union[AddRequest, ChangeRequest, FindRequest, PageRequest, SweepRequest]
+class Statements(Protocol):
+    """
+    Statements of SQL in a transaction; C{?} stands for a value.
+    """
+
+    def execute(self, query: str, values: Sequence[Any]) -> Sequence[RowValues]:
+        """
+        The rows that a query gives.
+        """
+
+    def change(self, statement: str, values: Sequence[Any]) -> int:
+        """
+        Change rows, and tell how many.
+        """
 
 
-class TaskDatabase(Protocol):
+@attrs.frozen
+class LeaseRequest:
+    """
+    Something about leases.
+
+    @ivar work: does it, and gives the result.
+    """
+
+    work: Callable[[Statements], Any]
+
+
+Request = Union[
+    AddRequest, ChangeRequest, FindRequest, LeaseRequest, PageRequest, SweepRequest
+]
+
+
+class TaskDatabase(Statements, Protocol):
     """
     A database of created tasks.  One thread writes, others read.  All methods raise the
     errors of its driver.

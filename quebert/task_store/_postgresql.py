@@ -229,6 +229,22 @@ class PostgreSQLTasks:
         with self._cursor() as cursor:
             return int(cursor.execute(_SWEEP, [now, most]).rowcount)
 
+    def execute(self, query: str, values: Sequence[Any]) -> Sequence[RowValues]:
+        """
+        The rows that a query gives.
+        """
+        with self._cursor() as cursor:
+            found = cursor.execute(query.replace("?", "%s").encode(), values)
+            return list(found)
+
+    def change(self, statement: str, values: Sequence[Any]) -> int:
+        """
+        Change rows.
+        """
+        with self._cursor() as cursor:
+            done = cursor.execute(statement.replace("?", "%s").encode(), values)
+            return int(done.rowcount)
+
     def page(self, query: RowQuery) -> Sequence[RowValues]:
         """
         Rows in order.

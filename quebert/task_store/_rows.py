@@ -163,7 +163,7 @@ class StoredTaskRows:
         """
         Add rows.
         """
-        return self._ask(AddRequest(tasks, now))
+        return self.ask(AddRequest(tasks, now))
 
     def change(
         self, changes: Sequence[TaskChange]
@@ -171,27 +171,30 @@ class StoredTaskRows:
         """
         Change rows.
         """
-        return self._ask(ChangeRequest(changes))
+        return self.ask(ChangeRequest(changes))
 
     def find(self, uuid: str) -> Deferred[CreatedTask | None]:
         """
         A row.
         """
-        return self._ask(FindRequest(uuid))
+        return self.ask(FindRequest(uuid))
 
     def page(self, query: RowQuery) -> Deferred[tuple[Sequence[CreatedTask], int]]:
         """
         Some rows.
         """
-        return self._ask(PageRequest(query))
+        return self.ask(PageRequest(query))
 
     def sweep(self, now: float) -> Deferred[int]:
         """
         Remove some rows.
         """
-        return self._ask(SweepRequest(now))
+        return self.ask(SweepRequest(now))
 
-    def _ask(self, request: Request) -> Deferred[Any]:
+    def ask(self, request: Request) -> Deferred[Any]:
+        """
+        Have the next group carry a request out.
+        """
         if self._closed:
             return fail(TaskStoreError(f"the tasks in {self.where} are closed"))
         if self._stuck is not None:

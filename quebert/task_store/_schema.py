@@ -38,6 +38,11 @@ _INDEXES = (
     "CREATE INDEX tasks_held ON tasks (held_until) WHERE held_until > 0",
 )
 
+_LEASE_INDEXES = (
+    "CREATE INDEX leases_identity ON leases (identity)",
+    "CREATE INDEX leases_until ON leases (state, until)",
+)
+
 #: The statements that make each version of the one before; C{user_version} counts the
 #: versions.  The number in C{numbers} is the greatest that a row ever had: a row that
 #: is gone leaves its place in lists to none.
@@ -51,6 +56,13 @@ SQLITE: Sequence[Sequence[str]] = (
         " held_until REAL NOT NULL, ending TEXT, body BLOB NOT NULL)",
         *_INDEXES,
     ),
+    (
+        "CREATE TABLE leases (id BLOB PRIMARY KEY, identity BLOB NOT NULL,"
+        " state TEXT NOT NULL, until REAL NOT NULL, queue BLOB, uuid BLOB NOT NULL,"
+        " last REAL NOT NULL, backoff REAL NOT NULL, body BLOB NOT NULL,"
+        " properties BLOB NOT NULL) WITHOUT ROWID",
+        *_LEASE_INDEXES,
+    ),
 )
 #: The same; the table C{version} counts them.
 POSTGRESQL: Sequence[Sequence[str]] = (
@@ -63,6 +75,14 @@ POSTGRESQL: Sequence[Sequence[str]] = (
         " state text NOT NULL, held_until double precision NOT NULL, ending text,"
         " body bytea NOT NULL)",
         *_INDEXES,
+    ),
+    (
+        "CREATE TABLE leases (id bytea PRIMARY KEY, identity bytea NOT NULL,"
+        " state text NOT NULL, until double precision NOT NULL, queue bytea,"
+        " uuid bytea NOT NULL, last double precision NOT NULL,"
+        " backoff double precision NOT NULL, body bytea NOT NULL,"
+        " properties bytea NOT NULL)",
+        *_LEASE_INDEXES,
     ),
 )
 

@@ -196,6 +196,18 @@ class SQLiteTasks:
         """
         return int(self._writer.execute(_SWEEP, (now, most)).rowcount)
 
+    def execute(self, query: str, values: Sequence[Any]) -> Sequence[RowValues]:
+        """
+        The rows that a query gives.
+        """
+        return list(self._writer.execute(query, values))
+
+    def change(self, statement: str, values: Sequence[Any]) -> int:
+        """
+        Change rows.
+        """
+        return int(self._writer.execute(statement, values).rowcount)
+
     def page(self, query: RowQuery) -> Sequence[RowValues]:
         """
         Rows in order.

@@ -14,6 +14,7 @@ from quebert.task_store._boundaries import (
     AddRequest,
     ChangeRequest,
     FindRequest,
+    LeaseRequest,
     PageRequest,
     Request,
     SweepRequest,
@@ -84,12 +85,15 @@ class TaskStore:
         with self._database.writing() as last:
             some: list[Request] = []
             for each in requests:
-                if not isinstance(each, SweepRequest):
+                if not isinstance(each, (LeaseRequest, SweepRequest)):
                     some.append(each)
                     continue
                 last = self._carry_out(some, last, results)
                 some = []
-                results.append(self._database.sweep(each.now, SWEPT))
+                if isinstance(each, SweepRequest):
+                    results.append(self._database.sweep(each.now, SWEPT))
+                else:
+                    results.append(each.work(self._database))
             self._carry_out(some, last, results)
         return results
 
@@ -144,7 +148,7 @@ def _done(rows: TouchedRows, request: Request) -> Any:
             return [rows.change(each) for each in changes]
         case FindRequest(uuid):
             return rows.find(uuid)
-        case PageRequest() | SweepRequest():
+        case LeaseRequest() | PageRequest() | SweepRequest():
             return None
         case _:
             assert_never(request)

@@ -12,7 +12,17 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.errors import BrokerUnreachable, LeaseLost
-from quebert.leases import DUE, EARLY, ENDED, ENDING, HELD, LOST, Leases
+from quebert.leases import (
+    DUE,
+    EARLY,
+    ENDED,
+    ENDING,
+    HELD,
+    LOST,
+    Lease,
+    LeaseRows,
+    Leases,
+)
 from quebert.leases._leases import KEPT
 from quebert.test.leases.doubles import MemoryLeaseBroker, MemoryLeaseRows, leased
 
@@ -21,13 +31,24 @@ T = TypeVar("T")
 
 class LeasesTests(SynchronousTestCase):
     """
-    L{Leases}, with rows and a broker in memory.
+    L{Leases}, with rows and a broker in memory.  Subclasses have other rows.
     """
+
+    def new_rows(self) -> LeaseRows:
+        """
+        Rows, of which there are none yet.
+        """
+        return MemoryLeaseRows()
+
+    def settle(self) -> None:
+        """
+        Have the rows do what they were asked for.
+        """
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1_000)
-        self.rows = MemoryLeaseRows()
+        self.rows = self.new_rows()
         self.broker = MemoryLeaseBroker()
         self.leases = Leases(self.rows, self.broker, self.clock.seconds)
 
@@ -35,14 +56,33 @@ class LeasesTests(SynchronousTestCase):
         """
         Do something, at once.
         """
-        return self.successResultOf(Deferred.fromCoroutine(work))
+        return self.successResultOf(self.begin(work))
+
+    def begin(self, work: Coroutine[Any, Any, T]) -> Deferred[T]:
+        """
+        Do something, at once; it may fail.
+        """
+        begun = Deferred.fromCoroutine(work)
+        self.settle()
+        return begun
+
+    def row(self, id: str = "l") -> Lease:
+        """
+        A row, which must be there.
+        """
+
+        async def find() -> Lease | None:
+            return await self.rows.find(id)
+
+        found = self.done(find())
+        assert found is not None
+        return found
 
     def lost(self, work: Coroutine[Any, Any, object]) -> str:
         """
         What is said of something that cannot be done, since the lease is lost.
         """
-        failing = Deferred.fromCoroutine(work)
-        return str(self.failureResultOf(failing, LeaseLost).value)
+        return str(self.failureResultOf(self.begin(work), LeaseLost).value)
 
     def hold(self, id: str = "l", **fields: Any) -> None:
         """
@@ -76,7 +116,7 @@ class LeasesTests(SynchronousTestCase):
         self.hold()
         self.assertEqual(self.complete(), ENDED)
         self.assertEqual(self.broker.told, ["u"])
-        self.assertIsNone(self.rows.rows["l"].message)
+        self.assertIsNone(self.row().message)
         self.go_on(1_000)
         self.assertEqual(self.put(), [])
 
@@ -137,7 +177,7 @@ class LeasesTests(SynchronousTestCase):
         self.hold("m", identity=b"m")
         self.done(self.leases.fail("l"))
         self.done(self.leases.fail("m", 2.0))
-        self.assertEqual(self.rows.rows["l"].state, DUE)
+        self.assertEqual(self.row().state, DUE)
         self.go_on(2)
         self.assertEqual(self.put(), ["m"])
         self.go_on(5)
@@ -150,10 +190,10 @@ class LeasesTests(SynchronousTestCase):
         self.assertEqual(self.complete(), EARLY)
         self.lost(self.leases.complete("l", b"i"))
         self.hold()
-        self.assertEqual(self.rows.rows["l"].state, ENDING)
+        self.assertEqual(self.row().state, ENDING)
         self.go_on()
         self.assertEqual(self.broker.told, ["u"])
-        self.assertEqual(self.rows.rows["l"].until, 1_000 + KEPT)
+        self.assertEqual(self.row().until, 1_000 + KEPT)
         self.go_on(1_000)
         self.assertEqual(self.put(), [])
 
@@ -171,7 +211,7 @@ class LeasesTests(SynchronousTestCase):
         self.hold()
         self.complete()
         self.hold()
-        self.assertEqual(self.rows.rows["l"].state, ENDED)
+        self.assertEqual(self.row().state, ENDED)
 
     def test_copy(self) -> None:
         """
@@ -179,7 +219,7 @@ class LeasesTests(SynchronousTestCase):
         """
         self.hold()
         self.hold("m")
-        self.assertEqual(self.rows.rows["l"].state, LOST)
+        self.assertEqual(self.row().state, LOST)
         self.lost(self.leases.complete("l", b"i"))
         self.assertEqual(self.complete("m"), ENDED)
 
@@ -205,13 +245,31 @@ class LeasesTests(SynchronousTestCase):
         self.broker.problem = BrokerUnreachable("it is away")
         self.assertEqual(self.complete(), ENDING)
         self.clock.advance(400)
-        going = Deferred.fromCoroutine(self.leases.go_on())
-        self.failureResultOf(going, BrokerUnreachable)
+        self.failureResultOf(self.begin(self.leases.go_on()), BrokerUnreachable)
         self.broker.problem = None
         self.go_on()
         self.assertEqual(self.put(), ["m"])
         self.assertEqual(self.broker.told, ["u"])
-        self.assertEqual(self.rows.rows["l"].state, ENDED)
+        self.assertEqual(self.row().state, ENDED)
+
+    def test_kept(self) -> None:
+        """
+        What a message has is kept as it is, and is put back so.
+        """
+        odd: dict[str, Any] = {
+            "uuid": "u\0\ud800",
+            "body": b"\0\xff",
+            "properties": b"\x00\x01",
+        }
+        self.hold(queue="\u20ac", until=1_234.5678901234, **odd)
+        self.assertEqual(
+            self.row().message,
+            leased(queue="\u20ac", until=1_234.5678901234, **odd),
+        )
+        self.done(self.leases.renew("l", 1.25))
+        self.go_on(2)
+        [put] = self.broker.put
+        self.assertEqual((put.uuid, put.body), (odd["uuid"], odd["body"]))
 
     def test_swept(self) -> None:
         """
@@ -222,5 +280,5 @@ class LeasesTests(SynchronousTestCase):
         self.hold("m", identity=b"m", until=1e9, last=1e9)
         self.assertEqual(self.go_on(KEPT - 1), 0)
         self.assertEqual(self.go_on(2), 1)
-        self.assertEqual(list(self.rows.rows), ["m"])
-        self.assertEqual(self.rows.rows["m"].state, HELD)
+        self.assertIn("there is no lease", self.lost(self.leases.renew("l", 1)))
+        self.assertEqual(self.row("m").state, HELD)
