@@ -51,7 +51,8 @@ class TaskRows(Protocol):
     def page(self, query: RowQuery) -> Awaitable[tuple[Sequence[CreatedTask], int]]:
         """
         Rows, in the order in which they were added, and the position for
-        L{RowQuery.after}: 0 where there are no more.
+        L{RowQuery.after}: 0 where there are no more.  A page may be shorter although
+        there are more, where bodies are long.
         """
 
     def sweep(self, now: float) -> Awaitable[int]:

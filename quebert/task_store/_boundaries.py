@@ -173,9 +173,10 @@ class TaskDatabase(Statements, Protocol):
         Remove so many rows at most whose hold has ended, and tell how many.
         """
 
-    def page(self, query: RowQuery) -> Sequence[RowValues]:
+    def page(self, query: RowQuery) -> tuple[Sequence[RowValues], bool]:
         """
-        Rows in order, one more than the query asks for where there are more.
+        Rows in order, and whether there are more.  There may be fewer than the query
+        asks for although there are more, where their bodies are long.
         """
 
     def is_of_the_values(self, error: BaseException) -> bool:

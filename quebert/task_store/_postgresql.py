@@ -25,7 +25,7 @@ from quebert.created_tasks import RowQuery
 from quebert.errors import ConfigError, TaskStoreError
 from quebert.task_store._boundaries import RowValues, TaskStoreRefused, WantedRows
 from quebert.task_store._encoding import encode_over, encode_row, is_over
-from quebert.task_store._queries import columns_of, conditions_of
+from quebert.task_store._queries import bounded, columns_of, conditions_of
 from quebert.task_store._schema import COLUMNS, POSTGRESQL, SCHEMA, steps_from
 from quebert.task_store._touched_rows import Difference
 
@@ -245,7 +245,7 @@ class PostgreSQLTasks:
             done = cursor.execute(statement.replace("?", "%s").encode(), values)
             return int(done.rowcount)
 
-    def page(self, query: RowQuery) -> Sequence[RowValues]:
+    def page(self, query: RowQuery) -> tuple[Sequence[RowValues], bool]:
         """
         Rows in order.
         """
@@ -257,8 +257,10 @@ class PostgreSQLTasks:
                 self._reader = self._connected()
             try:
                 with self._reader.cursor(binary=True) as cursor:
-                    found = cursor.execute(text.encode(), [*values, query.size + 1])
-                    return found.fetchall()
+                    more = [*values, query.size + 1]
+                    found: Any = cursor.stream(text.encode(), more)
+                    with contextlib.closing(found):
+                        return bounded(found, query)
             except BaseException:
                 self._reader.close()
                 self._reader = None

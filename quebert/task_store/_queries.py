@@ -4,14 +4,18 @@ Lists of rows, as conditions that the indexes of both kinds of database serve.  
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from quebert.created_tasks import DELETED, DELETING, ENDED, NEW, RowQuery
+from quebert.task_store._boundaries import RowValues
 from quebert.task_store._encoding import raw
 from quebert.task_store._schema import COLUMNS
 
-__all__ = ["columns_of", "conditions_of"]
+__all__ = ["bounded", "columns_of", "conditions_of"]
+
+#: Bytes of the bodies of one list, about.
+MOST_BYTES = 16_000_000
 
 _OVER = frozenset([ENDED, DELETED])
 _BEGUN = frozenset([NEW, DELETING])
@@ -61,3 +65,26 @@ def _hints(states: frozenset[str]) -> Iterable[str]:
         yield "state IN ('ended', 'deleted')"
     elif not states & _OVER:
         yield "state NOT IN ('ended', 'deleted')"
+
+
+def bounded(
+    found: Iterable[RowValues], query: RowQuery
+) -> tuple[Sequence[RowValues], bool]:
+    """
+    So many rows as the query asks for, or fewer with long bodies, and whether there are
+    more.
+
+    @param found: rows, of which one more than the query asks for is the last.
+    """
+    rows: list[RowValues] = []
+    size = 0
+    has_more = False
+    for each in found:
+        if size >= MOST_BYTES:
+            return rows, True
+        # The last one is read, too: PostgreSQL would have to be told to stop.
+        has_more = len(rows) >= query.size
+        if not has_more:
+            rows.append(each)
+            size += len(each[-1])
+    return rows, has_more

@@ -27,7 +27,8 @@ COLUMNS = (
 )
 
 # Rows that a process has begun something with, which somebody else has to end; lists of
-# a queue, of tasks that live and of those that do not; rows that will go.
+# a queue, of tasks that live and of those that do not; rows that will go.  Leases of the
+# same message, and those whose time has come.
 _INDEXES = (
     "CREATE UNIQUE INDEX tasks_uuid ON tasks (uuid)",
     "CREATE UNIQUE INDEX tasks_name ON tasks (queue, name) WHERE name IS NOT NULL",
@@ -36,9 +37,6 @@ _INDEXES = (
     " WHERE state NOT IN ('ended', 'deleted')",
     "CREATE INDEX tasks_over ON tasks (queue, id) WHERE state IN ('ended', 'deleted')",
     "CREATE INDEX tasks_held ON tasks (held_until) WHERE held_until > 0",
-)
-
-_LEASE_INDEXES = (
     "CREATE INDEX leases_identity ON leases (identity)",
     "CREATE INDEX leases_until ON leases (state, until)",
 )
@@ -54,14 +52,11 @@ SQLITE: Sequence[Sequence[str]] = (
         " queue BLOB NOT NULL, name BLOB, digest BLOB NOT NULL,"
         " created REAL NOT NULL, due REAL NOT NULL, state TEXT NOT NULL,"
         " held_until REAL NOT NULL, ending TEXT, body BLOB NOT NULL)",
-        *_INDEXES,
-    ),
-    (
         "CREATE TABLE leases (id BLOB PRIMARY KEY, identity BLOB NOT NULL,"
         " state TEXT NOT NULL, until REAL NOT NULL, queue BLOB, uuid BLOB NOT NULL,"
         " last REAL NOT NULL, backoff REAL NOT NULL, body BLOB NOT NULL,"
         " properties BLOB NOT NULL) WITHOUT ROWID",
-        *_LEASE_INDEXES,
+        *_INDEXES,
     ),
 )
 #: The same; the table C{version} counts them.
@@ -74,15 +69,12 @@ POSTGRESQL: Sequence[Sequence[str]] = (
         " created double precision NOT NULL, due double precision NOT NULL,"
         " state text NOT NULL, held_until double precision NOT NULL, ending text,"
         " body bytea NOT NULL)",
-        *_INDEXES,
-    ),
-    (
         "CREATE TABLE leases (id bytea PRIMARY KEY, identity bytea NOT NULL,"
         " state text NOT NULL, until double precision NOT NULL, queue bytea,"
         " uuid bytea NOT NULL, last double precision NOT NULL,"
         " backoff double precision NOT NULL, body bytea NOT NULL,"
         " properties bytea NOT NULL)",
-        *_LEASE_INDEXES,
+        *_INDEXES,
     ),
 )
 

@@ -25,7 +25,7 @@ from quebert.created_tasks import RowQuery
 from quebert.errors import TaskStoreError
 from quebert.task_store._boundaries import RowValues, TaskStoreRefused, WantedRows
 from quebert.task_store._encoding import encode_over, encode_row, is_over
-from quebert.task_store._queries import columns_of, conditions_of
+from quebert.task_store._queries import bounded, columns_of, conditions_of
 from quebert.task_store._schema import COLUMNS, SQLITE, steps_from
 from quebert.task_store._touched_rows import Difference
 
@@ -208,7 +208,7 @@ class SQLiteTasks:
         """
         return int(self._writer.execute(statement, values).rowcount)
 
-    def page(self, query: RowQuery) -> Sequence[RowValues]:
+    def page(self, query: RowQuery) -> tuple[Sequence[RowValues], bool]:
         """
         Rows in order.
         """
@@ -223,7 +223,9 @@ class SQLiteTasks:
             self._reader.set_progress_handler(
                 lambda: time.monotonic() > end, _INSTRUCTIONS
             )
-            return list(self._reader.execute(text, [*values, query.size + 1]))
+            found = self._reader.execute(text, [*values, query.size + 1])
+            with contextlib.closing(found):
+                return bounded(found, query)
 
     def is_of_the_values(self, error: BaseException) -> bool:
         """

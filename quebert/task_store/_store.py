@@ -27,7 +27,7 @@ from quebert.task_store._touched_rows import TouchedRows
 __all__ = ["TaskStore"]
 
 #: Rows that a sweep removes at most.
-SWEPT = 1_000
+SWEPT = 500
 # Characters of what the database says.
 _LIMIT = 200
 
@@ -65,10 +65,9 @@ class TaskStore:
         """
         See L{quebert.created_tasks.TaskRows}.
         """
-        found = [decode_row(each) for each in self._database.page(query)]
-        page = found[: query.size]
-        after = page[-1][0] if page and len(found) > len(page) else 0
-        return [row for _, row in page], after
+        found, has_more = self._database.page(query)
+        rows = [decode_row(each) for each in found]
+        return [row for _, row in rows], rows[-1][0] if has_more else 0
 
     def problem_of(self, error: BaseException) -> TaskStoreError:
         """

@@ -17,6 +17,7 @@ import pytest
 from quebert.created_tasks import ENDED, CreatedTask, RowQuery, TaskChange
 from quebert.created_tasks._states import END
 from quebert.errors import TaskStoreError
+from quebert.task_store import _postgresql, _queries, _sqlite
 from quebert.task_store._boundaries import (
     AddRequest,
     ChangeRequest,
@@ -118,6 +119,21 @@ def test_bodies_not_read(store: TaskStore, monkeypatch: pytest.MonkeyPatch) -> N
     assert [each[-1] for each in read] == [b""]
 
 
+def test_long_bodies(store: TaskStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A list is shorter where bodies are long, and the next one goes on.
+    """
+    monkeypatch.setattr(_queries, "MOST_BYTES", 2_000)
+    tasks = [new_task(str(n), body=bytes(700)) for n in range(7)]
+    store.carry_out([AddRequest(tasks, 0.0)])
+    sizes = []
+    after = -1
+    while after:
+        rows, after = store.page(RowQuery(after=max(after, 0)))
+        sizes.append([row.task.uuid for row in rows])
+    assert sizes == [["0", "1", "2"], ["3", "4", "5"], ["6"]]
+
+
 def test_sweep_between(store: TaskStore) -> None:
     """
     A sweep sees what was asked for before, and what is asked for after it does not see
@@ -146,9 +162,29 @@ def test_slices(store: TaskStore) -> None:
         for n, each in enumerate(tasks)
     ]
     store.carry_out([AddRequest(tasks, 0.0), ChangeRequest(ends)])
-    assert store.carry_out([SweepRequest(1e9)]) == [1_000]
+    assert store.carry_out([SweepRequest(1e9), SweepRequest(1e9)]) == [500, 500]
     assert _uuids(store) == ["0", "1", "2", "3", "4"]
     assert store.carry_out([SweepRequest(1e9), SweepRequest(1e9)]) == [5, 0]
+
+
+def test_next_version(store: TaskStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A database of an earlier version is brought up to date, with what is in it; the
+    earlier quebert refuses it then.
+    """
+    store.carry_out([AddRequest([new_task()], 0.0)])
+    store.close()
+    with monkeypatch.context() as patch:
+        for module, name in ((_sqlite, "SQLITE"), (_postgresql, "POSTGRESQL")):
+            step = ["CREATE INDEX tasks_due ON tasks (due)"]
+            patch.setattr(module, name, [*getattr(module, name), step])
+        for _ in range(2):
+            assert store.carry_out([FindRequest("u")]) != [None]
+            store.close()
+    with pytest.raises(
+        TaskStoreError, match="are of version 2, and this quebert knows"
+    ):
+        store.carry_out([])
 
 
 def test_in_use(store: TaskStore) -> None:
