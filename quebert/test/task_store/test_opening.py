@@ -13,18 +13,21 @@ from twisted.internet.defer import Deferred
 
 from quebert.created_tasks import NEW, RowQuery
 from quebert.errors import ConfigError, TaskStoreError
-from quebert.task_store import open_task_rows
+from quebert.task_store import _postgresql, open_task_rows
 from quebert.task_store._opening import open_store
 from quebert.test.checks import refusal
 from quebert.test.created_tasks.doubles import new_task
 
 
 @pytest_twisted.inlineCallbacks
-def test_opened(history_url: str):  # type: ignore[no-untyped-def]
+def test_opened(  # type: ignore[no-untyped-def]
+    history_url: str, monkeypatch: pytest.MonkeyPatch
+):
     """
     Rows are there for the next one who opens them; a second one at the same time is
     told why not.
     """
+    monkeypatch.setattr(_postgresql, "LOCK_LIMIT", 0.1)
 
     async def work() -> None:
         rows = await open_task_rows(history_url)

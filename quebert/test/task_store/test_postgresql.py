@@ -17,7 +17,7 @@ from twisted.trial.unittest import SkipTest
 
 from quebert.created_tasks import RowQuery
 from quebert.errors import ConfigError, TaskStoreError
-from quebert.task_store import _rows, open_task_rows
+from quebert.task_store import _postgresql, _rows, open_task_rows
 from quebert.task_store._boundaries import AddRequest, FindRequest, TaskStoreRefused
 from quebert.task_store._postgresql import PostgreSQLTasks
 from quebert.task_store._store import TaskStore
@@ -124,11 +124,12 @@ def test_durable(store: TaskStore) -> None:
     assert shown == ("on",)
 
 
-def test_connection_lost(store: TaskStore) -> None:
+def test_connection_lost(store: TaskStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     Where PostgreSQL ends the connections the next group has new ones; another process
     that is quicker has the tasks.
     """
+    monkeypatch.setattr(_postgresql, "LOCK_LIMIT", 0.1)
     store.page(RowQuery())
     _end_connections(store)
     with pytest.raises(psycopg.OperationalError):

@@ -187,10 +187,11 @@ def test_next_version(store: TaskStore, monkeypatch: pytest.MonkeyPatch) -> None
         store.carry_out([])
 
 
-def test_in_use(store: TaskStore) -> None:
+def test_in_use(store: TaskStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     One at a time has the rows of a database.
     """
+    monkeypatch.setattr(_postgresql, "LOCK_LIMIT", 0.1)
     store.carry_out([AddRequest([new_task()], 0.0)])
     other = open_store(store.where)
     text = "another process has the tasks in .*: end it, or use another"
@@ -243,7 +244,7 @@ def test_killed(history_url: str) -> None:
     """
     Whatever was told is there after a kill, and no half of what was not.
     """
-    _killed(history_url, 3)
+    _killed(history_url, 2)
 
 
 @pytest.mark.long
