@@ -41,7 +41,7 @@ from quebert.mediator._history import FailedAttempt
 from quebert.mediator._leasing import Leasing
 from quebert.mediator._mediator import DEFAULT_TIMEOUT, MAX_TIMEOUT, Mediator
 from quebert.mediator._policy_mediators import DelayOnErrorMediator, PolicyMediator
-from quebert.mediator._target import RequestTarget
+from quebert.mediator._target import RequestTarget, retargeted
 
 __all__ = [
     "DEFAULT_TIMEOUT",
@@ -52,4 +52,5 @@ __all__ = [
     "Mediator",
     "PolicyMediator",
     "RequestTarget",
+    "retargeted",
 ]

@@ -19,7 +19,15 @@ import attrs
 
 from quebert._url import absolute
 from quebert.errors import BadTask
-from quebert.task import METHODS_WITH_BODY, IDTokenWanted, Request, folded, kept_headers
+from quebert.task import (
+    BOUNDS,
+    METHODS_WITH_BODY,
+    IDTokenWanted,
+    Request,
+    folded,
+    kept_headers,
+    with_headers,
+)
 
 __all__ = ["RequestTarget", "retargeted"]
 
@@ -92,7 +100,8 @@ def retargeted(request: Request, target: RequestTarget) -> Request:
     """
     A request with parts of it replaced.
 
-    @raise BadTask: its URL cannot be requested any more.
+    @raise BadTask: its URL cannot be requested any more, or a header of the target
+        cannot be sent.
     """
     has_body, payload = request.has_body, request.payload
     method = target.method or request.method
@@ -100,13 +109,13 @@ def retargeted(request: Request, target: RequestTarget) -> Request:
         has_body, payload = False, None
     elif payload is None and request.cloud_tasks is None:
         has_body = method in METHODS_WITH_BODY
-    given = kept_headers(target.headers)
+    url, given = target.url(request.url), kept_headers(target.headers)
     replaced = {folded(name) for name in given} | {"host"}
     kept = {k: v for k, v in request.headers.items() if folded(k) not in replaced}
     return request._replace(
         method=method,
-        url=target.url(request.url),
-        headers={**kept, **given},
+        url=url,
+        headers=with_headers(kept, given, url, BOUNDS),
         has_body=has_body,
         payload=payload,
         id_token=target.id_token or request.id_token,

@@ -11,14 +11,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from quebert.errors import ConfigError
-from quebert.mediator import RequestTarget
-from quebert.task import IDTokenWanted
+from quebert.errors import BadTask, ConfigError
+from quebert.mediator import RequestTarget, retargeted
+from quebert.task import IDTokenWanted, Request
 
 __all__ = ["request_target_of"]
 
 _METHODS = ("POST", "GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS")
 _UNSPECIFIED = "_UNSPECIFIED"
+_ANY = Request("POST", "http://localhost/a?b", {}, 0.0)
 _MODES = {"IF_NOT_EXISTS": True, "ALWAYS": False}
 
 
@@ -26,7 +27,7 @@ def request_target_of(plain: Mapping[str, Any]) -> RequestTarget | None:
     """
     What takes the place of parts of each request; C{None} for nothing.
 
-    @raise ConfigError: it cannot be read, whole.
+    @raise ConfigError: it cannot be read, whole, or no request could be made with it.
     """
     if not plain:
         return None
@@ -42,7 +43,12 @@ def request_target_of(plain: Mapping[str, Any]) -> RequestTarget | None:
         fields["id_token"] = IDTokenWanted(email, _text(token, "audience") or "")
         _end(token)
     _end(rest)
-    return RequestTarget(**fields)
+    found = RequestTarget(**fields)
+    try:
+        retargeted(_ANY, found)
+    except BadTask as e:
+        raise ConfigError(f"http_target cannot be used: {e}") from None
+    return found
 
 
 def _uri(override: dict[str, Any]) -> dict[str, Any]:
@@ -54,13 +60,14 @@ def _uri(override: dict[str, Any]) -> dict[str, Any]:
     port = override.pop("port", None)  # an int64 is a text in JSON
     if port is not None:
         fields["port"] = _port(port)
-    path, query = _object(override, "pathOverride"), _object(override, "queryOverride")
-    if path:
-        fields["path"] = _text(path, "path")
-        _end(path)
-    if query:
-        fields["query"] = _text(query, "queryParams")
-        _end(query)
+    for key, inner, name in (
+        ("pathOverride", "path", "path"),
+        ("queryOverride", "queryParams", "query"),
+    ):
+        if key in override:  # without a text there, the URL has none afterwards
+            part = _object(override, key)
+            fields[name] = _text(part, inner) or ""
+            _end(part)
     mode = _text(override, "uriOverrideEnforceMode")
     if mode is not None and not mode.endswith(_UNSPECIFIED):
         fields["only_missing"] = _MODES[_one_of(mode, _MODES)]

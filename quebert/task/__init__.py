@@ -21,7 +21,7 @@ from quebert.task._keywords import check_keywords, meant_by
 from quebert.task._new import make
 from quebert.task._part import CAN_READ_PART, LARGE, read_part
 from quebert.task._payload import read_payload
-from quebert.task._request import METHODS_WITH_BODY, Request, request
+from quebert.task._request import METHODS_WITH_BODY, Request, request, with_headers
 from quebert.task._times import (
     ANY_TIME,
     Schedule,
@@ -60,4 +60,5 @@ __all__ = [
     "request",
     "schedule",
     "times_of",
+    "with_headers",
 ]

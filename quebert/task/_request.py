@@ -22,7 +22,7 @@ from quebert.task._header_names import CLIENT_HEADERS, folded
 from quebert.task._payload import read_payload
 from quebert.task._times import read_seconds
 
-__all__ = ["METHODS_WITH_BODY", "Request", "request"]
+__all__ = ["METHODS_WITH_BODY", "Request", "request", "with_headers"]
 
 #: Those that carry the task as their body.
 METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
@@ -94,7 +94,7 @@ def request(task: Task, defaulturl: str, bounds: Bounds = BOUNDS) -> Request:
     if cloud_tasks is not None:
         wanted = kept_headers(wanted)
     if credentials or wanted is not None:
-        headers = _with_headers({**headers, **credentials}, wanted, url, bounds)
+        headers = with_headers({**headers, **credentials}, wanted, url, bounds)
     timeout = task.get("timeout")
     seconds = 0.0 if timeout is None else max(0.0, read_seconds("timeout", timeout))
     verb = "POST" if method is None else _method(method, bounds)
@@ -134,9 +134,14 @@ def _method(method: object, bounds: Bounds) -> str:
     return method.upper()
 
 
-def _with_headers(
+def with_headers(
     headers: dict[str, str], wanted: object, url: str, bounds: Bounds
 ) -> dict[str, str]:
+    """
+    Headers of a request to C{url}, and those that are wanted in their place.
+
+    @raise BadTask: one of C{wanted} cannot be sent.
+    """
     if wanted is None:
         return headers
     if not isinstance(wanted, dict):

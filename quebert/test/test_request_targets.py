@@ -74,6 +74,10 @@ class RequestTargetTests(SynchronousTestCase):
                 RequestTarget(host="a"),
             ),
             (
+                {"uriOverride": {"pathOverride": {}, "queryOverride": {}}},
+                RequestTarget(path="", query=""),
+            ),
+            (
                 {"uriOverride": {"uriOverrideEnforceMode": "ALWAYS"}},
                 RequestTarget(only_missing=False),
             ),
@@ -102,6 +106,18 @@ class RequestTargetTests(SynchronousTestCase):
             ({"headerOverrides": {}}, "headerOverrides that are no array"),
             ({"headerOverrides": [{}]}, "a header without a key"),
             ({"headerOverrides": [5]}, "a header that is no object"),
+            (
+                {"headerOverrides": [{"header": {"key": "X-A", "value": "a\nB: c"}}]},
+                "cannot be used: headers: X-A contains a control character",
+            ),
+            (
+                {"headerOverrides": [{"header": {"key": "X A"}}]},
+                "is not a name of an HTTP header",
+            ),
+            (
+                {"uriOverride": {"host": "-a"}},
+                "cannot be used: url cannot be requested with the target of its queue",
+            ),
             ({"oauthToken": {"scope": "a"}}, "http_target has 'oauthToken'"),
             ({"oidcToken": {"colour": "red"}}, "http_target has 'colour'"),
         ):

@@ -175,6 +175,15 @@ class TargetTests(SynchronousTestCase):
         }
         self.assertEqual(asked.headers, wanted)
 
+    def test_wrong_headers(self) -> None:
+        """
+        A header that cannot be sent makes a bad task, and is not sent again and again.
+        """
+        for name, value in (("X\r\nA", "b"), ("X-A", "b\r\nC: d"), ("", "b")):
+            target = RequestTarget(headers={name: value})
+            text = refusal(BadTask, self.asked, target)
+            self.assertTrue(text.startswith("headers: "), text)
+
     def test_id_token(self) -> None:
         """
         A token of the queue comes before one of the task.
