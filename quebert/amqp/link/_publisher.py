@@ -202,8 +202,10 @@ class Publisher:
         self._users[channel] += 1
         try:
             publishing = channel.publish_group(small).addTimeout(seconds, clock)
-            alone = [self._answer_alone(messages[n], seconds) for n in large]
-            those = await all_of(alone)
+            those: list[BrokerError | None] = []
+            if large:  # seldom
+                alone = (self._answer_alone(messages[n], seconds) for n in large)
+                those = await all_of(alone)
             answers = await publishing
             if any(isinstance(each, PublishRefused) for each in answers):
                 self._replace(channel)

@@ -98,6 +98,7 @@ class PublicationGroup:
         self._open.remove(number)
         self._problems[number] = problem
         if not self._open:
+            self._members.clear()  # which have the group: no garbage collection needed
             self.answered.callback(self._problems)
 
     def _give_up(self, answered: object) -> None:
