@@ -135,10 +135,16 @@ class NoteGroups:
         """
         Publish a note; the Deferred fires when the broker has confirmed it.
         """
-        published: Deferred[None] = Deferred(lambda d: self._waiting.pop(d, None))
+        published: Deferred[None] = Deferred(self._forget)
         self._waiting[published] = _WaitingNote(wire, send, note)
         self._publish_next()
         return published
+
+    def _forget(self, published: Deferred[None]) -> None:
+        """
+        Nobody waits for a note any more: if it is not published yet, it need not be.
+        """
+        self._waiting.pop(published, None)
 
     def _publish_next(self) -> None:
         if self._is_publishing or not self._waiting:

@@ -84,6 +84,12 @@ class Attempts:
         self.of: Counter[int] = Counter()
         executor.answer = self._answer
 
+    def are(self, count: int) -> bool:
+        """
+        Whether there were so many.
+        """
+        return self.of.total() >= count
+
     def _answer(self, task: Any) -> int:
         n = task["n"]
         self.of[n] += 1
@@ -163,7 +169,7 @@ async def test_ends(
         assert all(isinstance(each, CreatedTask) for each in created)
         program = mediator()
         for kill in KILLS:
-            await until(lambda kill=kill: attempts.of.total() >= kill)
+            await until(partial(attempts.are, kill))
             program.kill()
             program = mediator()
         for n in range(COUNT):
