@@ -307,6 +307,34 @@ class FaultTests(EndNoteTestCase):
         self.successResultOf(stopped)
 
 
+class HeldTests(EndNoteTestCase):
+    """
+    What is said of a task whose end note has no confirm.
+    """
+
+    def test_attempted(self) -> None:
+        """
+        Whether it was attempted is known, if a mediator had it; if it was cancelled, it
+        is told as dropped, too.
+        """
+        held_tasks = self.watcher._deliveries.held_tasks
+        self.patch(held_tasks, "_cancelled", {"a": "cancelled by ada"})
+        body = b'{"uuid": "a", "url": "http://a/"}'
+        for begun, outcome, states in (
+            (True, Done(), ["returning"]),
+            (False, Discard("by ada", CANCELLED), ["returning", "dropped"]),
+        ):
+            message = self.deliver(body, **WANTED)
+            message.last_attempt = attempt = EndedTask()
+            attempt.number, attempt.started, attempt.status = 1, 200.0, None
+            attempt.has_begun = begun
+            self.finish(message, outcome)
+            found = held_tasks.find(["a"])
+            self.assertEqual([each.state for each in found], states)
+            self.assertEqual({each.attempted for each in found}, {begun})
+            self.confirm()
+
+
 class CountTests(EndNoteTestCase):
     """
     What a note tells of the attempts.

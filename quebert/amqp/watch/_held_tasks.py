@@ -165,6 +165,9 @@ class HeldTasks:
             return RETURNING, _was_attempted(message, attempted)
         attempted_before = _was_attempted(message)
         if self._ledger.state_of(message) in (State.REPLACING, State.HELD):
+            if message.last_attempt is not None:  # its end is told
+                has_begun = message.last_attempt.has_begun
+                return RETURNING, True if has_begun else attempted_before
             return RETURNING, attempted_before or None  # as a copy, or to the dead
         return WAITING, attempted_before
 
