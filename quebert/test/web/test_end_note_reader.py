@@ -15,7 +15,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from quebert.amqp import TxAMQPClient
-from quebert.amqp.queues import CLASSIC, declare_queue, depth
+from quebert.amqp.queues import CLASSIC, QUORUM, declare_queue, depth
 from quebert.amqp.wire import call_in_one_write
 from quebert.errors import TaskStoreError
 from quebert.operations import BrokerAccess
@@ -204,6 +204,22 @@ async def test_queue_deleted(reading: Reading) -> None:
     await until(lambda: reading.reader.problem == "")
     await reading.add("a")
     await reading.told("a")
+
+
+@ensureDeferred
+async def test_of_another_type(reading: Reading) -> None:
+    """
+    A queue that somebody has declared otherwise is read as it is.
+    """
+    wire: Any = await reading.client.connected()
+    delete = ("queue_delete", {"queue": ENDED})
+    await call_in_one_write(wire, [delete])
+    await declare_queue(wire, ENDED, QUORUM)
+    await reading.add("a")
+    reading.reader.start()
+    await reading.told("a")
+    await reading.reader.stop()
+    await call_in_one_write(wire, [delete])
 
 
 @ensureDeferred

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,8 +17,9 @@ from twisted.internet.defer import Deferred
 from quebert._log import Logger
 from quebert._repeated import RepeatedWarning
 from quebert.amqp import Message
-from quebert.amqp.queues import CLASSIC, declare_queue
+from quebert.amqp.queues import CLASSIC, declare_queue, find_queue
 from quebert.amqp.wire import temporary_channel
+from quebert.errors import MayNotLook
 from quebert.operations import BrokerAccess
 from quebert.task_ends import ENDED, EndNote, decode_end_note
 from quebert.web.cluster._keep_going import KeepGoing
@@ -116,7 +118,7 @@ class EndNoteReader:
 
     async def _consume(self, wire: Wire, channel: Channel) -> None:
         self._came, self._wake = deque(), Deferred()
-        await declare_queue(wire, ENDED, CLASSIC)
+        await _declare(wire)
         channel.on_message = self._received
         channel.on_cancel = partial(_shut, channel)
         channel.when_closed().addCallback(self._awake)
@@ -158,6 +160,16 @@ class EndNoteReader:
             except ValueError as e:
                 self.unreadable += 1
                 self._bad.met(str(e))
+
+
+async def _declare(wire: Wire) -> None:
+    """
+    Have the queue there.  One that somebody has declared otherwise is used as it is.
+    """
+    with suppress(MayNotLook):
+        if await find_queue(wire, ENDED) is not None:
+            return
+    await declare_queue(wire, ENDED, CLASSIC)
 
 
 def _shut(channel: Channel, consumer_tag: str) -> None:
