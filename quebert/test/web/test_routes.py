@@ -10,6 +10,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from unittest import SkipTest, mock
 
@@ -19,6 +20,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
+import quebert
+from quebert.created_tasks import STATES
 from quebert.errors import BrokerUnreachable, MessageRefused, TaskStoreError, Unroutable
 from quebert.executor import ExecutorLimits
 from quebert.limits import Rate
@@ -28,9 +31,11 @@ from quebert.test.web.doubles import LOOPBACK, MemoryAPI
 from quebert.web import RIGHTS, Assets, Grant, _resource
 from quebert.web._exchange import JSON, PROBLEM
 from quebert.web._openapi import openapi, statuses_of
+from quebert.web._problems import KINDS
 from quebert.web._resource import WebResource
 from quebert.web._routes import Route
 from quebert.web._site import WebSite
+from quebert.web._task_body import FIELDS
 
 try:
     from openapi_schema_validator import OAS31Validator
@@ -385,3 +390,22 @@ class RightsTests(SynchronousTestCase):
             self.assertNotIn(found.status, (401, 403), text)
         if found.status in (401, 403):
             self.assertEqual(api.cluster.done, [], text)
+
+
+class DocumentedTests(SynchronousTestCase):
+    """
+    What C{docs/web.rst} says.
+    """
+
+    def test_all(self) -> None:
+        """
+        It has each kind of problem, each state, and each field of a task.
+        """
+        path = Path(quebert.__file__).parents[1] / "docs" / "web.rst"
+        if not path.exists():
+            raise SkipTest("not in a checkout")
+        text = path.read_text("utf-8")
+        for word in (*(f"/problems/{each}" for each in KINDS), *STATES, *FIELDS):
+            self.assertIn(f"``{word}``", text)
+        told = {part.partition("``")[0] for part in text.split("``/problems/")[1:]}
+        self.assertEqual(told, set(KINDS))
