@@ -2,7 +2,7 @@
 The handlers of requests that create tasks.
 
 They are not in the audit log: it has changes of what is there already, and there may be
-thousands of tasks a second.  The rows tell who has created which.
+thousands of tasks a second.
 """
 
 from __future__ import annotations
