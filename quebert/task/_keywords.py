@@ -76,6 +76,11 @@ def check_keywords(names: Iterable[str]) -> None:
         if name in _OF_PRODUCERS:
             text = f"a producer's add_task() has no keyword {name!r}"
             raise TypeError(f"{text}: give {name} to the producer when you make it")
+        if name == "name":  # it needs the rows that quebert web keeps
+            raise TypeError(
+                "add_task() gives tasks no names: POST /v1/tasks of quebert web does"
+                " (docs/web.rst). A field of your own goes into extra={'name': ...}."
+            )
         if name not in _PASSED_ON:
             raise TypeError(
                 f"add_task() has no keyword {name!r}{_nearest(name)} A field of your"

@@ -48,6 +48,15 @@ class KeywordTests(SynchronousTestCase):
             text = refusal(TypeError, add, "/", exchange="flow")
             self.assertIn("give exchange to the producer when you make it", text)
 
+    def test_name(self) -> None:
+        """
+        A task that is added over AMQP has no name, and it is said where it can have
+        one.
+        """
+        for add in (add_task, Producer(CLIENT).add_task):
+            text = refusal(TypeError, add, "/", name="n")
+            self.assertIn("POST /v1/tasks of quebert web does", text)
+
     def test_every_call(self) -> None:
         """
         None of them takes any keyword.
