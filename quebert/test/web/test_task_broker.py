@@ -13,7 +13,7 @@ import pytest
 import pytest_twisted
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThread
 
 from quebert.amqp import TxAMQPClient
@@ -260,6 +260,47 @@ async def test_blocked(
     monkeypatch.undo()
     await until(lambda: not tasks.published.blocked)
     assert await tasks.publish(*tasks.new(1)) == [None]
+
+
+@ensureDeferred
+async def test_one_by_one(tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Tasks that come one by one in a turn of the reactor are published together, those of
+    each queue by themselves; each has its own answer, and one that nobody waits for any
+    more harms no other.
+    """
+    groups: list[list[str]] = []
+    publish_group = tasks.published._publisher.publish_group
+
+    def noting(messages: Any, timeout: float) -> Any:
+        groups.append([queue for _, queue, _, _ in messages])
+        return publish_group(messages, timeout)
+
+    monkeypatch.setattr(tasks.published._publisher, "publish_group", noting)
+    new = [*tasks.new(3), *tasks.new(1, queue="no such queue"), *tasks.new(2)]
+    publishing = [Deferred.fromCoroutine(tasks.publish(each)) for each in new]
+    publishing[1].addErrback(lambda failure: failure.trap(CancelledError))
+    publishing[1].cancel()
+    answers = [await each for each in publishing]
+    assert answers == [[None], CancelledError, [None], [Unroutable], [None], [None]]
+    assert groups == [[tasks.queue] * 5, ["no such queue"]]
+    assert await tasks.ready() == 5
+
+
+@ensureDeferred
+async def test_one_fails(tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Where they cannot be published together, each has the reason.
+    """
+
+    async def failing(messages: Any, timeout: float) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(tasks.published._publisher, "publish_group", failing)
+    publishing = [Deferred.fromCoroutine(tasks.publish(t)) for t in tasks.new(2)]
+    for each in publishing:
+        with pytest.raises(ZeroDivisionError):
+            await each
 
 
 @ensureDeferred

@@ -3,7 +3,9 @@ RabbitMQ, for tasks that are created over HTTP: a L{TaskBroker
 <quebert.created_tasks.TaskBroker>}.
 
 Tasks are published over one connection, which is kept.  Those that are published
-together are written at once, and wait together for their confirms.
+together are written at once, and wait together for their confirms.  Tasks of one queue
+that come one by one in a turn of the reactor, as when their rows were written in one
+transaction, are published together, too: alone, each would take 60 µs more.
 """
 
 from __future__ import annotations
@@ -11,8 +13,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
 from quebert._protocol.codec import encode_shortstr
 from quebert._protocol.properties import encode_properties
+from quebert._turn import EndOfTurn
 from quebert.amqp import TxAMQPClient
 from quebert.created_tasks import NewTask
 from quebert.errors import BrokerError, ConfigError, NoSuchQueue
@@ -25,6 +31,8 @@ __all__ = ["PATIENCE", "PublishedTasks", "properties_of"]
 
 #: Seconds in which RabbitMQ must take a task, or nobody waits for its confirm.
 PATIENCE = 15.0
+
+Answers = list[BrokerError | None]
 
 _TIMESTAMP = struct.Struct(">Q")
 # To encode all by encode_properties takes three times as long.
@@ -50,6 +58,8 @@ class PublishedTasks:
             broker.broker, reactor=broker.reactor, connectTimeout=PATIENCE
         )
         self._publisher = self._client.make_publisher()
+        self._single: dict[str, list[tuple[NewTask, Deferred[Answers]]]] = {}
+        self._turn = EndOfTurn(broker.reactor, self._publish_single)
 
     @property
     def blocked(self) -> str | None:
@@ -58,11 +68,32 @@ class PublishedTasks:
         """
         return self._client.blocked
 
-    async def publish(self, tasks: Sequence[NewTask]) -> list[BrokerError | None]:
+    async def publish(self, tasks: Sequence[NewTask]) -> Answers:
         """
         See L{TaskBroker.publish<quebert.created_tasks.TaskBroker.publish>}; returns
         within L{PATIENCE} seconds.
         """
+        if len(tasks) != 1:
+            return await self._publish(tasks)
+        answer: Deferred[Answers] = Deferred()
+        self._single.setdefault(tasks[0].queue, []).append((tasks[0], answer))
+        self._turn.ask()
+        return await answer
+
+    def _publish_single(self) -> None:
+        """
+        Publish the tasks that came one by one, those of each queue together: another
+        queue may take longer.
+        """
+        single, self._single = self._single, {}
+        for some in single.values():
+            tasks, waiting = zip(*some, strict=True)
+            publishing = Deferred.fromCoroutine(self._publish(tasks))
+            publishing.addCallbacks(
+                _answer, _fail, callbackArgs=(waiting,), errbackArgs=(waiting,)
+            )
+
+    async def _publish(self, tasks: Sequence[NewTask]) -> Answers:
         messages = [("", each.queue, each.body, properties_of(each)) for each in tasks]
         return await self._publisher.publish_group(messages, PATIENCE)
 
@@ -90,8 +121,19 @@ class PublishedTasks:
         """
         Publish no more.
         """
+        self._turn.now()
         self._publisher.shut()
         await self._client.stop(0)
+
+
+def _answer(answers: Answers, waiting: Sequence[Deferred[Answers]]) -> None:
+    for each, problem in zip(waiting, answers, strict=True):
+        each.callback([problem])
+
+
+def _fail(failure: Failure, waiting: Sequence[Deferred[Answers]]) -> None:
+    for each in waiting:
+        each.errback(failure)
 
 
 def properties_of(task: NewTask) -> bytes:
