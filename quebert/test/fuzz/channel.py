@@ -45,6 +45,9 @@ class _Resource:
     def date(self) -> str:
         return "Thu, 01 Jan 1970 00:00:00 GMT"
 
+    def in_form_of(self, head: RequestHead, answer: APIAnswer) -> APIAnswer:
+        return answer
+
     def answer(self, head: RequestHead, body: bytes, address: str) -> Deferred[Any]:
         read = head.method.encode("ascii"), head.target.encode("ascii"), body
         self.read.append(read)
