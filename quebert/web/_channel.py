@@ -146,9 +146,10 @@ class WebChannel(Protocol):
         """
         Read a request, as far as it is there.
         """
-        if self._rest.startswith(b"\r\n"):  # as RFC 9112, section 2.2, asks for
-            self._rest = self._rest[2:]
-        data = self._rest
+        begin = 0
+        while self._rest.startswith(b"\r\n", begin):  # RFC 9112, section 2.2
+            begin += 2
+        data = self._rest = self._rest[begin:] if begin else self._rest
         end = data.find(b"\r\n\r\n", self._looked)
         try:
             self._check_size(len(data) if end < 0 else end)

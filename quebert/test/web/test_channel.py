@@ -216,20 +216,26 @@ class HTTPTests(ChannelCase):
         client.send(announced(101, expect))
         self.assertEqual(client.status, 413)
 
-    def test_empty_line(self) -> None:
+    def test_empty_lines(self) -> None:
         """
-        An empty line before a request is none, as RFC 9112 asks for.
+        Empty lines before a request are none, as RFC 9112 asks for, in whatever pieces
+        they come.
         """
         self.start()
         client = self.connect()
         client.send(SMALL + b"\r\n")
         self.requests.give()
         self.turn()
-        client.send(SMALL)
-        self.assertEqual(self.requests.give(), b"{}")
-        client.send(b"\r")
-        client.send(b"\n" + SMALL)
-        self.assertEqual(self.requests.give(), b"{}")
+        for pieces_sent in (
+            [SMALL],
+            [b"\r\n\r\n" + SMALL],
+            [b"\r", b"\n" + SMALL],
+            [b"\r\n", b"\r\n\r", b"\n", SMALL],
+        ):
+            for each in pieces_sent:
+                client.send(each)
+            self.assertEqual(self.requests.give(), b"{}")
+        self.assertFalse(client.closing)
 
     def test_unreadable(self) -> None:
         """
