@@ -59,6 +59,8 @@ __all__ = [
 T = TypeVar("T")
 #: Under which an attribute has its L{ProtoField}.
 FIELD = "proto"
+# Items of any list: no method takes so many, and to read one takes a while.
+_MOST_ITEMS = 10_000
 # Characters of a value that a sentence shows.
 _SHOWN = 100
 
@@ -428,6 +430,9 @@ def _read_field(field: ProtoField, path: str, value: object) -> Any:
         return field.kind.read(path, value)
     if not isinstance(value, (list, tuple)):
         raise wrong_value(path, field.kind.name, value)
+    if len(value) > _MOST_ITEMS:
+        text = f"'{path}' must have at most {_MOST_ITEMS} items, not {len(value)}"
+        raise _bad_request(path, text)
     return tuple(
         field.kind.read(f"{path}[{number}]", each) for number, each in enumerate(value)
     )

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from quebert.limits import Rate, burst_of
+from quebert.task import BOUNDS
 from quebert.web.cloud_tasks._boundaries import CloudQueue
 from quebert.web.cloud_tasks._limits import CloudTasksLimits
 from quebert.web.cloud_tasks._messages import (
@@ -94,6 +95,8 @@ def _target(target: HttpTarget | None) -> dict[str, Any]:
         raise invalid("UriOverride.host cannot be empty.")
     if override is not None and not 0 <= (override.port or 0) < 65_536:
         raise invalid("UriOverride.port must be between 0 and 65535.")
+    if len(target.header_overrides) > BOUNDS.headers:
+        raise invalid(f"HttpTarget.headerOverrides must be at most {BOUNDS.headers}.")
     for each in target.header_overrides:
         if each.header is None or not each.header.key:
             raise invalid("HttpTarget.headerOverrides must each have a key.")

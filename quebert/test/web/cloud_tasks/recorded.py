@@ -163,6 +163,11 @@ def _queue_rows() -> list[Row]:
     ]
     ours: list[tuple[str, dict[str, Any], str]] = [
         (
+            "target with 91 headers",
+            {"httpTarget": {"headerOverrides": [{"header": {"key": "k"}}] * 91}},
+            "HttpTarget.headerOverrides must be at most 90.",
+        ),
+        (
             "maxRetryDuration negative",
             {"retryConfig": {"maxRetryDuration": "-1s"}},
             "RetryConfig.maxRetryDuration cannot be negative.",
@@ -692,6 +697,15 @@ ROWS = (
         {"parent": QUEUE, "requests": [{"task": task()}] * 101},
         _INVALID,
         "requests must be 1 to 100, not 101.",
+        by=OURS,
+    ),
+    Row(
+        "BatchCreateTasks",
+        "10,001",
+        {"parent": QUEUE, "requests": [{}] * 10_001},
+        _INVALID,
+        "'requests' must have at most 10000 items, not 10001",
+        None,
         by=OURS,
     ),
     Row(
