@@ -16,7 +16,11 @@ from quebert.errors import TaskUnknown
 from quebert.web._tokens import Grant
 from quebert.web.cloud_tasks._boundaries import CloudQueue, CloudQueues
 from quebert.web.cloud_tasks._limits import CloudTasksLimits
-from quebert.web.cloud_tasks._messages import CreateTaskRequest, TaskMessage
+from quebert.web.cloud_tasks._messages import (
+    CreateTaskRequest,
+    TaskMessage,
+    TaskView,
+)
 from quebert.web.cloud_tasks._names import CloudNames, QueueName, TaskName
 from quebert.web.cloud_tasks._rights import check
 from quebert.web.cloud_tasks._sentences import (
@@ -89,6 +93,17 @@ class KnownTasks:
             )
         in_rabbitmq, now = self.names.in_rabbitmq(queue), self.now()
         return new_task(name, in_rabbitmq, uuid, message, now, self.limits, digest)
+
+    def check_view(self, view: TaskView, name: QueueName, grant: Grant) -> TaskView:
+        """
+        The view of tasks that a client wants; without a body, where it says nothing.
+
+        @raise CloudTasksError: the client may not see bodies.
+        """
+        if view == TaskView.FULL:
+            in_rabbitmq = self.names.in_rabbitmq(name)
+            check(grant, "cloudtasks.tasks.fullView", name, in_rabbitmq)
+        return view or TaskView.BASIC
 
     async def row(self, name: TaskName, grant: Grant, permission: str) -> CreatedTask:
         """

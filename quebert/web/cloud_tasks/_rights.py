@@ -1,5 +1,9 @@
 """
 Who may do what: the permissions of Google's IAM, and the rights of tokens.  Pure.
+
+Tasks have headers and bodies, which may hold secrets.  So a program of this machine
+that may read without a token may not read tasks, and their bodies are for those who
+may operate queues.
 """
 
 from __future__ import annotations
@@ -30,11 +34,13 @@ PERMISSIONS: Mapping[str, str] = {
     "cloudtasks.queues.update": "operate",
     "cloudtasks.tasks.create": "add",
     "cloudtasks.tasks.delete": "operate",
-    "cloudtasks.tasks.fullView": "read",
+    "cloudtasks.tasks.fullView": "operate",
     "cloudtasks.tasks.get": "read",
     "cloudtasks.tasks.list": "read",
     "cloudtasks.tasks.run": "operate",
 }
+# Of these, nobody without a token has any.
+_OF_TASKS = "cloudtasks.tasks."
 
 
 def has(grant: Grant, permission: str, queue: str | None) -> bool:
@@ -43,6 +49,8 @@ def has(grant: Grant, permission: str, queue: str | None) -> bool:
 
     @param queue: in RabbitMQ; C{None} where it is not for one queue.
     """
+    if not grant.name and permission.startswith(_OF_TASKS):
+        return False
     right = PERMISSIONS.get(permission)
     return right is not None and grant.allows(right, queue)
 

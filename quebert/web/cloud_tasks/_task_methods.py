@@ -64,8 +64,9 @@ class TaskMethods:
 
     async def _get(self, request: GetTaskRequest, grant: Grant) -> TaskMessage:
         name = self._known.names.task(request.name)
+        view = self._known.check_view(request.response_view, name.queue, grant)
         row = await self._known.row(name, grant, "cloudtasks.tasks.get")
-        return task_message(row, name.queue, request.response_view or TaskView.BASIC)
+        return task_message(row, name.queue, view)
 
     async def _run(self, request: GetTaskRequest, grant: Grant) -> TaskMessage:
         name = self._known.names.task(request.name)
@@ -81,6 +82,7 @@ class TaskMethods:
 
     async def _list(self, request: ListTasksRequest, grant: Grant) -> ListTasksResponse:
         name = self._known.names.queue(request.parent)
+        view = self._known.check_view(request.response_view, name, grant)
         queue = await self._known.queue(name, grant, "cloudtasks.tasks.list")
         scope = f"tasks {queue.name}"
         query = RowQuery(
@@ -90,7 +92,6 @@ class TaskMethods:
             size=page_size(request.page_size, _MOST_LISTED),
         )
         rows, after = await self._tasks.page(query)
-        view = request.response_view or TaskView.BASIC
         found = (task_message(r, name, view) for r in rows if not is_purged(r, queue))
         token = page_token(scope, str(after)) if after else ""
         return ListTasksResponse(tasks=tuple(found), next_page_token=token)

@@ -375,6 +375,28 @@ class RightsTests(CloudTasksTestCase):
                 found = self._code(method, message, Grant("with", given, ("mail",)))
                 self.assertNotIn(found, denied, method)
 
+    def test_bodies(self) -> None:
+        """
+        Who may read tasks may see their bodies only if it may operate the queue, too;
+        but who creates one, sees what it has sent.
+        """
+        creating = {"parent": QUEUE, "task": task(name=f"{QUEUE}/tasks/t")}
+        adder = Grant("adder", frozenset(["add"]))
+        full = {"responseView": "FULL"}
+        found = self.api.call("CreateTask", {**creating, **full}, adder)
+        self.assertEqual(found["view"], "FULL")
+        reader = Grant("reader", frozenset(["read"]))
+        both = Grant("both", frozenset(["read", "operate"]))
+        for method, message in (
+            ("GetTask", {"name": f"{QUEUE}/tasks/t"}),
+            ("ListTasks", {"parent": QUEUE}),
+        ):
+            self.api.call(method, message, reader)
+            error = self.error(method, {**message, **full}, reader)
+            self.assertEqual(error.code, Code.PERMISSION_DENIED)
+            self.assertIn("cloudtasks.tasks.fullView", error.message)
+            self.api.call(method, {**message, **full}, both)
+
     def test_sentence(self) -> None:
         """
         The sentence names the permission and the queue.
