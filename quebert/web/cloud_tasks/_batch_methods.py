@@ -42,6 +42,7 @@ __all__ = ["BatchMethods"]
 
 # Tasks of a batch that are deleted at once.
 _AT_ONCE = 16
+_DELETE = "cloudtasks.tasks.delete"
 
 
 class BatchMethods:
@@ -127,7 +128,7 @@ class BatchMethods:
         self, request: BatchDeleteTasksRequest, grant: Grant
     ) -> OperationMessage:
         queue = self._known.names.queue(request.parent)
-        await self._known.queue(queue, grant, "cloudtasks.tasks.delete")
+        await self._known.queue(queue, grant, _DELETE)
         _check_length("names", request.names, self._known.limits.batch_delete)
         start = self._known.now()
         places = DeferredSemaphore(_AT_ONCE)
@@ -159,7 +160,7 @@ class BatchMethods:
             name = self._known.names.task(text)
             if name.queue != queue:
                 return invalid(f"the task is none of the queue '{queue}'.")
-            row = await self._known.row(name, grant, "cloudtasks.tasks.delete")
+            row = await self._known.row(name, grant, _DELETE, body=False)
             await self._tasks.delete(row.task.uuid, grant.name)
         except CloudTasksError as e:
             return e

@@ -105,22 +105,26 @@ class KnownTasks:
             check(grant, "cloudtasks.tasks.fullView", name, in_rabbitmq)
         return view or TaskView.BASIC
 
-    async def row(self, name: TaskName, grant: Grant, permission: str) -> CreatedTask:
+    async def row(
+        self, name: TaskName, grant: Grant, permission: str, *, body: bool = True
+    ) -> CreatedTask:
         """
         The row of a task that may run still.
 
+        @param body: whether its body is needed, which may be large.
         @raise CloudTasksError: there is none.
         """
         queue = await self.queue(name.queue, grant, permission)
-        row = await self._named(queue.name, name.task)
+        row = await self._named(queue.name, name.task, body)
         if row is None or 0 < row.held_until <= self.now():
             raise no_entity()
         if row.state not in LIVING or is_purged(row, queue):
             raise no_longer()
         return row
 
-    async def _named(self, queue: str, task: str) -> CreatedTask | None:
-        rows, _ = await self._tasks.page(RowQuery(queue=queue, name=task, size=1))
+    async def _named(self, queue: str, task: str, body: bool) -> CreatedTask | None:
+        query = RowQuery(queue=queue, name=task, size=1, bodies=body)
+        rows, _ = await self._tasks.page(query)
         if rows:
             return rows[0]
         if not _is_uuid(task):

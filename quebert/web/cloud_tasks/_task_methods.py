@@ -31,6 +31,7 @@ __all__ = ["TaskMethods", "created_task"]
 
 # Tasks of a page: each is read from the database with its body.
 _MOST_LISTED = 100
+_DELETE = "cloudtasks.tasks.delete"
 
 
 class TaskMethods:
@@ -76,7 +77,7 @@ class TaskMethods:
 
     async def _delete(self, request: NameRequest, grant: Grant) -> Empty:
         name = self._known.names.task(request.name)
-        row = await self._known.row(name, grant, "cloudtasks.tasks.delete")
+        row = await self._known.row(name, grant, _DELETE, body=False)
         await self._tasks.delete(row.task.uuid, grant.name)
         return Empty()
 
