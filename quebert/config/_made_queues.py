@@ -56,9 +56,6 @@ def settings_of_made(made: MadeQueues, definition: QueueDefinition) -> QueueSett
     assert made.each is not None
     rate = None if definition.rate is None else Rate(definition.rate)
     deleted = definition.is_deleted
-    counted: dict[str, Any] = {}
-    if definition.concurrency is not None:  # requests that take long count, too
-        counted = {"slow_after": None, "hang_after": 0.0}
     return attrs.evolve(
         made.each,
         name=definition.name,
@@ -70,7 +67,6 @@ def settings_of_made(made: MadeQueues, definition: QueueDefinition) -> QueueSett
         burst=None if deleted else definition.burst,
         shared_concurrency=None if deleted else definition.concurrency,
         retry=definition.retry,
-        **counted,
         drop_before=float("inf") if deleted else definition.purge_time,
         http_target={} if deleted else definition.http_target,
     )

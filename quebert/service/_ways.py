@@ -63,13 +63,25 @@ def way_of(
         weight = settings.priorities.weights[queue.priority]
         given |= {"group": group, "weight": weight}
     said = {name: value for name, value in given.items() if value is not None}
-    options = WatchOptions(**said)
+    options = _counting_all(WatchOptions(**said))
     return {
         "exchange": queue.exchange,
         "queue": queue.name,
         "routingKey": queue.key,
         "options": options,
     }
+
+
+def _counting_all(options: WatchOptions) -> WatchOptions:
+    """
+    Have requests that take long, or hang, count for the places that watches share; but
+    not if these are more than one watch has: there they are no narrow limit, and hosts
+    that hang are to stop no others.
+    """
+    places, prefetch = options.shared_concurrency, options.prefetch
+    if places is None or 0 < prefetch < places:
+        return options
+    return attrs.evolve(options, slow_after=None, hang_after=0.0)
 
 
 def group_of(priorities: Priorities) -> PriorityGroup:

@@ -18,9 +18,17 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred, gatherResults
 
 from quebert.amqp import TxAMQPClient
-from quebert.amqp.coordination import QUEUES, _register
+from quebert.amqp.coordination import QUEUES, _register, remove_gone_queue
 from quebert.amqp.queues import find_queue
-from quebert.config import Broker, MadeQueues, QueueDefinition, QueueSettings, Settings
+from quebert.amqp.wire import temporary_channel
+from quebert.config import (
+    DELETED_FOR,
+    Broker,
+    MadeQueues,
+    QueueDefinition,
+    QueueSettings,
+    Settings,
+)
 from quebert.errors import BrokerError
 from quebert.limits import Rate
 from quebert.operations import (
@@ -236,6 +244,29 @@ async def test_writers_at_once(either: AnyBroker, names: Names) -> None:
     known = await made_queues(access)
     assert known.definitions[names.queue].version == 2
     assert known.definitions.keys() >= {each.name for each in others}
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+@ensureDeferred
+async def test_removed(
+    either: AnyBroker, make_client: MakeClient, names: Names, kind: str
+) -> None:
+    """
+    A queue that was deleted long ago is removed once it is empty, whatever its type.
+    """
+    access = BrokerAccess(reactor, either.url)
+    await make_queue(access, QueueDefinition(name=names.queue, queue_type=kind))
+    await delete_queue(access, names.queue)
+    client = make_client(either.url)
+    await client.publish("", names.queue, task(1))
+    wire = await client.connected(10)
+    later = time.time() + DELETED_FOR
+    assert not await remove_gone_queue(wire, names.queue, later)
+    async with temporary_channel(wire) as channel:
+        await channel.call("queue_purge", queue=names.queue)
+    assert await remove_gone_queue(wire, names.queue, later)
+    assert await find_queue(wire, names.queue) is None
+    assert not wire.closed
 
 
 @ensureDeferred

@@ -25,6 +25,7 @@ GIVEN: dict[str, object] = {
     "hang_after": 3.5,
     "rate": Rate.of("9/s"),
     "burst": 4,
+    "shared_concurrency": 9,
 }
 
 
@@ -49,6 +50,23 @@ class WayOfTests(SynchronousTestCase):
         options = way_of(queue, self.settings, self.group)["options"]
         assert isinstance(options, WatchOptions)
         return options
+
+    def test_shared_concurrency(self) -> None:
+        """
+        Requests that take long count for the places that all mediators share, unless
+        one mediator has not as many.
+        """
+        long = {"slow_after": 1.5, "hang_after": 3.5}
+        for places, prefetch, counted in (
+            (100, None, True),
+            (101, None, False),
+            (7, 7, True),
+            (8, 7, False),
+            (8, 0, True),
+        ):
+            options = self.options(shared_concurrency=places, prefetch=prefetch, **long)
+            got = options.slow_after, options.hang_after
+            self.assertEqual(got, (None, 0.0) if counted else (1.5, 3.5), places)
 
     def test_given(self) -> None:
         """

@@ -24,9 +24,10 @@ from quebert.amqp.coordination._queue_entries import (
     merged_entries,
 )
 from quebert.amqp.coordination._register import Held, Publish, Register
+from quebert.amqp.queues import find_queue
 from quebert.amqp.wire import temporary_channel
 from quebert.config import QueueDefinition
-from quebert.errors import BrokerError, BrokerRefused, ConfigError, ReplyCode
+from quebert.errors import BrokerError, ConfigError
 
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
@@ -121,15 +122,14 @@ async def remove_gone_queue(wire: Wire, name: str, now: float) -> bool:
         definition = known(_told(held)).definitions.get(name)
         if definition is None or not definition.is_gone(now):
             return True  # it was made anew
-        try:
-            async with temporary_channel(wire) as channel:
-                await channel.call(
-                    "queue_delete", queue=name, if_unused=True, if_empty=True
-                )
-        except BrokerRefused as e:
-            if e.code != ReplyCode.PRECONDITION_FAILED:
-                raise
+        # RabbitMQ has no condition for the deletion of quorum queues.
+        found = await find_queue(wire, name)
+        if found is None:
+            return True
+        if found.message_count or found.consumer_count:
             return False
+        async with temporary_channel(wire) as channel:
+            await channel.call("queue_delete", queue=name)
         return True
 
 
