@@ -29,7 +29,7 @@ from twisted.python.failure import Failure
 
 from quebert._log import Logger
 from quebert._repeated import RepeatedWarning
-from quebert._waiters import another_waiter
+from quebert._waiters import Waiters
 from quebert.amqp.coordination import (
     PERSISTENT,
     QUEUES,
@@ -76,7 +76,8 @@ class MadeQueueReader:
         self.client: TxAMQPClient | None = None
         self._publisher: Publisher | None = None
         self._running: Deferred[None] | None = None
-        self._told: Deferred[None] = Deferred()
+        self._told: Waiters[None] = Waiters()
+        self._changes = 0  # that were told of
         self._removed: dict[str, int] = {}  # versions
         self._unreadable: dict[str, str] = {}
         self._unread = RepeatedWarning(
@@ -120,12 +121,12 @@ class MadeQueueReader:
         """
         Read them now.
         """
-        told, self._told = self._told, Deferred()
-        told.callback(None)
+        self._changes += 1
+        self._told.fire(None)
 
     async def _run(self, client: TxAMQPClient) -> None:
         while True:
-            told, wait = self._told, LOOK  # told while they are read: they are again
+            changes, wait = self._changes, LOOK
             wire: Wire | None = None
             try:
                 wire = await client.connected(None)
@@ -143,15 +144,14 @@ class MadeQueueReader:
             except Exception:  # a fault of ours
                 self.log.failure("Queues that were made over the API are not served")
                 wait = _AGAIN
-            await self._until(told, wire, wait * random.uniform(0.8, 1.2))  # nosec B311
+            if self._changes == changes:  # else they are read again
+                await self._until(wire, wait * random.uniform(0.8, 1.2))  # nosec B311
 
-    async def _until(
-        self, told: Deferred[None], wire: Wire | None, seconds: float
-    ) -> None:
+    async def _until(self, wire: Wire | None, seconds: float) -> None:
         """
         Wait until somebody tells of a change, a connection is lost, or the time is up.
         """
-        waiting = [another_waiter(told), deferLater(self._clock(), seconds)]
+        waiting = [self._told.wait(), deferLater(self._clock(), seconds)]
         if wire is not None and not wire.closed:
             waiting.append(wire.disconnected.wait())
         try:
