@@ -13,6 +13,7 @@ import attrs
 from quebert.config import _kinds as kinds
 from quebert.config._broker import TLS
 from quebert.config._cloud_tasks import CloudTasksAPI, cloud_tasks_api
+from quebert.config._leases import LeaseSettings
 from quebert.config._outside import Outside
 from quebert.config._problems import Wrong
 from quebert.config._table import Table
@@ -53,6 +54,7 @@ class ClusterWeb:
     @ivar queues: to look at, beside those of which mediators tell.
     @ivar rate_limit: requests of each token, and of each address without one; C{None}
         for no limit.
+    @ivar leases: the leases that executors ask for; C{None} for none.
     @ivar tls: its certificate and key; C{None} for HTTP.
     @ivar cloud_tasks: its Cloud Tasks API; C{None} for none.
     """
@@ -71,6 +73,7 @@ class ClusterWeb:
     open_reading: bool = True
     queues: tuple[str, ...] = ()
     rate_limit: Rate | None = None
+    leases: LeaseSettings | None = None
     tls: TLS | None = None
     cloud_tasks: CloudTasksAPI | None = None
 

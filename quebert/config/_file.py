@@ -21,6 +21,7 @@ from quebert.config._broker import (
 from quebert.config._cluster_web import cluster_web
 from quebert.config._guard import guard
 from quebert.config._host import hosts
+from quebert.config._leases import leases
 from quebert.config._made_queues import made_queues
 from quebert.config._management import management_place, management_url
 from quebert.config._oidc import oidc
@@ -79,7 +80,9 @@ def read(
     broker = broker or given
     of_web = root.table("web")
     shown = web(of_web)
+    leasing = leases(root.table("leases"), outside, given=root.has_table("leases"))
     cluster = cluster_web(of_web.table("cluster"), outside)
+    cluster = attrs.evolve(cluster, leases=leasing)
     own = [management_place(management)] if management else []
     if shown.listen is not None:
         own += shown.listen.places
@@ -87,6 +90,7 @@ def read(
         own += cluster.places
     service, defaults = _service(root.table("service"))
     defaults["guard"] = guard(root.table("guard"), Guard(own=(*broker.places, *own)))
+    defaults["leases"] = leasing
     priorities = _priorities(root.table("priorities"))
     events = _events(root.table("events"))
     issuer = oidc(root.table("oidc"), outside, given=root.has_table("oidc"))
@@ -109,6 +113,7 @@ def read(
         hosts=limits,
         priorities=priorities,
         events=events,
+        leases=leasing,
         oidc=issuer,
         web=shown,
         cluster_web=cluster,

@@ -15,6 +15,7 @@ from quebert._protocol.extensions import QUEUE_TYPE
 from quebert.cloud_events import CloudEvents
 from quebert.config._broker import TLS, Broker
 from quebert.config._cluster_web import ClusterWeb
+from quebert.config._leases import LeaseSettings
 from quebert.config._oidc import OIDC
 from quebert.config._web import Listen, Web
 from quebert.guard import Guard
@@ -159,6 +160,7 @@ class QueueSettings:
         made over the API: seconds since the epoch; infinity for all tasks.
     @ivar http_target: what takes the place of parts of the requests, of a queue that
         was made over the API (L{QueueDefinition<quebert.config.QueueDefinition>}).
+    @ivar leases: those of all queues; C{None} for none.
     """
 
     name: str
@@ -194,6 +196,7 @@ class QueueSettings:
     shared_concurrency: int | None = None
     drop_before: float = 0.0
     http_target: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    leases: LeaseSettings | None = None
 
     @property
     def effective_prefetch(self) -> int | None:
@@ -323,6 +326,7 @@ class Settings:
     @ivar hosts: by their names.
     @ivar priorities: how queues share what can be done.
     @ivar events: what mediators tell of their tasks.
+    @ivar leases: the leases that executors ask for; C{None} for none.
     @ivar oidc: the issuer of ID tokens; C{None} for none.
     @ivar web: what each mediator shows of itself.
     @ivar cluster_web: what C{quebert web} serves.  Mediators do not use it.
@@ -337,6 +341,7 @@ class Settings:
     hosts: Mapping[str, Host] = attrs.field(factory=dict)
     priorities: Priorities = attrs.field(factory=Priorities)
     events: Events = attrs.field(factory=Events)
+    leases: LeaseSettings | None = None
     oidc: OIDC | None = None
     web: Web = attrs.field(factory=Web)
     cluster_web: ClusterWeb = attrs.field(factory=ClusterWeb)
@@ -382,6 +387,7 @@ _UNSAID = (
     "cluster_web",
     "drop_before",
     "http_target",
+    "leases",
     "shared_concurrency",
 )
 
@@ -406,7 +412,7 @@ def _is_table(value: Any) -> bool:
     return nested or isinstance(value, Mapping)
 
 
-_SECRET = ("broker", "headers", "oidc", "sign")
+_SECRET = ("broker", "headers", "leases", "oidc", "sign")
 
 
 def _all_shown(prefix: str, fields: dict[str, Any]) -> Iterator[tuple[str, str]]:

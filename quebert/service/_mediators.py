@@ -13,9 +13,9 @@ from twisted.internet.defer import Deferred
 from quebert._secrets import in_headers
 from quebert._twistd import find_hook
 from quebert.boundaries import HTTPClient, SigningHTTPClient
-from quebert.config import Backoff, QueueSettings
+from quebert.config import Backoff, LeaseSettings, QueueSettings
 from quebert.http import Dispatcher
-from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
+from quebert.mediator import DelayOnErrorMediator, Leasing, Mediator, PolicyMediator
 from quebert.signatures import Signer
 
 __all__ = ["mediates_alike", "mediator"]
@@ -27,6 +27,7 @@ _PARTS = (
     "default_url",
     "guard",
     "headers",
+    "leases",
     "max_body",
     "max_retry_after",
     "max_url_length",
@@ -87,6 +88,8 @@ def mediator(
 def _of_kind(queue: QueueSettings, options: dict[str, Any]) -> Mediator:
     retry: Any = queue.retry
     if queue.mediator == "policy":
+        if queue.leases is not None:
+            options["leasing"] = _leasing(queue.name, queue.leases)
         if queue.max_retry_after is not None:
             options["max_retry_after"] = queue.max_retry_after
         return PolicyMediator(policy=retry, permanent=queue.permanent, **options)
@@ -100,6 +103,12 @@ def _of_kind(queue: QueueSettings, options: dict[str, Any]) -> Mediator:
         max_retry_duration=wait.max_retry_duration,
         traceback=wait.traceback,
         **options,
+    )
+
+
+def _leasing(queue: str, leases: LeaseSettings) -> Leasing:
+    return Leasing(
+        queue, leases.ids, leases.url, longest=leases.longest, last=leases.last
     )
 
 

@@ -64,7 +64,14 @@ SECRET = "whsec_Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5"
 _KEY = re.compile(r"([a-z_]+) +=")
 #: What most tests add something to.
 # Fields that are no keys of a file.
-NO_KEYS = ("name", "own", "drop_before", "http_target", "shared_concurrency")
+NO_KEYS = (
+    "name",
+    "own",
+    "drop_before",
+    "http_target",
+    "leases",
+    "shared_concurrency",
+)
 LEAST = '[queues.a]\nkey = "k"\n'
 
 
@@ -156,7 +163,7 @@ FILES = [
     Bad(
         LEAST + "[zzz]\n",
         3,
-        "zzz is not known: there can be broker, events, guard, hosts, made_queues,",
+        "zzz is not known: there can be broker, events, guard, hosts, leases,",
         False,
     ),
     Bad(
