@@ -68,7 +68,8 @@ class Reading:
     def __init__(self, client: TxAMQPClient, url: str) -> None:
         self.client = client
         self.ends = Ends()
-        self.reader = EndNoteReader(BrokerAccess(reactor, url), self.ends)
+        self.broker = BrokerAccess(reactor, url)
+        self.reader = EndNoteReader(self.broker, self.ends)
 
     async def add(self, *uuids: str) -> None:
         """
@@ -128,7 +129,7 @@ async def test_groups(reading: Reading) -> None:
     reading.reader.start()
     await until(lambda: reading.ends.asked == 1)
     await reading.add("b", "c", "d")
-    await until(lambda: len(reading.reader._came) == 3)
+    await until(lambda: len(reading.reader._reader._came) == 4)
     hold.callback(None)
     reading.ends.hold = None
     await reading.told("a", "b", "c", "d")
@@ -181,7 +182,7 @@ async def test_stopped(reading: Reading) -> None:
         reading.ends.problem = problem
         await reading.add("a")
         reading.ends.hold = hold = _hold()
-        reader = EndNoteReader(reading.reader._broker, reading.ends)
+        reader = EndNoteReader(reading.broker, reading.ends)
         asked = reading.ends.asked
         reader.start()
         await until(partial(_is_asked, reading.ends, asked))
@@ -230,13 +231,14 @@ async def test_connection_lost(reading: Reading) -> None:
     await reading.add("a")
     reading.ends.hold = hold = _hold()
     wires: list[Any] = []
-    consume = reading.reader._consume
+    reader: Any = reading.reader._reader
+    consume = reader._consume
 
     async def noting(wire: Any, channel: Any) -> None:
         wires.append(wire)
         await consume(wire, channel)
 
-    reading.reader._consume = noting  # type: ignore[method-assign]
+    reader._consume = noting
     reading.reader.start()
     await until(lambda: reading.ends.asked == 1)
     wires[0].transport.abortConnection()

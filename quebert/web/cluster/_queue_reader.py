@@ -1,0 +1,148 @@
+"""
+Reads the messages of a durable queue in groups.  A group is acknowledged once it is
+taken: what is not acknowledged comes again, also to another process.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from quebert.amqp import Message
+from quebert.amqp.queues import CLASSIC, declare_queue, find_queue
+from quebert.amqp.wire import temporary_channel
+from quebert.errors import MayNotLook
+from quebert.operations import BrokerAccess
+from quebert.web.cluster._keep_going import KeepGoing
+
+if TYPE_CHECKING:
+    from quebert.amqp.wire import Channel, Wire
+
+__all__ = ["QueueReader"]
+
+#: Messages that are here at once.
+MOST_MESSAGES = 200
+
+
+class QueueReader:
+    """
+    @param broker: where the queue is.
+    @param queue: its name.
+    @param take: takes messages, the first of which came first, and gives how many of
+        them it has taken; they are acknowledged then.
+    @param log: told of failures.
+    @param what: the things that the messages are, for the log: C{"Ends of tasks"}.
+    """
+
+    def __init__(
+        self,
+        broker: BrokerAccess,
+        queue: str,
+        take: Callable[[Sequence[Message]], Awaitable[int]],
+        log: Logger,
+        what: str,
+    ) -> None:
+        self._broker = broker
+        self._queue = queue
+        self._take = take
+        self._came: deque[Message] = deque()
+        self._is_refused = False  # the last group was not taken
+        self._wake: Deferred[None] = Deferred()
+        self._going = KeepGoing(
+            self._read,
+            broker.reactor,
+            log,
+            f"{what} do not reach the database",
+            f"{what} reach the database again",
+            f"the queue {queue} is not read yet",
+        )
+
+    @property
+    def problem(self) -> str:
+        """
+        Why nothing is read now; empty if it is.
+        """
+        return self._going.problem
+
+    def start(self) -> None:
+        """
+        Begin.
+        """
+        self._going.start()
+
+    async def stop(self) -> None:
+        """
+        Read no more; a group that has begun is ended first.
+        """
+        await self._going.stop()
+
+    async def _read(self) -> None:
+        """
+        Read until the connection is lost, or the database fails.
+        """
+        async with (
+            self._broker.client() as (_, wire),
+            temporary_channel(wire) as channel,
+        ):
+            await self._consume(wire, channel)
+            while not (channel.closed or self._going.is_stopped):
+                if self._came:
+                    await self._take_some(channel)
+                else:
+                    await self._going.wait(self._wake)
+            if channel.closed:
+                raise channel.error()
+
+    async def _consume(self, wire: Wire, channel: Channel) -> None:
+        self._came, self._wake = deque(), Deferred()
+        await _declare(wire, self._queue)
+        channel.on_message = self._received
+        channel.on_cancel = partial(_shut, channel)
+        channel.when_closed().addCallback(self._awake)
+        await channel.call("basic_qos", prefetch_count=MOST_MESSAGES)
+        await channel.call("basic_consume", queue=self._queue, consumer_tag=self._queue)
+        if not self._is_refused:
+            self._going.goes()
+
+    def _received(self, message: Message) -> None:
+        self._came.append(message)
+        self._awake()
+
+    def _awake(self, _: object = None) -> None:
+        wake, self._wake = self._wake, Deferred()
+        if not wake.called:
+            wake.callback(None)
+
+    async def _take_some(self, channel: Channel) -> None:
+        """
+        Have some of the messages that are here taken.
+        """
+        self._is_refused = True
+        taken = await self._take(tuple(self._came))
+        self._is_refused = False
+        self._going.goes()
+        for _ in range(taken):
+            channel.ack(self._came.popleft().delivery_tag)
+
+
+async def _declare(wire: Wire, queue: str) -> None:
+    """
+    Have the queue there.  One that somebody has declared otherwise is used as it is.
+    """
+    with suppress(MayNotLook):
+        if await find_queue(wire, queue) is not None:
+            return
+    await declare_queue(wire, queue, CLASSIC)
+
+
+def _shut(channel: Channel, consumer_tag: str) -> None:
+    """
+    The queue was deleted: have it declared anew.
+    """
+    Deferred.fromCoroutine(channel.shut())
