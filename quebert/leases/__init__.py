@@ -27,6 +27,7 @@ there first, C{EARLY}, and ends the message when that comes.
 
 from quebert.leases._boundaries import LeaseBroker, LeaseRows
 from quebert.leases._leases import Leases
+from quebert.leases._received import received
 from quebert.leases._states import (
     CHANGES,
     DUE,
@@ -58,4 +59,5 @@ __all__ = [
     "LeasedMessage",
     "Leases",
     "new_lease",
+    "received",
 ]

@@ -35,6 +35,7 @@ from quebert.web._exchange import (
 )
 from quebert.web._hub import may_operate, seen_by
 from quebert.web._json import encoded
+from quebert.web._leasing import LeaseHandlers
 from quebert.web._openapi import openapi
 from quebert.web._problems import IN_DOUBT, LATER, problem_of
 from quebert.web._request import matches_of, page_size_of, text_of
@@ -80,6 +81,7 @@ class Handlers:
 
     tasks: TaskHandlers
     creating: CreatingHandlers
+    leasing: LeaseHandlers
     changes: ChangeHandlers
 
 
@@ -120,7 +122,7 @@ class API:
         self._openapi = b""
 
     def _table(self, handlers: Handlers) -> Iterator[Route[Call]]:
-        tasks, creating, changes = attrs.astuple(handlers, recurse=False)
+        tasks, creating, leasing, changes = attrs.astuple(handlers, recurse=False)
 
         def get(path: str, handler: Handler, right: str = _READ) -> Route[Call]:
             return Route("GET", path, right, handler, DOCS[f"GET {path}"])
@@ -147,6 +149,8 @@ class API:
         yield get("/v1/tasks/{uuid}/why", self._asking(tasks.why))
         yield post("/v1/tasks", creating.create, _ADD)
         yield post("/v1/tasks:batch", creating.create_many, _ADD)
+        for name in ("renew", "complete", "fail"):
+            yield post(f"/v1/leases/{{id}}:{name}", getattr(leasing, name), "")
         yield post("/v1/queues/{queue}:pause", changes.pause)
         yield post("/v1/queues/{queue}:resume", changes.resume)
         yield post("/v1/queues/{queue}:purge", changes.purge)

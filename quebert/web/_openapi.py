@@ -95,7 +95,8 @@ def _answer(route: Route[Any], status: int) -> dict[str, Any]:
         found["headers"] = _PLACE
     if status < 400:
         return found
-    if not route.right and status == 503:  # health: the same object as if all is well
+    is_health = route.method == "GET" and not route.right
+    if is_health and status == 503:  # the same object as if all is well
         return {**found, "content": {route.doc.content_type: {"schema": {}}}}
     if status in (429, 503):
         found["headers"] = _LATER

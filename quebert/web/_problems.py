@@ -34,8 +34,10 @@ __all__ = [
     "KEY_REUSED",
     "KINDS",
     "LATER",
+    "LEASE_LOST",
     "NAME_TAKEN",
     "NOT_JSON",
+    "NO_LEASE",
     "NO_QUEUE",
     "NO_TASK",
     "QUEUE_REFUSES",
@@ -51,7 +53,9 @@ BAD_TASK = "bad-task"
 DATABASE_AWAY = "database-away"
 IN_DOUBT = "in-doubt"
 KEY_REUSED = "idempotency-key-reused"
+LEASE_LOST = "lease-lost"
 NAME_TAKEN = "name-taken"
+NO_LEASE = "no-lease"
 NO_QUEUE = "no-queue"
 NO_TASK = "no-task"
 NOT_JSON = "not-json"
@@ -64,7 +68,8 @@ UUID_TAKEN = "uuid-taken"
 
 #: All kinds.
 KINDS = (
-    *(BAD_TASK, DATABASE_AWAY, IN_DOUBT, KEY_REUSED, NAME_TAKEN, NO_QUEUE, NO_TASK),
+    *(BAD_TASK, DATABASE_AWAY, IN_DOUBT, KEY_REUSED, LEASE_LOST, NAME_TAKEN),
+    *(NO_LEASE, NO_QUEUE, NO_TASK),
     *(
         NOT_JSON,
         QUEUE_REFUSES,

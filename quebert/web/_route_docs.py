@@ -16,6 +16,7 @@ from quebert.created_tasks import STATES
 from quebert.operations import LiveHost, LiveMediator
 from quebert.web._creating import MOST_TASKS
 from quebert.web._exchange import JSON
+from quebert.web._leasing import LONGEST
 from quebert.web._schemas import (
     MATCHES,
     NEW_TASK,
@@ -119,6 +120,18 @@ def _of_many(name: str, summary: str, *fields: str) -> RouteDoc:
         problems=(404, 413, 415),
         body=closed(*fields, **{field: given[field] for field in fields}),
         needs_body=True,
+    )
+
+
+def _of_lease(name: str, summary: str, **body: Any) -> RouteDoc:
+    problems = (404, 409, 413, 415, 503) if not body else (404, 409, 413, 415, 422, 503)
+    return RouteDoc(
+        name=name,
+        summary=summary,
+        answer=opened(state={"type": "string"}, until={"type": "number"}),
+        problems=problems,
+        body=closed(*(["seconds"] if name == "renewLease" else []), **body),
+        needs_body=name == "renewLease",
     )
 
 
@@ -239,6 +252,19 @@ DOCS: Mapping[str, RouteDoc] = {
     ),
     "POST /v1/tasks:cancel": _of_many(
         "cancelTasks", "Have tasks never be attempted.", "queue", "match"
+    ),
+    "POST /v1/leases/{id}:renew": _of_lease(
+        "renewLease",
+        "Have a lease run out later.",
+        seconds={"type": "number", "minimum": 1, "maximum": LONGEST},
+    ),
+    "POST /v1/leases/{id}:complete": _of_lease(
+        "completeLease", "Tell that a leased task is done."
+    ),
+    "POST /v1/leases/{id}:fail": _of_lease(
+        "failLease",
+        "Tell that a leased task is not done: it is attempted again.",
+        seconds={"type": "number", "minimum": 0, "maximum": LONGEST},
     ),
     "POST /v1/queues/{queue}:pause": _of_queue("pauseQueue", "Pause a queue."),
     "POST /v1/queues/{queue}:resume": _of_queue("resumeQueue", "Have a queue go on."),

@@ -15,7 +15,9 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from quebert._listening import listen
 from quebert.created_tasks import CreatedTasks
+from quebert.leases import Leases
 from quebert.limits import Rate
+from quebert.signatures import LeaseIDs
 from quebert.web._access_rules import AccessRules
 from quebert.web._api import API, Handlers
 from quebert.web._assets import Assets
@@ -25,6 +27,7 @@ from quebert.web._boundaries import Cluster, Controls, OtherAPI, ServerReport
 from quebert.web._changes import ChangeHandlers
 from quebert.web._creating import CreatingHandlers
 from quebert.web._hub import EventHub
+from quebert.web._leasing import LeaseHandlers
 from quebert.web._request_rates import RequestRates
 from quebert.web._resource import WebResource
 from quebert.web._site import WebSite
@@ -47,6 +50,8 @@ class WebServer:
     @param hosts: names by which this machine may read without a token.
     @param open_reading: whether it may do so at all.
     @param others: APIs beside our own, by the first word of their paths.
+    @param leases: those of executors; C{None} for none.
+    @param lease_ids: tells which ids of leases are true.
     @param rate_limit: requests of each token, and of each address without one; C{None}
         for no limit.
     @param now: gives the time of day.
@@ -63,6 +68,8 @@ class WebServer:
         tokens: Tokens | None = None,
         hosts: Iterable[str] = (),
         open_reading: bool = True,
+        leases: Leases | None = None,
+        lease_ids: LeaseIDs | None = None,
         rate_limit: Rate | None = None,
         audit: Audit | None = None,
         assets: Assets | None = None,
@@ -82,6 +89,7 @@ class WebServer:
             Handlers(
                 tasks=TaskHandlers(cluster, created),
                 creating=CreatingHandlers(reactor, created, now),
+                leasing=LeaseHandlers(leases, lease_ids),
                 changes=ChangeHandlers(
                     controls, created, self._background, self._audit
                 ),

@@ -13,9 +13,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from quebert.created_tasks import CreatedTasks
+from quebert.leases import Leases
 from quebert.limits import Rate
+from quebert.signatures import LeaseIDs
 from quebert.test.created_tasks.doubles import MemoryBroker, MemoryRows
 from quebert.test.fake_cluster import FakeCluster
+from quebert.test.leases.doubles import MemoryLeaseBroker, MemoryLeaseRows
 from quebert.web._access_rules import AccessRules
 from quebert.web._api import API, Handlers, Streaming
 from quebert.web._audit import Audit
@@ -26,6 +29,7 @@ from quebert.web._creating import CreatingHandlers
 from quebert.web._exchange import APIAnswer, APIProblem
 from quebert.web._head import RequestHead
 from quebert.web._hub import EventHub
+from quebert.web._leasing import LeaseHandlers
 from quebert.web._request import decoded
 from quebert.web._request_rates import RequestRates
 from quebert.web._snapshots import Snapshots
@@ -33,9 +37,11 @@ from quebert.web._tasks import TaskHandlers
 from quebert.web._tokens import EVERYTHING, Grant, Tokens, hash_of
 from quebert.web._views import BackgroundView
 
-__all__ = ["LOOPBACK", "TOKENS", "ListedAudit", "MemoryAPI", "tokens"]
+__all__ = ["LEASE_IDS", "LOOPBACK", "TOKENS", "ListedAudit", "MemoryAPI", "tokens"]
 
 LOOPBACK = "127.0.0.1"
+#: Makes the ids of leases.
+LEASE_IDS = LeaseIDs([b"s" * 24])
 #: Tokens by what they may.
 TOKENS = {
     "reader": Grant("reader", frozenset(["read"])),
@@ -85,6 +91,8 @@ class MemoryAPI:
     cluster: FakeCluster = attrs.field(init=False)
     rows: MemoryRows = attrs.field(factory=MemoryRows)
     broker: MemoryBroker = attrs.field(factory=MemoryBroker)
+    lease_rows: MemoryLeaseRows = attrs.field(factory=MemoryLeaseRows)
+    leases: Leases = attrs.field(init=False)
     rate_limit: Rate | None = None
     limits: RequestRates = attrs.field(init=False)
     created: CreatedTasks = attrs.field(init=False)
@@ -105,12 +113,14 @@ class MemoryAPI:
         self.rules = AccessRules(tokens())
         self.limits = RequestRates(self.rate_limit, now)
         self.created = CreatedTasks(self.rows, self.broker, now)
+        self.leases = Leases(self.lease_rows, MemoryLeaseBroker(), now)
         self.api = API(
             self.clock,
             self.cluster,
             Handlers(
                 tasks=TaskHandlers(self.cluster, self.created),
                 creating=CreatingHandlers(self.clock, self.created, now),
+                leasing=LeaseHandlers(self.leases, LEASE_IDS),
                 changes=ChangeHandlers(
                     self.cluster, self.created, self.background, self.audit
                 ),

@@ -16,7 +16,7 @@ from unittest import SkipTest, mock
 
 import attrs
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -26,6 +26,7 @@ from quebert.errors import BrokerUnreachable, MessageRefused, TaskStoreError, Un
 from quebert.executor import ExecutorLimits
 from quebert.limits import Rate
 from quebert.test.fake_cluster import waiting_uuid
+from quebert.test.leases.doubles import leased
 from quebert.test.web import doubles
 from quebert.test.web.doubles import LOOPBACK, MemoryAPI
 from quebert.web import RIGHTS, Assets, Grant, _resource
@@ -43,6 +44,7 @@ try:
 except ImportError:  # it is among the extra "test"
     OAS31Validator = None  # type: ignore[assignment,misc,unused-ignore]
 
+LEASE = doubles.LEASE_IDS.make(bytes(16), 1)
 _TASK = {"url": "http://127.0.0.1:8000/"}
 _ALL: dict[str, Any] = {"match": []}
 _LIMITS = ExecutorLimits(body=1_000, head=2_000, fields=20, connections=300)
@@ -165,6 +167,21 @@ def _deleted(api: MemoryAPI) -> None:
     api.ask("DELETE", "/v1/tasks/u", token="all")
 
 
+def _leased(api: MemoryAPI) -> None:
+    message = leased(LEASE, identity=bytes(16), until=2e6, last=2e6)
+    api.lease_rows.hold([message])
+
+
+def _completed(api: MemoryAPI) -> None:
+    _leased(api)
+    api.ask("POST", f"/v1/leases/{LEASE}:complete")
+
+
+def _no_lease_rows(api: MemoryAPI) -> None:
+    for name in ("change", "find"):
+        setattr(api.lease_rows, name, lambda *args: fail(TaskStoreError("it is full")))
+
+
 def _operation(api: MemoryAPI) -> None:
     with mock.patch("secrets.token_hex", return_value="given"):
         api.ask("POST", "/v1/queues/mail/dead:redrive", _ALL, token="all")
@@ -245,6 +262,17 @@ def _probes() -> Iterator[Probe]:
     yield Probe(cancel, 202, cancelled)
     yield Probe(cancel, 404, {**cancelled, "queue": "half a pair: \ud800"})
     yield Probe(cancel, 429, cancelled, prepare=_busy)
+    # Of leases
+    lease = f"/v1/leases/{LEASE}"
+    for verb, body in (("renew", {"seconds": 60}), ("complete", {}), ("fail", {})):
+        route, target = f"POST /v1/leases/{{id}}:{verb}", f"{lease}:{verb}"
+        yield Probe(route, 200, body, target=target, prepare=_leased)
+        yield Probe(route, 404, body)  # not an id of ours
+        yield Probe(route, 409, body, target=target, prepare=_completed)
+        yield Probe(route, 503, body, target=target, prepare=_no_lease_rows)
+    for verb in ("renew", "fail"):
+        route, target = f"POST /v1/leases/{{id}}:{verb}", f"{lease}:{verb}"
+        yield Probe(route, 422, {"seconds": -1}, target=target)
     # What creates tasks
     create = "POST /v1/tasks"
     yield Probe(create, 201, _TASK)
@@ -373,7 +401,8 @@ class RightsTests(SynchronousTestCase):
             far = attrs.evolve(no_token, address="192.0.2.1")
             self.assertEqual(asked(far, MemoryAPI()).status, 401, name)
         paths = "/healthz", "/readyz", "/v1/openapi.json"
-        self.assertEqual(open_routes, {f"GET {path}" for path in paths})
+        leases = {f"POST /v1/leases/{{id}}:{v}" for v in ("renew", "complete", "fail")}
+        self.assertEqual(open_routes, {f"GET {path}" for path in paths} | leases)
 
     def _check(self, route: Route[Any], name: str, grant: Grant) -> None:
         api = MemoryAPI()

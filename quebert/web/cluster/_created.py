@@ -19,8 +19,9 @@ from quebert.created_tasks import (
     TaskChange,
 )
 from quebert.errors import TaskStoreClosed, TaskStoreError
+from quebert.leases import LeaseRows
 from quebert.operations import BrokerAccess
-from quebert.task_store import StoredTaskRows, open_task_rows
+from quebert.task_store import StoredLeaseRows, StoredTaskRows, open_task_rows
 from quebert.web.cluster._end_notes import EndNoteReader
 from quebert.web.cluster._keep_going import KeepGoing
 from quebert.web.cluster._task_broker import PublishedTasks
@@ -38,6 +39,7 @@ class CreatedTaskKeeper:
 
     @param now: gives the seconds since the epoch.
     @ivar tasks: the tasks.
+    @ivar published: publishes them.
     """
 
     log = Logger()
@@ -50,8 +52,8 @@ class CreatedTaskKeeper:
     ) -> None:
         self._reactor = broker.reactor
         self._rows = rows
-        self._published = PublishedTasks(broker)
-        self.tasks = CreatedTasks(rows, self._published, now)
+        self.published = PublishedTasks(broker)
+        self.tasks = CreatedTasks(rows, self.published, now)
         self._ends = EndNoteReader(broker, self.tasks)
         self._going = KeepGoing(
             self._go_on,
@@ -94,6 +96,14 @@ class CreatedTaskKeeper:
     def _is_open(self) -> bool:
         return not isinstance(self._rows, ClosedRows)
 
+    @property
+    def lease_rows(self) -> LeaseRows | None:
+        """
+        The rows of leases, in the same database; C{None} where that cannot be used.
+        """
+        rows = self._rows
+        return None if isinstance(rows, ClosedRows) else StoredLeaseRows(rows)
+
     def start(self) -> None:
         """
         Begin to read ends, and to go on with what an earlier process has begun.
@@ -109,7 +119,7 @@ class CreatedTaskKeeper:
         """
         await self._going.stop()
         await self._ends.stop()
-        await self._published.stop()
+        await self.published.stop()
         await self._rows.close()
 
     async def _go_on(self) -> None:

@@ -33,6 +33,7 @@ from quebert.web.cluster._controls import LifeNotes, RealControls
 from quebert.web.cluster._created import CreatedTaskKeeper
 from quebert.web.cluster._dead_letters import DeadLetterBook
 from quebert.web.cluster._history_feeder import HistoryFeeder
+from quebert.web.cluster._leases import LeaseKeeper
 from quebert.web.cluster._live_cluster import LiveCluster
 from quebert.web.cluster._report import ClusterReport
 from quebert.web.cluster._single_tasks import SingleTasks
@@ -71,6 +72,7 @@ class WebService:
         self._ledger: HistoryLedger | None = None
         self._created: CreatedTaskKeeper | None = None
         self._cloud_tasks: CloudTasksFaces | None = None
+        self._leases: LeaseKeeper | None = None
         self._live: LiveCluster | None = None
         self._history_feeder: HistoryFeeder | None = None
         self._server: WebServer | None = None
@@ -133,6 +135,7 @@ class WebService:
         letters, notes = DeadLetterBook(broker), LifeNotes(ledger, now)
         tasks = SingleTasks(broker, live, ledger, notes.write, now)
         cloud_tasks = self._cloud_tasks_faces(created, audit)
+        keeper = self._lease_keeper(created)
         self._server = WebServer(
             self._reactor,
             RealCluster(live, feeder, ledger, letters, tasks.why, now, created),
@@ -142,6 +145,8 @@ class WebService:
             tokens=tokens,
             hosts=asked.hosts,
             open_reading=asked.open_reading,
+            leases=None if keeper is None else keeper.leases,
+            lease_ids=None if asked.leases is None else asked.leases.ids,
             rate_limit=asked.rate_limit,
             audit=audit,
             others={} if cloud_tasks is None else {"v2": cloud_tasks.rest},
@@ -158,7 +163,17 @@ class WebService:
         live.start()
         feeder.start()
         created.start()
+        if keeper is not None:
+            keeper.start()
         self._live, self._history_feeder = live, feeder
+
+    def _lease_keeper(self, created: CreatedTaskKeeper) -> LeaseKeeper | None:
+        asked, rows = self._asked.leases, created.lease_rows
+        if asked is not None and rows is not None:
+            self._leases = LeaseKeeper(
+                self._broker, rows, created.published, asked.ids, self._now
+            )
+        return self._leases
 
     def _cloud_tasks_faces(
         self, created: CreatedTaskKeeper, audit: Audit
@@ -220,12 +235,14 @@ class WebService:
             await self._live.stop()
         if self._history_feeder is not None:
             await self._history_feeder.stop()
+        if self._leases is not None:
+            await self._leases.stop()
         if self._created is not None:
             await self._created.stop()
         if self._ledger is not None:
             await self._ledger.close()
         self._server = self._live = self._history_feeder = self._ledger = None
-        self._created = self._cloud_tasks = None
+        self._created = self._cloud_tasks = self._leases = None
 
 
 def access_warnings(asked: ClusterWeb) -> Iterator[str]:

@@ -27,13 +27,15 @@ from quebert.operations import cancel as cancel_task
 from quebert.operations import run_now as run_task_now
 from quebert.task_ends import ENDED
 
-__all__ = ["PATIENCE", "PublishedTasks", "properties_of"]
+__all__ = ["PATIENCE", "PERSISTENT", "PublishedTasks", "properties_of"]
 
 #: Seconds in which RabbitMQ must take a task, or nobody waits for its confirm.
 PATIENCE = 15.0
 
 Answers = list[BrokerError | None]
 
+#: Properties of a message that is JSON, and outlives RabbitMQ.
+PERSISTENT = encode_properties({"content-type": "application/json", "delivery-mode": 2})
 _TIMESTAMP = struct.Struct(">Q")
 # To encode all by encode_properties takes three times as long.
 _SAME = encode_properties(
@@ -94,7 +96,16 @@ class PublishedTasks:
             )
 
     async def _publish(self, tasks: Sequence[NewTask]) -> Answers:
-        messages = [("", each.queue, each.body, properties_of(each)) for each in tasks]
+        return await self.publish_messages(
+            [("", each.queue, each.body, properties_of(each)) for each in tasks]
+        )
+
+    async def publish_messages(
+        self, messages: Sequence[tuple[str, str, bytes, bytes]]
+    ) -> list[BrokerError | None]:
+        """
+        The same for any messages: exchange, routing key, body, encoded properties.
+        """
         return await self._publisher.publish_group(messages, PATIENCE)
 
     async def cancel(self, queue: str, uuid: str, by: str) -> Cancelled:

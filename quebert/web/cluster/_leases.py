@@ -1,0 +1,166 @@
+"""
+The leases of executors, as C{quebert web} keeps them: their rows, in the database of
+created tasks, and the way of their messages from RabbitMQ and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from twisted.internet.task import deferLater
+
+from quebert._log import Logger
+from quebert._protocol.properties import decode_properties
+from quebert._repeated import RepeatedWarning
+from quebert.amqp import Message
+from quebert.errors import BrokerError
+from quebert.leases import LeasedMessage, LeaseRows, Leases, received
+from quebert.operations import BrokerAccess
+from quebert.policy import LEASES, History
+from quebert.signatures import LeaseIDs
+from quebert.task_ends import ENDED, EndNote, encode_end_note
+from quebert.web.cluster._keep_going import KeepGoing
+from quebert.web.cluster._queue_reader import QueueReader
+from quebert.web.cluster._task_broker import PERSISTENT, PublishedTasks
+
+__all__ = ["LeaseKeeper"]
+
+# Seconds until it is seen again whether a lease has run out.
+_PACE = 1.0
+
+
+class LeaseKeeper:
+    """
+    Keeps leases.
+
+    @param published: publishes messages.
+    @param ids: tells which messages are those of leases of ours.
+    @param now: gives the seconds since the epoch.
+    @ivar leases: the leases.
+    @ivar unreadable: how many messages were dropped, since they are no leases of ours.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        broker: BrokerAccess,
+        rows: LeaseRows,
+        published: PublishedTasks,
+        ids: LeaseIDs,
+        now: Callable[[], float],
+    ) -> None:
+        self.unreadable = 0
+        self.leases = Leases(rows, _LeasePublisher(published, now), now)
+        self._reactor = broker.reactor
+        self._ids = ids
+        self._reader = QueueReader(
+            broker, LEASES, self._take, self.log, "Messages of leased tasks"
+        )
+        self._bad = RepeatedWarning(
+            self.log,
+            lambda: broker.reactor,
+            f"A message of {LEASES} is none of a lease of ours, and is dropped",
+            f"The messages of {LEASES} are of leases of ours",
+        )
+        self._going = KeepGoing(
+            self._go_on,
+            broker.reactor,
+            self.log,
+            "Leases that have run out cannot be gone on with",
+            "Leases that have run out are gone on with again",
+            "",
+        )
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """
+        Why leases do not go on; sentences.
+        """
+        return [each for each in (self._reader.problem, self._going.problem) if each]
+
+    def start(self) -> None:
+        """
+        Begin.
+        """
+        self._reader.start()
+        self._going.start()
+
+    async def stop(self) -> None:
+        """
+        End.  The next process goes on.
+        """
+        await self._going.stop()
+        await self._reader.stop()
+        self._bad.end()
+
+    async def _take(self, messages: Sequence[Message]) -> int:
+        leased: list[LeasedMessage] = []
+        for each in messages:
+            try:
+                leased.append(received(each, each.encoded_properties, self._ids))
+            except ValueError as e:
+                self.unreadable += 1
+                self._bad.met(str(e))
+        if leased:
+            await self.leases.held(leased)
+        return len(messages)
+
+    async def _go_on(self) -> None:
+        while not self._going.is_stopped:
+            done = await self.leases.go_on()
+            self._going.goes()
+            pace = 0.0 if done else _PACE
+            await self._going.wait(deferLater(self._reactor, pace))
+
+
+class _LeasePublisher:
+    """
+    RabbitMQ, for leases: a L{LeaseBroker<quebert.leases.LeaseBroker>}.
+    """
+
+    def __init__(self, published: PublishedTasks, now: Callable[[], float]) -> None:
+        self._published = published
+        self._now = now
+
+    async def put_back(
+        self, messages: Sequence[LeasedMessage]
+    ) -> Sequence[BrokerError | None]:
+        """
+        Publish messages to their queues.
+        """
+        return await self._published.publish_messages(
+            [("", each.queue, each.body, each.properties) for each in messages]
+        )
+
+    async def tell_end(self, messages: Sequence[LeasedMessage]) -> None:
+        """
+        Publish end notes of those messages that ask for one.
+        """
+        notes = [self._note(each) for each in messages if _asks(each)]
+        if not notes:
+            return
+        told = [("", ENDED, encode_end_note(each), PERSISTENT) for each in notes]
+        for problem in await self._published.publish_messages(told):
+            if problem is not None:
+                raise problem
+
+    def _note(self, message: LeasedMessage) -> EndNote:
+        headers = decode_properties(message.properties).get("headers") or {}
+        history = History.read(headers)
+        known = history.attempts > 0
+        return EndNote(
+            uuid=message.uuid,
+            queue=message.queue,
+            outcome="done",
+            ended=self._now(),
+            status=history.status,
+            attempts=history.attempts,
+            answers=history.answers,
+            first_attempt=history.first if known else None,
+            last_attempt=history.last if known else None,
+        )
+
+
+def _asks(message: LeasedMessage) -> bool:
+    return decode_properties(message.properties).get("reply-to") == ENDED
