@@ -65,10 +65,11 @@ _ALL = ", ".join(COLUMNS)
 _OURS = ", ".join(f"tasks.{each}" for each in COLUMNS)
 # The same with an empty body, which is the last one.
 _HEAD = ", ".join([*COLUMNS[:-1], "''::bytea"])
-_BY_UUID = f"SELECT {_ALL} FROM tasks WHERE uuid = ANY(%b::bytea[])"
-_HEAD_BY_UUID = f"SELECT {_HEAD} FROM tasks WHERE uuid = ANY(%b::bytea[])"
+_BY_UUID = f"SELECT {_ALL} FROM tasks WHERE uuid = ANY(%b::bytea[])"  # nosec B608
+_HEAD_BY_UUID = _BY_UUID.replace(_ALL, _HEAD)
 _BY_NAME = (
-    f"SELECT {_OURS} FROM unnest(%b::bytea[], %b::bytea[]) AS wanted (q, n)"
+    f"SELECT {_OURS} FROM unnest(%b::bytea[], %b::bytea[])"  # nosec B608
+    " AS wanted (q, n)"
     " JOIN tasks ON queue = q AND name = n WHERE name IS NOT NULL"
 )
 _COPY = f"COPY tasks ({_ALL}) FROM STDIN (FORMAT BINARY)"

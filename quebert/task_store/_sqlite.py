@@ -47,7 +47,8 @@ _ALL = ", ".join(COLUMNS)
 _HEAD = ", ".join([*COLUMNS[:-1], "x''"])
 # The columns of tasks alone, where another table has the same names.
 _OURS = ", ".join(f"tasks.{each}" for each in COLUMNS)
-_INSERT = f"INSERT INTO tasks ({_ALL}) VALUES ({', '.join('?' * len(COLUMNS))})"
+_PLACES = ", ".join("?" * len(COLUMNS))
+_INSERT = f"INSERT INTO tasks ({_ALL}) VALUES ({_PLACES})"  # nosec B608
 _UPDATE = (
     "UPDATE tasks SET state = ?, held_until = ?, ending = ?, body = ? WHERE id = ?"
 )
