@@ -257,6 +257,7 @@ class SQLiteTasks:
                 if each is not None:
                     each.close()
             self._reader = self._writer = None
+        self._places.clear()  # SQLite removes the C{-wal} when it closes the file
         lock, self._lock = self._lock, None
         if lock is not None:
             os.close(lock)
