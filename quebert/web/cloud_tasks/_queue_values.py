@@ -8,8 +8,9 @@ from typing import Any
 
 import attrs
 
+from quebert.errors import BadTask
 from quebert.limits import Rate, burst_of
-from quebert.task import BOUNDS
+from quebert.task import BOUNDS, Task, request
 from quebert.web.cloud_tasks._boundaries import CloudQueue
 from quebert.web.cloud_tasks._limits import CloudTasksLimits
 from quebert.web.cloud_tasks._messages import (
@@ -18,11 +19,13 @@ from quebert.web.cloud_tasks._messages import (
     QueueState,
     RateLimitsMessage,
     RetryConfig,
+    UriOverride,
 )
 from quebert.web.cloud_tasks._names import QueueName
 from quebert.web.cloud_tasks._proto import fields_of, read_message, written
 from quebert.web.cloud_tasks._retries import config_of_policy, policy_of
 from quebert.web.cloud_tasks._sentences import invalid
+from quebert.web.cloud_tasks._task_values import oidc_field
 
 __all__ = ["new_queue", "queue_message", "updated_queue"]
 
@@ -32,6 +35,8 @@ _RATE, _CONCURRENCY = 500.0, 1_000
 _BURSTS = 5
 _RATE_FIELD = "rate_limits.max_dispatches_per_second"
 _CONCURRENCY_FIELD = "rate_limits.max_concurrent_dispatches"
+# What would end the host within a URL.
+_OF_HOSTS = frozenset("/?#@\\")
 # The parts that can be changed, and what they are here.
 _PARTS = {
     _RATE_FIELD: ("rate", "burst"),
@@ -100,7 +105,35 @@ def _target(target: HttpTarget | None) -> dict[str, Any]:
     for each in target.header_overrides:
         if each.header is None or not each.header.key:
             raise invalid("HttpTarget.headerOverrides must each have a key.")
+    _check_request(target)
     return written(target)
+
+
+def _check_request(target: HttpTarget) -> None:
+    """
+    See that a task can be sent to a target: mediators serve no queue whose tasks
+    cannot.
+    """
+    override = target.uri_override or UriOverride()
+    path, query = override.path_override, override.query_override
+    host = override.host or "localhost"
+    if not _OF_HOSTS.isdisjoint(host):
+        raise invalid("UriOverride.host must be the name of a host alone.")
+    url = f"http://{host}:{override.port or 80}/"
+    url += path.path.removeprefix("/") if path else ""
+    url += f"?{query.query_params}" if query else ""
+    headers = (each.header for each in target.header_overrides)
+    task: Task = {
+        "url": url,
+        "headers": {each.key: each.value for each in headers if each is not None},
+        "cloud_tasks": {"queue": "q", "task": "t"},
+    }
+    if target.oidc_token is not None:
+        task["cloud_tasks"]["oidc"] = oidc_field(target.oidc_token)
+    try:
+        request(task, "")
+    except BadTask as e:
+        raise invalid(f"HttpTarget cannot be used: {e}.") from None
 
 
 def updated_queue(

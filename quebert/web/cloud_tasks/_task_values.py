@@ -33,7 +33,7 @@ from quebert.web.cloud_tasks._scalars import (
 )
 from quebert.web.cloud_tasks._sentences import invalid
 
-__all__ = ["new_task", "task_message"]
+__all__ = ["new_task", "oidc_field", "task_message"]
 
 #: The header that Google puts into each task, and sends.
 _AGENT = "User-Agent", "Google-Cloud-Tasks"
@@ -86,7 +86,7 @@ def new_task(
     if wanted.body:
         task["payload"] = base64.b64encode(wanted.body).decode("ascii")
     if wanted.oidc_token is not None:
-        task["cloud_tasks"]["oidc"] = _oidc(wanted.oidc_token)
+        task["cloud_tasks"]["oidc"] = oidc_field(wanted.oidc_token)
     if message.retry_config is not None:
         task["retry"] = terms_of(message.retry_config)
     found = NewTask(
@@ -165,7 +165,10 @@ def _headers(wanted: HttpRequestMessage) -> dict[str, str]:
     return {n: v for n, v in wanted.headers.items() if n.lower() != agent}
 
 
-def _oidc(token: OidcToken) -> dict[str, str]:
+def oidc_field(token: OidcToken) -> dict[str, str]:
+    """
+    What C{cloud_tasks.oidc} of a task is.
+    """
     found = {"service_account_email": token.service_account_email}
     return {**found, "audience": token.audience} if token.audience else found
 

@@ -162,6 +162,26 @@ def _queue_rows() -> list[Row]:
         ),
     ]
     ours: list[tuple[str, dict[str, Any], str]] = [
+        *(
+            (
+                f"target with the host {host}",
+                {"httpTarget": {"uriOverride": {"host": host}}},
+                "UriOverride.host must be the name of a host alone.",
+            )
+            for host in ("a/b", "a@b", "a?b")
+        ),
+        (
+            "target with a host that is none",
+            {"httpTarget": {"uriOverride": {"host": "a b"}}},
+            "HttpTarget cannot be used: url cannot be requested: it contains a space"
+            " or control character.",
+        ),
+        (
+            "target with a header that cannot be sent",
+            {"httpTarget": {"headerOverrides": [{"header": {"key": "a b"}}]}},
+            "HttpTarget cannot be used: headers: 'a b' is not a name of an HTTP"
+            " header.",
+        ),
         (
             "target with 91 headers",
             {"httpTarget": {"headerOverrides": [{"header": {"key": "k"}}] * 91}},
