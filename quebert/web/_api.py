@@ -215,15 +215,25 @@ class API:
         found: Reply = await route.handler(call)
         return found
 
-    def _admitted(self, request: APIRequest, right: str) -> Grant:
-        if not right:
-            return Grant("", frozenset())
+    def admit(self, request: APIRequest) -> Grant:
+        """
+        The rights of a request, which counts; it may be one over something else than
+        HTTP.  To be called in any thread.
+
+        @raise APIProblem: it has no rights, or is one too many.
+        """
         try:
             grant = self._admission().grant(request)
         except APIProblem:
             self._limits.count(request.caller)
             raise
         self._limits.count(Caller(name=grant.name, address=request.caller.address))
+        return grant
+
+    def _admitted(self, request: APIRequest, right: str) -> Grant:
+        if not right:
+            return Grant("", frozenset())
+        grant = self.admit(request)
         if right != _ANY and right not in grant.rights:
             raise not_allowed(grant, right)
         return grant

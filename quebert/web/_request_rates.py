@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from http import HTTPStatus
 from ipaddress import ip_address
+from threading import Lock
 
 from quebert.limits import Rate, TokenBucket
 from quebert.web._exchange import APIProblem, Caller
@@ -22,7 +23,7 @@ MOST = 10_000
 
 class RequestRates:
     """
-    Counts the requests of each token, and of each address.
+    Counts the requests of each token, and of each address; in any thread.
 
     @param rate: of each of them; C{None} for no limit.
     @param now: gives seconds of any clock.
@@ -32,6 +33,7 @@ class RequestRates:
         self._rate = rate
         self._now = now
         self._buckets: OrderedDict[tuple[bool, str], TokenBucket] = OrderedDict()
+        self._lock = Lock()
 
     def count(self, caller: Caller) -> None:
         """
@@ -41,7 +43,8 @@ class RequestRates:
         """
         if self._rate is None:
             return
-        wait = self._bucket(caller, self._rate).take(self._now())
+        with self._lock:
+            wait = self._bucket(caller, self._rate).take(self._now())
         if wait:
             text = f"more than {self._rate} requests come from {_shown(caller)}"
             later = ("Retry-After", str(math.ceil(wait)))

@@ -26,6 +26,7 @@ from quebert.web._background import Background
 from quebert.web._boundaries import Cluster, Controls, OtherAPI, ServerReport
 from quebert.web._changes import ChangeHandlers
 from quebert.web._creating import CreatingHandlers
+from quebert.web._exchange import APIRequest
 from quebert.web._hub import EventHub
 from quebert.web._leasing import LeaseHandlers
 from quebert.web._request_rates import RequestRates
@@ -33,7 +34,7 @@ from quebert.web._resource import WebResource
 from quebert.web._site import WebSite
 from quebert.web._snapshots import Snapshots
 from quebert.web._tasks import TaskHandlers
-from quebert.web._tokens import Tokens
+from quebert.web._tokens import Grant, Tokens
 from quebert.web._views import ClusterView
 
 __all__ = ["WebServer"]
@@ -83,7 +84,7 @@ class WebServer:
         snapshots = Snapshots(reactor, self._look, now)
         self._hub = EventHub(reactor, snapshots)
         self._background = Background(reactor, self._hub.changed)
-        api = API(
+        self._api = API(
             reactor,
             cluster,
             Handlers(
@@ -101,7 +102,7 @@ class WebServer:
             others,
         )
         self._resource = WebResource(
-            reactor, api, assets or Assets(), self._hub, now=now
+            reactor, self._api, assets or Assets(), self._hub, now=now
         )
         self._sites: list[WebSite] = []
         self._ports: list[Any] = []
@@ -137,12 +138,14 @@ class WebServer:
         number: int = listening.getHost().port
         return number
 
-    @property
-    def rules(self) -> AccessRules:
+    def admit(self, request: APIRequest) -> Grant:
         """
-        The access rules in force.
+        The rights of a request over something else than HTTP, by the rules in force.
+        To be called in any thread.
+
+        @raise APIProblem: it has no rights, or is one too many.
         """
-        return self._admission
+        return self._api.admit(request)
 
     def use(self, tokens: Tokens) -> None:
         """

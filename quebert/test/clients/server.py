@@ -54,7 +54,7 @@ def main(reactor: Any, rest: str, grpc: str, pem: str) -> Deferred[None]:
         others={"v2": CloudTasksREST(cloud_tasks)},
     )
     server.listen(int(rest), "127.0.0.1")
-    face = GRPCFace(reactor, cloud_tasks.call, lambda: server.rules, TLS(certfile=pem))
+    face = GRPCFace(reactor, cloud_tasks.call, server.admit, TLS(certfile=pem))
     face.listen(Listen("127.0.0.1", int(grpc)))
     reactor.addSystemEventTrigger(
         "before", "shutdown", lambda: Deferred.fromCoroutine(face.stop())

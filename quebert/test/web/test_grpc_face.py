@@ -70,7 +70,7 @@ async def test_certificate(tmp_path: Path) -> None:
 
     first = issue()
     rules = AccessRules(Tokens.of("secret", Grant("me", EVERYTHING)))
-    face = GRPCFace(reactor, answer, lambda: rules, TLS(certfile=str(pem)))
+    face = GRPCFace(reactor, answer, rules.grant, TLS(certfile=str(pem)))
     face.listen(Listen("127.0.0.1", free_port()))
     assert await asked(first, face.port) == b"\n\x02me"
     second = issue()

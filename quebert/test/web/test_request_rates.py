@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.limits import Rate
 from quebert.test.web.doubles import MemoryAPI
-from quebert.web._exchange import APIProblem, Caller
+from quebert.web._exchange import APIProblem, APIRequest, Caller
 from quebert.web._request_rates import MOST, RequestRates
 
 
@@ -71,6 +71,20 @@ class RequestRatesTests(SynchronousTestCase):
         """
         self.limits = RequestRates(None, self.clock.seconds)
         self.assertEqual(self._refused(1_000, name="anna"), 0)
+
+    def test_elsewhere(self) -> None:
+        """
+        A request over something else than HTTP counts like one over HTTP.
+        """
+        api = MemoryAPI(rate_limit=Rate.parse("6/m"))
+        self.assertEqual(api.ask("GET", "/v1/overview", token="reader").status, 200)
+        headers = {"authorization": "Bearer reader"}
+        request = APIRequest(method="POST", path=(), headers=headers)
+        with self.assertRaisesRegex(APIProblem, "6/m requests come from the token"):
+            api.api.admit(request)
+        api.clock.advance(10)
+        self.assertEqual(api.api.admit(request).name, "reader")
+        self.assertEqual(api.ask("GET", "/v1/overview", token="reader").status, 429)
 
     def test_api(self) -> None:
         """

@@ -12,7 +12,8 @@ from quebert.config import TLS, CloudTasksAPI
 from quebert.created_tasks import CreatedTasks
 from quebert.operations import BrokerAccess
 from quebert.web import Audit
-from quebert.web._access_rules import AccessRules
+from quebert.web._exchange import APIRequest
+from quebert.web._tokens import Grant
 from quebert.web.cloud_tasks import (
     CloudNames,
     CloudTasks,
@@ -31,7 +32,7 @@ class CloudTasksFaces:
     Cloud Tasks over REST, and over gRPC where that is asked for.
 
     @param now: gives the seconds since the epoch.
-    @param rules: gives the access rules in force; called in threads.
+    @param admit: gives the rights of a request over gRPC; called in threads.
     @param tls: the certificate for gRPC, and its key; C{None} for none.
     @raise ConfigError: gRPC is asked for, and a package is missing, or the files cannot
         be used.
@@ -44,7 +45,7 @@ class CloudTasksFaces:
         tasks: CreatedTasks,
         asked: CloudTasksAPI,
         now: Callable[[], float],
-        rules: Callable[[], AccessRules],
+        admit: Callable[[APIRequest], Grant],
         audit: Audit,
         tls: TLS | None,
     ) -> None:
@@ -57,7 +58,7 @@ class CloudTasksFaces:
         self.rest = CloudTasksREST(cloud_tasks)
         self._grpc: GRPCFace | None = None
         if asked.grpc is not None:
-            self._grpc = GRPCFace(broker.reactor, cloud_tasks.call, rules, tls)
+            self._grpc = GRPCFace(broker.reactor, cloud_tasks.call, admit, tls)
 
     def start(self) -> None:
         """

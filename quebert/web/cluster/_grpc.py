@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from quebert._tls import server_pem
 from quebert.config import TLS, Listen
 from quebert.errors import ConfigError
-from quebert.web._access_rules import AccessRules
+from quebert.web._exchange import APIRequest
 from quebert.web._tokens import Grant
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ class GRPCFace:
     Cloud Tasks over gRPC.
 
     @param answer: the C{call} of L{CloudTasks<quebert.web.cloud_tasks.CloudTasks>}.
-    @param rules: gives the access rules in force; called in threads.
+    @param admit: gives the rights of a request, or raises L{APIProblem
+        <quebert.web._exchange.APIProblem>}; called in threads.
     @param tls: the certificate, and its key; C{None} for none.
     @raise ConfigError: packages are missing, or the files cannot be used.
     @ivar port: where it listens, once it does.
@@ -38,13 +39,13 @@ class GRPCFace:
         answer: Callable[
             [str, Mapping[str, Any], Grant], Coroutine[Any, Any, dict[str, Any]]
         ],
-        rules: Callable[[], AccessRules],
+        admit: Callable[[APIRequest], Grant],
         tls: TLS | None = None,
     ) -> None:
         self.port = 0
         self._tls = tls
         self._pem = self._read()
-        self._server: GRPCServer = _server_class()(reactor, answer, rules)
+        self._server: GRPCServer = _server_class()(reactor, answer, admit)
 
     def listen(self, listen: Listen) -> None:
         """

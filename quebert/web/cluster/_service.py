@@ -26,7 +26,8 @@ from quebert.history import HistoryLedger, Retention, open_ledger
 from quebert.metrics import ClusterMetrics
 from quebert.operations import BrokerAccess
 from quebert.web import Audit, Tokens, WebServer
-from quebert.web._access_rules import AccessRules
+from quebert.web._exchange import APIRequest
+from quebert.web._tokens import Grant
 from quebert.web.cluster._cloud_tasks import CloudTasksFaces
 from quebert.web.cluster._cluster import RealCluster
 from quebert.web.cluster._controls import LifeNotes, RealControls
@@ -186,15 +187,15 @@ class WebService:
             created.tasks,
             asked,
             self._now,
-            self._rules,
+            self._admit,
             audit,
             self._asked.tls,
         )
         return self._cloud_tasks
 
-    def _rules(self) -> AccessRules:
+    def _admit(self, request: APIRequest) -> Grant:
         assert self._server is not None  # it is asked for once that listens
-        return self._server.rules
+        return self._server.admit(request)
 
     def _read_tokens(self) -> Tokens:
         if self._asked.tokens is None:

@@ -29,7 +29,6 @@ from quebert._repeated import RepeatedWarning
 from quebert._text import cut
 from quebert.config import Listen
 from quebert.errors import PortTaken
-from quebert.web._access_rules import AccessRules
 from quebert.web._exchange import APIProblem, APIRequest, Caller
 from quebert.web._tokens import Grant
 from quebert.web.cloud_tasks._errors import CloudTasksError, Code
@@ -50,6 +49,7 @@ _STATUSES = {each.value[0]: each for each in grpc.StatusCode}
 _CODES = {
     HTTPStatus.UNAUTHORIZED: Code.UNAUTHENTICATED,
     HTTPStatus.FORBIDDEN: Code.PERMISSION_DENIED,
+    HTTPStatus.TOO_MANY_REQUESTS: Code.RESOURCE_EXHAUSTED,
 }
 _READING = ("Get", "List", "Test")
 # Characters of a message, which is a header field: 8 kB of them are read by clients,
@@ -103,7 +103,8 @@ class GRPCServer:
     Serves the Cloud Tasks API over gRPC.
 
     @param answer: the C{call} of L{CloudTasks<quebert.web.cloud_tasks.CloudTasks>}.
-    @param rules: gives the access rules in force; called in threads.
+    @param admit: gives the rights of a request, or raises L{APIProblem
+        <quebert.web._exchange.APIProblem>}; called in threads.
     """
 
     log = Logger()
@@ -112,13 +113,13 @@ class GRPCServer:
         self,
         reactor: Any,
         answer: Answerer,
-        rules: Callable[[], AccessRules],
+        admit: Callable[[APIRequest], Grant],
         limits: GRPCLimits | None = None,
     ) -> None:
         limits = limits or GRPCLimits()
         self._reactor = reactor
         self._answer = answer
-        self._rules = rules
+        self._admit = admit
         self._calls = ReactorCalls(reactor, limits.calls, limits.patience)
         self._threads = ThreadPoolExecutor(limits.threads, "gRPC")
         self._server = grpc.server(
@@ -272,10 +273,11 @@ class GRPCServer:
             caller=Caller(address=_address(context.peer())),
         )
         try:
-            return self._rules().grant(request)
+            return self._admit(request)
         except APIProblem as e:
-            why = f"{request.caller.address}: {e.status}, {e}"
-            self._reactor.callFromThread(self._refused.met, why)
+            if e.status != HTTPStatus.TOO_MANY_REQUESTS:
+                why = f"{request.caller.address}: {e.status}, {e}"
+                self._reactor.callFromThread(self._refused.met, why)
             raise CloudTasksError(_CODES[HTTPStatus(e.status)], str(e)) from None
 
 

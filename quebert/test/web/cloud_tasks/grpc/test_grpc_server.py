@@ -23,6 +23,7 @@ from quebert.test.support import PATIENCE, logged, until
 from quebert.testing import free_port
 from quebert.web import EVERYTHING, Grant, Tokens
 from quebert.web._access_rules import AccessRules
+from quebert.web._exchange import APIProblem, APIRequest
 from quebert.web.cloud_tasks import CloudTasksError, Code
 from quebert.web.cloud_tasks.grpc import GRPCLimits, GRPCServer
 from quebert.web.cloud_tasks.grpc._descriptors import message_class
@@ -51,7 +52,7 @@ class _Stage:
         self.server = GRPCServer(
             reactor,
             self.answer,
-            lambda: self.rules,
+            self.admit,
             GRPCLimits(message=10_000, **limits),
         )
         listen = Listen("127.0.0.1", free_port())
@@ -61,6 +62,14 @@ class _Stage:
         else:
             self.port = self.server.listen(listen, pem_of(authority))
             self.channel = trusting(authority, self.port)
+
+    def admit(self, request: APIRequest) -> Grant:
+        """
+        Let in those that the rules let in, and no busy ones.
+        """
+        if "x-busy" in request.headers:
+            raise APIProblem(429, "too many")
+        return self.rules.grant(request)
 
     async def answer(
         self, method: str, request: Mapping[str, Any], grant: Grant
@@ -191,6 +200,16 @@ async def test_tokens(stage: _Stage) -> None:
     error = await stage.refusal("GetQueue", metadata=(*BEARER, ("origin", "http://x")))
     assert error.code() is grpc.StatusCode.PERMISSION_DENIED
     assert len(stage.asked) == before
+
+
+@ensureDeferred
+async def test_rate(stage: _Stage) -> None:
+    """
+    A call that is one too many is refused, as over HTTP.
+    """
+    error = await stage.refusal("GetQueue", metadata=(*BEARER, ("x-busy", "1")))
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert error.details() == "too many"
 
 
 @ensureDeferred
@@ -338,7 +357,7 @@ async def test_port_taken(stage: _Stage) -> None:
     """
     Two servers cannot have one port.
     """
-    other = GRPCServer(reactor, stage.answer, lambda: stage.rules)
+    other = GRPCServer(reactor, stage.answer, stage.rules.grant)
     with pytest.raises(PortTaken, match=f"127.0.0.1:{stage.port} for gRPC"):
         other.listen(Listen("127.0.0.1", stage.port))
     await other.stop()
