@@ -42,9 +42,9 @@ from quebert.config._cloud_tasks import CloudTasksAPI
 from quebert.config._cluster_web import ClusterWeb
 from quebert.config._file import MOST_PROCESSES, read
 from quebert.config._kinds import seconds
+from quebert.config._leases import LeaseSettings
 from quebert.config._made_queues import serves, settings_of_made
 from quebert.config._management import guessed_management, management_url
-from quebert.config._leases import LeaseSettings
 from quebert.config._oidc import OIDC
 from quebert.config._problems import BadConfig, Problem
 from quebert.config._queue_definition import (

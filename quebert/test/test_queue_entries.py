@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.amqp.coordination._queue_entries import (
+    Entries,
     changed,
     entries_from_plain,
     entries_to_plain,
@@ -86,7 +87,7 @@ class EntriesTests(SynchronousTestCase):
         A change forgets those that were deleted more than eight days ago.
         """
         old = QueueDefinition(name="a", deleted_at=10.0)
-        entries = {"a": definition_to_plain(old)}
+        entries: Entries = {"a": definition_to_plain(old)}
         queue = QueueDefinition(name="b")
         day = 86_400
         for now, names in (

@@ -19,7 +19,6 @@ GIVEN: dict[str, object] = {
     "queue_type": "quorum",
     "arguments": {"x-max-length": 5},
     "key_arguments": {"x-match": "all"},
-    "shared_concurrency": 7,
     "slow_after": 1.5,
     "hold_up_to": 2.5,
     "hang_after": 3.5,
