@@ -27,8 +27,8 @@ COLUMNS = (
 )
 
 # Rows that a process has begun something with, which somebody else has to end; lists of
-# a queue, of tasks that live and of those that do not; rows that will go.  Leases of the
-# same message, and those whose time has come.
+# a queue, of tasks that live and of those that do not; rows that will go.  Leases of
+# the same message, and those whose time has come.
 _INDEXES = (
     "CREATE UNIQUE INDEX tasks_uuid ON tasks (uuid)",
     "CREATE UNIQUE INDEX tasks_name ON tasks (queue, name) WHERE name IS NOT NULL",

@@ -62,7 +62,8 @@ class LeasesTableTests(ReadCase):
         before = self.leases(URL + FILE)
         self.secrets("whsec_" + "bmV3" * 8, SECRET)
         after = self.leases(URL + FILE)
-        assert before is not None and after is not None
+        assert before is not None
+        assert after is not None
         old = before.ids.make(bytes(16), 1)
         self.assertEqual(after.ids.identity(old), bytes(16))
         self.assertIsNone(before.ids.identity(after.ids.make(bytes(16), 1)))
