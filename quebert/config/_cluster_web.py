@@ -14,6 +14,7 @@ from quebert.config import _kinds as kinds
 from quebert.config._broker import TLS
 from quebert.config._cloud_tasks import CloudTasksAPI, cloud_tasks_api
 from quebert.config._leases import LeaseSettings
+from quebert.config._oidc import OIDC
 from quebert.config._outside import Outside
 from quebert.config._problems import Wrong
 from quebert.config._table import Table
@@ -55,6 +56,7 @@ class ClusterWeb:
     @ivar rate_limit: requests of each token, and of each address without one; C{None}
         for no limit.
     @ivar leases: the leases that executors ask for; C{None} for none.
+    @ivar oidc: the issuer of ID tokens, whose public keys it tells; C{None} for none.
     @ivar tls: its certificate and key; C{None} for HTTP.
     @ivar cloud_tasks: its Cloud Tasks API; C{None} for none.
     """
@@ -74,6 +76,7 @@ class ClusterWeb:
     queues: tuple[str, ...] = ()
     rate_limit: Rate | None = None
     leases: LeaseSettings | None = None
+    oidc: OIDC | None = None
     tls: TLS | None = None
     cloud_tasks: CloudTasksAPI | None = None
 

@@ -82,7 +82,8 @@ def read(
     shown = web(of_web)
     leasing = leases(root.table("leases"), outside, given=root.has_table("leases"))
     cluster = cluster_web(of_web.table("cluster"), outside)
-    cluster = attrs.evolve(cluster, leases=leasing)
+    issuer = oidc(root.table("oidc"), outside, given=root.has_table("oidc"))
+    cluster = attrs.evolve(cluster, leases=leasing, oidc=issuer)
     own = [management_place(management)] if management else []
     if shown.listen is not None:
         own += shown.listen.places
@@ -93,7 +94,6 @@ def read(
     defaults["leases"] = leasing
     priorities = _priorities(root.table("priorities"))
     events = _events(root.table("events"))
-    issuer = oidc(root.table("oidc"), outside, given=root.has_table("oidc"))
     queues = {
         name: queue(name, table, defaults, priorities, outside)
         for name, table in root.tables("queues").items()

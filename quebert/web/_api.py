@@ -19,7 +19,9 @@ from twisted.python.failure import Failure
 
 from quebert._deadlines import Deadlines
 from quebert._log import Logger
+from quebert.config import OIDC
 from quebert.errors import QuebertError
+from quebert.signatures import JWKS_PATH, openid_configuration
 from quebert.web._access_rules import AccessRules, not_allowed
 from quebert.web._boundaries import Cluster, Health, OtherAPI, ServerReport
 from quebert.web._call import Call
@@ -91,6 +93,7 @@ class API:
 
     @param admission: gives the access rules in force.
     @param others: APIs beside this one, by the first word of their paths.
+    @param oidc: the issuer of ID tokens; C{None} for none.
     @ivar routes: all routes.
     """
 
@@ -106,6 +109,7 @@ class API:
         admission: Callable[[], AccessRules],
         limits: RequestRates,
         others: Mapping[str, OtherAPI] | None = None,
+        oidc: OIDC | None = None,
     ) -> None:
         self._deadlines: Deadlines[Deferred[Reply]] = Deadlines(
             lambda: reactor, Deferred.cancel
@@ -116,6 +120,7 @@ class API:
         self._admission = admission
         self._limits = limits
         self._others = others or {}
+        self._oidc = oidc
         self._asked = 0
         self.routes = tuple(self._table(handlers))
         self._routes = Routes(self.routes)
@@ -137,6 +142,8 @@ class API:
         yield get("/healthz", self._healthz, "")
         yield get("/readyz", self._readyz, "")
         yield get("/v1/openapi.json", self._document, "")
+        yield get("/.well-known/openid-configuration", self._issuer_document, "")
+        yield get(JWKS_PATH, self._issuer_keys, "")
         yield get("/v1/overview", self._overview)
         yield get("/v1/hosts", self._hosts)
         yield get("/v1/mediators", self._mediators)
@@ -281,6 +288,19 @@ class API:
         if not self._openapi:
             self._openapi = encoded(openapi(self.routes))
         return APIAnswer(body=self._openapi)
+
+    async def _issuer_document(self, call: Call) -> APIAnswer:
+        return json_answer(openid_configuration(self._issuer.issuer))
+
+    async def _issuer_keys(self, call: Call) -> APIAnswer:
+        return json_answer(self._issuer.keys.jwks())
+
+    @property
+    def _issuer(self) -> OIDC:
+        if self._oidc is None:
+            text = "there is no table [oidc]"
+            raise APIProblem(HTTPStatus.NOT_FOUND, text)
+        return self._oidc
 
     # -- Of the cluster
 

@@ -14,6 +14,7 @@ import attrs
 
 from quebert.created_tasks import STATES
 from quebert.operations import LiveHost, LiveMediator
+from quebert.signatures import JWKS_PATH
 from quebert.web._creating import MOST_TASKS
 from quebert.web._exchange import JSON
 from quebert.web._leasing import LONGEST
@@ -141,6 +142,18 @@ DOCS: Mapping[str, RouteDoc] = {
         name="getMetrics",
         summary="Metrics of the cluster, for Prometheus.",
         content_type="text/plain",
+    ),
+    "GET /.well-known/openid-configuration": RouteDoc(
+        name="getIssuer",
+        summary="The issuer of the ID tokens of Cloud Tasks handlers.",
+        answer=_HEALTH,
+        problems=(404,),
+    ),
+    f"GET {JWKS_PATH}": RouteDoc(
+        name="getIssuerKeys",
+        summary="The public keys of the issuer.",
+        answer=_HEALTH,
+        problems=(404,),
     ),
     "GET /healthz": RouteDoc(
         name="getHealth",

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IOpenSSLContextFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from quebert._listening import listen
+from quebert.config import OIDC
 from quebert.created_tasks import CreatedTasks
 from quebert.leases import Leases
 from quebert.limits import Rate
@@ -55,6 +56,7 @@ class WebServer:
     @param lease_ids: tells which ids of leases are true.
     @param rate_limit: requests of each token, and of each address without one; C{None}
         for no limit.
+    @param oidc: the issuer of ID tokens; C{None} for none.
     @param now: gives the time of day.
     """
 
@@ -75,6 +77,7 @@ class WebServer:
         audit: Audit | None = None,
         assets: Assets | None = None,
         others: Mapping[str, OtherAPI] | None = None,
+        oidc: OIDC | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._reactor = reactor
@@ -100,6 +103,7 @@ class WebServer:
             lambda: self._admission,
             RequestRates(rate_limit, reactor.seconds),
             others,
+            oidc,
         )
         self._resource = WebResource(
             reactor, self._api, assets or Assets(), self._hub, now=now

@@ -12,6 +12,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from quebert.config import OIDC
 from quebert.created_tasks import CreatedTasks
 from quebert.leases import Leases
 from quebert.limits import Rate
@@ -88,6 +89,7 @@ class MemoryAPI:
     audit: ListedAudit = attrs.field(factory=ListedAudit)
     told: list[BackgroundView] = attrs.field(factory=list)
     others: Mapping[str, OtherAPI] = attrs.field(factory=dict)
+    oidc: OIDC | None = None
     cluster: FakeCluster = attrs.field(init=False)
     rows: MemoryRows = attrs.field(factory=MemoryRows)
     broker: MemoryBroker = attrs.field(factory=MemoryBroker)
@@ -130,6 +132,7 @@ class MemoryAPI:
             lambda: self.rules,
             self.limits,
             self.others,
+            self.oidc,
         )
 
     def begin(

@@ -21,12 +21,15 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 import quebert
+from quebert.config import OIDC
 from quebert.created_tasks import STATES
 from quebert.errors import BrokerUnreachable, MessageRefused, TaskStoreError, Unroutable
 from quebert.executor import ExecutorLimits
 from quebert.limits import Rate
+from quebert.signatures import JWKS_PATH
 from quebert.test.fake_cluster import waiting_uuid
 from quebert.test.leases.doubles import leased
+from quebert.test.test_token_keys import KEYS
 from quebert.test.web import doubles
 from quebert.test.web.doubles import LOOPBACK, MemoryAPI
 from quebert.web import RIGHTS, Assets, Grant, _resource
@@ -44,6 +47,7 @@ try:
 except ImportError:  # it is among the extra "test"
     OAS31Validator = None  # type: ignore[assignment,misc,unused-ignore]
 
+ISSUER = "/.well-known/openid-configuration", JWKS_PATH
 LEASE = doubles.LEASE_IDS.make(bytes(16), 1)
 _TASK = {"url": "http://127.0.0.1:8000/"}
 _ALL: dict[str, Any] = {"match": []}
@@ -167,6 +171,10 @@ def _deleted(api: MemoryAPI) -> None:
     api.ask("DELETE", "/v1/tasks/u", token="all")
 
 
+def _issues(api: MemoryAPI) -> None:
+    api.api._oidc = OIDC("https://tasks.example", "keys.pem", KEYS)
+
+
 def _leased(api: MemoryAPI) -> None:
     message = leased(LEASE, identity=bytes(16), until=2e6, last=2e6)
     api.lease_rows.hold([message])
@@ -201,6 +209,9 @@ def _probes() -> Iterator[Probe]:
     for path in ("/metrics", "/healthz", "/readyz", "/v1/openapi.json"):
         yield Probe(f"GET {path}", 200)
     yield Probe("GET /readyz", 503, prepare=_no_broker)
+    for path in ISSUER:
+        yield Probe(f"GET {path}", 404)
+        yield Probe(f"GET {path}", 200, prepare=_issues)
     # Of the cluster
     for path in ("overview", "hosts", "mediators"):
         yield Probe(f"GET /v1/{path}", 200)
@@ -400,7 +411,7 @@ class RightsTests(SynchronousTestCase):
                 self.assertEqual(asked(no_token, MemoryAPI()).status, 401, name)
             far = attrs.evolve(no_token, address="192.0.2.1")
             self.assertEqual(asked(far, MemoryAPI()).status, 401, name)
-        paths = "/healthz", "/readyz", "/v1/openapi.json"
+        paths = "/healthz", "/readyz", "/v1/openapi.json", *ISSUER
         leases = {f"POST /v1/leases/{{id}}:{v}" for v in ("renew", "complete", "fail")}
         self.assertEqual(open_routes, {f"GET {path}" for path in paths} | leases)
 

@@ -151,6 +151,7 @@ class WebService:
             rate_limit=asked.rate_limit,
             audit=audit,
             others={} if cloud_tasks is None else {"v2": cloud_tasks.rest},
+            oidc=asked.oidc,
             now=now,
         )
         listen = asked.listen
