@@ -18,7 +18,8 @@ and its body.  The newer lease takes the place of one that is held.  One that wa
 completed ends the newer one: the task is done.
 
 An executor may complete a task before the message has come into a row.  Then the row is
-there first, C{EARLY}, and ends the message when that comes.
+there first, C{EARLY}, and ends the message when that comes.  That of another attempt
+ends then, too: of all attempts at a message, one completes it.
 
   - C{_states}: what may become of a lease, as one table.
   - C{_leases}: what executors ask for, and what goes on by itself.
@@ -38,6 +39,7 @@ from quebert.leases._states import (
     HELD,
     LOST,
     STATES,
+    early_leases,
     new_lease,
 )
 from quebert.leases._values import Lease, LeaseChange, LeasedMessage
@@ -58,6 +60,7 @@ __all__ = [
     "LeaseRows",
     "LeasedMessage",
     "Leases",
+    "early_leases",
     "new_lease",
     "received",
 ]

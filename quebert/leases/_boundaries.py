@@ -35,11 +35,11 @@ class LeaseRows(Protocol):
         @return: the row after it; C{None} where nothing was changed.
         """
 
-    def complete_early(self, lease: Lease) -> Awaitable[Lease]:
+    def complete_early(self, lease: Lease) -> Awaitable[Sequence[Lease]]:
         """
-        Add a row, C{EARLY}, unless the lease has one.
+        Write the rows that L{early_leases} says, unless the lease has one.
 
-        @return: the row that is there then.
+        @return: these rows, that of the lease first; none where nothing was written.
         """
 
     def find(self, id: str) -> Awaitable[Lease | None]:

@@ -28,6 +28,7 @@ __all__ = ["KEPT", "Leases"]
 
 #: Seconds for which one knows of a lease that is over.
 KEPT = 86_400.0
+_DONE_ALREADY = "the task is completed already"
 # Rows that one goes on with at a time.
 _FEW = 500
 
@@ -91,12 +92,16 @@ class Leases:
         if row is not None:
             return await self._completed(row)
         early = Lease(id=id, identity=identity, state=EARLY, until=until)
-        found = await self._rows.complete_early(early)
-        if found is early:
-            return early
-        if found.state == HELD:  # its message has come just now
-            return await self._completed(await self._changed(change))
-        raise LeaseLost(_lost(id, found))
+        written = await self._rows.complete_early(early)
+        if written:
+            for each in written[1:]:
+                await self._completed(each)
+            return written[0]
+        row = await self._rows.change(change)
+        if row is not None:  # its message has come just now
+            return await self._completed(row)
+        found = await self._rows.find(id)
+        raise LeaseLost(_DONE_ALREADY if found is None else _lost(id, found))
 
     async def _completed(self, row: Lease) -> Lease:
         try:
@@ -181,5 +186,5 @@ def _lost(id: str, row: Lease | None) -> str:
             f"there is no lease {id:.16}…: its message has not come yet, or it is over"
         )
     if row.state in (ENDING, EARLY, ENDED):
-        return "the task is completed already"
+        return _DONE_ALREADY
     return "the lease has run out, and the task is attempted again"

@@ -31,6 +31,7 @@ __all__ = [
     "STATES",
     "TELL",
     "LeaseTransition",
+    "early_leases",
     "new_lease",
 ]
 
@@ -116,7 +117,29 @@ def new_lease(
         until=message.until,
         message=message,
     )
-    done = [each.until for each in copies if each.state in _DONE]
-    if done:
-        return attrs.evolve(row, state=ENDED, until=max(done), message=None)
-    return row
+    done = [each for each in copies if each.state in _DONE]
+    if not done:
+        return row
+    row = attrs.evolve(row, until=max(each.until for each in done))
+    if all(each.state == EARLY for each in done):  # no message has told the end
+        return attrs.evolve(row, state=ENDING)
+    return attrs.evolve(row, state=ENDED, message=None)
+
+
+def early_leases(lease: Lease, copies: Sequence[Lease]) -> Sequence[Lease]:
+    """
+    The rows to write where an executor completes a task before its message has come:
+    the lease first.  If the message is leased to another executor meanwhile, the task
+    is done all the same.
+
+    @param lease: C{EARLY}.
+    @param copies: the rows of other leases of the same message.
+    @return: none where the task is done already.
+    """
+    if any(each.state in _DONE for each in copies):
+        return []
+    live = [each for each in copies if each.state in (HELD, DUE)]
+    if not live:
+        return [lease]
+    ending = [attrs.evolve(e, state=ENDING, until=lease.until) for e in live]
+    return [attrs.evolve(lease, state=ENDED), *ending]

@@ -24,6 +24,7 @@ from quebert.leases import (
     Lease,
     LeaseChange,
     LeasedMessage,
+    early_leases,
     new_lease,
 )
 from quebert.task_store._boundaries import LeaseRequest, Statements
@@ -87,16 +88,19 @@ class StoredLeaseRows:
         """
         return self._ask(LeaseRequest(lambda statements: _change(statements, change)))
 
-    def complete_early(self, lease: Lease) -> Deferred[Lease]:
+    def complete_early(self, lease: Lease) -> Deferred[Sequence[Lease]]:
         """
-        Add a row, unless it is there.
+        Write rows, unless the lease has one.
         """
 
-        def complete(statements: Statements) -> Lease:
-            found = _find(statements, lease.id)
-            if found is None:
-                _write(statements, lease)
-            return found or lease
+        def complete(statements: Statements) -> Sequence[Lease]:
+            if _find(statements, lease.id) is not None:
+                return []
+            copies = _copies(statements, lease.identity, lease.id)
+            rows = early_leases(lease, copies)
+            for each in rows:
+                _write(statements, each)
+            return rows
 
         return self._ask(LeaseRequest(complete))
 
@@ -126,8 +130,7 @@ class StoredLeaseRows:
 
 
 def _hold(statements: Statements, message: LeasedMessage) -> None:
-    found = statements.execute(_COPIES, (message.identity, raw(message.id)))
-    copies = [_decoded(each) for each in found]
+    copies = _copies(statements, message.identity, message.id)
     row = new_lease(message, _find(statements, message.id), copies)
     if row is None:
         return
@@ -135,6 +138,11 @@ def _hold(statements: Statements, message: LeasedMessage) -> None:
     for each in copies if row.state == HELD else ():
         if each.state in (HELD, DUE):
             _write(statements, attrs.evolve(each, state=LOST, message=None))
+
+
+def _copies(statements: Statements, identity: bytes, id: str) -> list[Lease]:
+    found = statements.execute(_COPIES, (identity, raw(id)))
+    return [_decoded(each) for each in found]
 
 
 def _change(statements: Statements, change: LeaseChange) -> Lease | None:

@@ -22,7 +22,7 @@ from quebert.leases import (
     LeaseChange,
     LeasedMessage,
 )
-from quebert.leases._states import new_lease
+from quebert.leases._states import early_leases, new_lease
 
 __all__ = ["MemoryLeaseBroker", "MemoryLeaseRows", "leased"]
 
@@ -91,11 +91,17 @@ class MemoryLeaseRows:
         self.rows[change.id] = row
         return succeed(row)
 
-    def complete_early(self, lease: Lease) -> Deferred[Lease]:
+    def complete_early(self, lease: Lease) -> Deferred[Sequence[Lease]]:
         """
-        Add a row.
+        Write rows.
         """
-        return succeed(self.rows.setdefault(lease.id, lease))
+        rows = self.rows
+        if lease.id in rows:
+            return succeed([])
+        copies = [each for each in rows.values() if each.identity == lease.identity]
+        written = early_leases(lease, copies)
+        rows.update((each.id, each) for each in written)
+        return succeed(written)
 
     def find(self, id: str) -> Deferred[Lease | None]:
         """

@@ -197,6 +197,44 @@ class LeasesTests(SynchronousTestCase):
         self.go_on(1_000)
         self.assertEqual(self.put(), [])
 
+    def test_early_beside_another(self) -> None:
+        """
+        A task that was attempted twice is done when the first attempt completes it,
+        although its message has never come; the second attempt cannot complete it.
+        """
+        self.hold("m")
+        self.assertEqual(self.complete("l"), ENDED)
+        self.assertEqual(self.row("m").state, ENDED)
+        self.assertEqual(self.broker.told, ["u"])
+        said = self.lost(self.leases.complete("m", b"i"))
+        self.assertEqual(said, "the task is completed already")
+        self.go_on(1_000)
+        self.assertEqual(self.put(), [])
+
+    def test_early_after_another(self) -> None:
+        """
+        A task that the second attempt has completed cannot be completed by the first,
+        whose message has never come.
+        """
+        self.hold("m")
+        self.complete("m")
+        said = self.lost(self.leases.complete("l", b"i"))
+        self.assertEqual(said, "the task is completed already")
+
+    def test_early_before_another(self) -> None:
+        """
+        A message whose task was completed by an attempt whose message has never come
+        ends, and its end is told.
+        """
+        self.complete("l")
+        self.hold("m")
+        self.assertEqual(self.row("m").state, ENDING)
+        self.go_on()
+        self.assertEqual(self.broker.told, ["u"])
+        self.lost(self.leases.complete("m", b"i"))
+        self.go_on(1_000)
+        self.assertEqual(self.put(), [])
+
     def test_renewed_early(self) -> None:
         """
         To renew or to fail, the message must have come.
