@@ -17,6 +17,8 @@ from quebert.web._schemas import PROBLEM_SCHEMA, Schemas
 __all__ = ["openapi", "statuses_of"]
 
 _NAME = re.compile(r"\{(\w+)\}")
+# What each request may be answered: it cannot be read, or its target is too long.
+_OF_ALL = (400, 414)
 # What each request that needs a right may be answered.
 _OF_RIGHTS = (401, 403, 429)
 _PART = {"type": "string", "minLength": 1}
@@ -29,7 +31,7 @@ def statuses_of(route: Route[Any]) -> frozenset[int]:
     The statuses that are documented of a route.
     """
     common = _OF_RIGHTS if route.right else ()
-    return frozenset((route.doc.status, 400, *common, *route.doc.problems))
+    return frozenset((route.doc.status, *_OF_ALL, *common, *route.doc.problems))
 
 
 def openapi(routes: Iterable[Route[Any]]) -> Mapping[str, Any]:

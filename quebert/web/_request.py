@@ -51,7 +51,7 @@ def decoded(head: RequestHead, body: bytes, address: str) -> APIRequest:
     """
     path, _, query = head.target.partition("?")
     verb = ""
-    if head.method in ("POST", "PUT", "PATCH"):
+    if head.method not in ("GET", "HEAD", "DELETE"):
         before, colon, after = path.rpartition(":")
         if colon and "/" not in after:
             path, verb = before, after

@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from quebert._bounds import SHORT_STRING
 from quebert.created_tasks import STATES
 from quebert.operations import LiveHost, LiveMediator
 from quebert.signatures import JWKS_PATH
@@ -72,15 +73,22 @@ class RouteDoc:
     needs_body: bool = False
 
 
-_TEXT: Schema = {"type": "string", "maxLength": 2_048}
-_TIME: Schema = {"type": "number", "minimum": 0, "exclusiveMaximum": 1e12}
+_TEXT: Schema = {"type": "string", "maxLength": 2_048, "pattern": "^[^\\u0000]*$"}
+_QUEUE: Schema = {**_TEXT, "maxLength": SHORT_STRING}
+# An empty text is as good as none.
+_NONE: Schema = {"type": "string", "maxLength": 0}
+_TIME: Schema = {
+    "anyOf": [{"type": "number", "minimum": 0, "exclusiveMaximum": 1e12}, _NONE]
+}
 _PAGE: Mapping[str, Schema] = {
     "page_token": _TEXT,
-    "page_size": {"type": "integer", "minimum": 1, "maximum": 500, "default": 50},
+    "page_size": {
+        "anyOf": [{"type": "integer", "minimum": 1, "maximum": 500}, _NONE],
+        "default": 50,
+    },
 }
-_EACH: Schema = {"type": "array", "items": {"type": "string"}}
 _KEY: Mapping[str, Schema] = {
-    "Idempotency-Key": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+    "Idempotency-Key": {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"},
 }
 _HEALTH: Schema = {"type": "object"}
 _OPERATION = opened(operation={"type": "string"})
@@ -95,8 +103,9 @@ _ITEM: Schema = {
     "required": ["status"],
 }
 _SEARCH: Mapping[str, Schema] = {
-    **dict.fromkeys(("q", "queue", "url", "outcome", "reason", "name"), _TEXT),
-    "status": {"type": "integer", "minimum": 0, "maximum": 999},
+    **dict.fromkeys(("q", "url", "outcome", "reason", "name"), _TEXT),
+    "queue": _QUEUE,
+    "status": {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 999}, _NONE]},
     "after": _TIME,
     "before": _TIME,
     "state": {"type": "array", "items": {"enum": list(STATES)}},
@@ -189,7 +198,7 @@ DOCS: Mapping[str, RouteDoc] = {
         summary="Server-sent events.",
         content_type="text/event-stream",
         problems=(404, 503),
-        query={"queue": _TEXT},
+        query={"queue": _QUEUE},
     ),
     "GET /v1/operations/{id}": RouteDoc(
         name="getOperation",
@@ -208,7 +217,7 @@ DOCS: Mapping[str, RouteDoc] = {
         summary="Dead letters of a queue, and how many for which reason.",
         answer=DeadPage,
         problems=(404, 503),
-        query={"match": _EACH, **_PAGE},
+        query={"match": MATCHES, **_PAGE},
     ),
     "GET /v1/tasks": RouteDoc(
         name="listTasks",
@@ -247,14 +256,14 @@ DOCS: Mapping[str, RouteDoc] = {
         summary="Have a task never be attempted.",
         answer=ChangeView,
         problems=(404, 410, 503),
-        query={"queue": _TEXT},
+        query={"queue": _QUEUE},
     ),
     "GET /v1/tasks/{uuid}/why": RouteDoc(
         name="explainTask",
         summary="Why a task waits.",
         answer=WhyView,
         problems=(404, 503),
-        query={"queue": _TEXT},
+        query={"queue": _QUEUE},
     ),
     "POST /v1/tasks/{uuid}:run": RouteDoc(
         name="runTask",

@@ -17,6 +17,7 @@ from quebert.web._json import fields_of
 from quebert.web._task_body import LONGEST_NAME, QUEUE
 
 __all__ = [
+    "MATCH",
     "MATCHES",
     "NEW_TASK",
     "PROBLEM_SCHEMA",
@@ -74,8 +75,14 @@ def _seconds(description: str) -> Schema:
 
 #: The name of a queue.
 QUEUE_NAME: Schema = {"type": "string", "minLength": 1, "maxLength": SHORT_STRING}
-#: Conditions for dead letters and tasks.
-MATCHES = array({"type": "string"}, maxItems=20)
+#: A condition for dead letters and tasks.
+MATCH: Schema = {
+    "type": "string",
+    "maxLength": 2_048,
+    "pattern": "^(answer|attempts|kind|reason|status|url|uuid)!?[=~]",
+}
+#: Several of them: all apply.
+MATCHES = array(MATCH, maxItems=20)
 #: A task to create.
 NEW_TASK = closed(
     "url",

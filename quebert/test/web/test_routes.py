@@ -51,7 +51,7 @@ ISSUER = "/.well-known/openid-configuration", JWKS_PATH
 LEASE = doubles.LEASE_IDS.make(bytes(16), 1)
 _TASK = {"url": "http://127.0.0.1:8000/"}
 _ALL: dict[str, Any] = {"match": []}
-_LIMITS = ExecutorLimits(body=1_000, head=2_000, fields=20, connections=300)
+_LIMITS = ExecutorLimits(body=1_000, head=65_536, fields=20, connections=300)
 #: What stands for the names in paths.
 _SAMPLES = {"queue": "mail", "uuid": waiting_uuid("not_due"), "id": "none"}
 Prepare = Callable[[MemoryAPI], object]
@@ -311,6 +311,7 @@ def _common(route: Route[Any]) -> Iterator[Probe]:
         yield Probe(name, 415, b"{}", content_type="text/plain")
         yield Probe(name, 413, b" " * 1_001)
     yield Probe(name, 400, target=f"{path}?%FF=1")
+    yield Probe(name, 414, target=f"{path}?a={'x' * 20_000}")
     if route.right:
         yield Probe(name, 401, token=None, address="192.0.2.1")
         yield Probe(name, 401, token="unknown")
