@@ -4,6 +4,7 @@ L{GRPCFace}: its certificate, and packages that are missing.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -101,3 +102,30 @@ def test_missing_packages(module: str, package: str) -> None:
     wanted = f"Cloud Tasks over gRPC needs {package}"
     wanted = f"ConfigError: {wanted}: pip install 'quebert-mediator[grpc]'"
     assert done.stderr.strip().splitlines()[-1].endswith(wanted)
+
+
+def test_quiet(tmp_path: Path) -> None:
+    """
+    A client whose TLS fails has no line on standard error.
+    """
+    pem = tmp_path / "web.pem"
+    issued = CA().issue_cert("localhost")
+    issued.private_key_and_cert_chain_pem.write_to_path(str(pem))
+    program = (
+        "import socket, sys\n"
+        "from twisted.internet.task import Clock\n"
+        "from quebert.config import TLS, Listen\n"
+        "from quebert.web.cluster._grpc import GRPCFace\n"
+        "face = GRPCFace(Clock(), None, None, TLS(certfile=sys.argv[1]))\n"
+        f"face.listen(Listen('127.0.0.1', {free_port()}))\n"
+        "client = socket.create_connection(('127.0.0.1', face.port), 60)\n"
+        "client.sendall(b'GET / HTTP/1.1' + bytes(100))\n"
+        "while client.recv(1000): pass\n"
+        "face._server._server.stop(0).wait()\n"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", program, str(pem)]
+    environment = {k: v for k, v in os.environ.items() if k != "GRPC_VERBOSITY"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=environment
+    )
+    assert (done.returncode, done.stderr) == (0, "")

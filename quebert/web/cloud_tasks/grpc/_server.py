@@ -11,6 +11,7 @@ the same.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -26,7 +27,7 @@ from twisted.python.failure import Failure
 
 from quebert._log import Logger
 from quebert._repeated import RepeatedWarning
-from quebert._text import cut
+from quebert._text import cut, what_is_wrong
 from quebert.config import Listen
 from quebert.errors import PortTaken
 from quebert.web._exchange import APIProblem, APIRequest, Caller
@@ -155,10 +156,11 @@ class GRPCServer:
                     _certificate(pem), self._fetch_certificate
                 )
                 port = self._server.add_secure_port(str(listen), credentials)
-        except RuntimeError:  # grpcio writes the reason to standard error
+        except RuntimeError:
             port = 0
         if not port:
-            raise PortTaken(f"cannot listen on {listen} for gRPC")
+            why = _why_taken(listen)
+            raise PortTaken(f"cannot listen on {listen} for gRPC: {why}")
         self._server.start()
         self._looking.start(self._limits.receiving / 2, now=False)
         number: int = port
@@ -317,6 +319,19 @@ def _handlers(service: str, methods: list[RemoteMethod], behave: Any) -> Any:
             for each in methods
         },
     )
+
+
+def _why_taken(listen: Listen) -> str:
+    """
+    Why one cannot listen there, which grpcio does not tell.
+    """
+    family = socket.AF_INET6 if ":" in listen.address else socket.AF_INET
+    try:
+        with socket.socket(family) as port:
+            port.bind((listen.address, listen.port))
+    except OSError as e:
+        return what_is_wrong(e)
+    return "grpcio does not say why"
 
 
 def _certificate(pem: tuple[bytes, bytes]) -> Any:

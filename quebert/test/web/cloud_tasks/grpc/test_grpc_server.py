@@ -358,7 +358,7 @@ async def test_port_taken(stage: _Stage) -> None:
     Two servers cannot have one port.
     """
     other = GRPCServer(reactor, stage.answer, stage.rules.grant)
-    with pytest.raises(PortTaken, match=f"127.0.0.1:{stage.port} for gRPC"):
+    with pytest.raises(PortTaken, match=f"127.0.0.1:{stage.port} for gRPC: .*in use"):
         other.listen(Listen("127.0.0.1", stage.port))
     await other.stop()
 
