@@ -82,11 +82,26 @@ class Routes(Generic[T]):
                 return route, found
             if bool(route.verb) == bool(request.verb):
                 allowed |= {route.method, *(["HEAD"] if route.method == "GET" else ())}
+        allowed = allowed or self._of_verb(request.path)
         if not allowed:
             raise APIProblem(HTTPStatus.NOT_FOUND, "there is nothing of this name")
         text = f"{request.method:.20} is not for this"
         allow = ("Allow", ", ".join(sorted(allowed)))
         raise APIProblem(HTTPStatus.METHOD_NOT_ALLOWED, text, allow)
+
+    def _of_verb(self, path: tuple[str, ...]) -> set[str]:
+        """
+        The methods of a path of which a verb was not cut off, since it may belong to a
+        name: those of C{/v1/tasks:batch}, for a GET.
+        """
+        last, _, verb = path[-1].rpartition(":")
+        return {
+            route.method
+            for parts, route in self._by_length.get(len(path), ())
+            if verb
+            and route.verb == verb
+            and _matched(parts, (*path[:-1], last)) is not None
+        }
 
 
 def _matched(parts: tuple[str, ...], path: tuple[str, ...]) -> dict[str, str] | None:
