@@ -19,6 +19,7 @@ from quebert.created_tasks._states import (
     EVENTS,
     LIVING,
     NEW,
+    PUBLISH,
     PUBLISHED,
     STATES,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "EVENTS",
     "LIVING",
     "NEW",
+    "PUBLISH",
     "PUBLISHED",
     "STATES",
     "WINDOW",

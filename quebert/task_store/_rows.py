@@ -6,6 +6,11 @@ made while a transaction runs, or in the same turn of the reactor, are the next 
 The thread that writes carries them out in one transaction, in the order in which they
 were made, and hands all results over at once.  The Deferreds fire in the same order.
 
+That tasks are published is noted without haste, since nobody waits for it: such a
+change goes with the next group, and has a transaction of its own only where none comes
+in L{ALONE} seconds.  Else the next tasks would wait for two commits.  Whoever looks at
+the rows is in a group behind it, and sees it.
+
 A list may take long, so another thread reads it, once the group that it belongs to is
 written.
 
@@ -24,6 +29,7 @@ from typing import Any, Protocol
 import attrs
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IDelayedCall
 from twisted.python.threadpool import ThreadPool
 
 from quebert._database_threads import ANSWER, DatabaseThreads, Silence
@@ -31,7 +37,13 @@ from quebert._log import Logger
 from quebert._repeated import RepeatedWarning
 from quebert._turn import EndOfTurn
 from quebert._waiters import Waiters
-from quebert.created_tasks import CreatedTask, NewTask, RowQuery, TaskChange
+from quebert.created_tasks import (
+    PUBLISH,
+    CreatedTask,
+    NewTask,
+    RowQuery,
+    TaskChange,
+)
 from quebert.errors import TaskStoreError
 from quebert.task_store._boundaries import (
     AddRequest,
@@ -47,6 +59,8 @@ __all__ = ["RowsStore", "StoredTaskRows"]
 
 #: Rows, and bytes of bodies, that one transaction has, about.
 MOST_ROWS, MOST_BYTES = 2_000, 16_000_000
+#: Seconds for which a change that nobody waits for is kept for the next group.
+ALONE = 0.1
 
 
 class RowsStore(Protocol):
@@ -85,6 +99,17 @@ class _AskedRequest:
             case _:
                 return 1, 0
 
+    @property
+    def can_wait(self) -> bool:
+        """
+        Whether nobody waits for it: only that tasks are published is to be noted.
+        """
+        match self.request:
+            case ChangeRequest(changes):
+                return bool(changes) and all(c.event == PUBLISH for c in changes)
+            case _:
+                return False
+
 
 class StoredTaskRows:
     """
@@ -118,6 +143,7 @@ class StoredTaskRows:
         self._running = 0
         self._idle: Waiters[None] = Waiters()
         self._ends = EndOfTurn(reactor, self._begin)
+        self._alone: IDelayedCall | None = None
         self._failing = RepeatedWarning(
             self.log,
             lambda: reactor,
@@ -147,7 +173,11 @@ class StoredTaskRows:
         other processes have the database.
         """
         self._closed = True
-        self._ends.now()
+        self._ends.cancel()
+        if self._alone is not None:
+            self._alone.cancel()
+            self._alone = None
+        self._begin()
         if self._running:
             with suppress(defer.TimeoutError):
                 await self._idle.wait().addTimeout(ANSWER, self._reactor)
@@ -205,11 +235,27 @@ class StoredTaskRows:
             return fail(_again(e))
         waiting = _AskedRequest(request, Deferred())
         self._waiting.append(waiting)
-        if not self._group:
+        if waiting.can_wait:
+            self._wait_for_others()
+        elif not self._group:
             self._ends.ask()
         return waiting.done
 
     # -- Groups
+
+    def _wait_for_others(self) -> None:
+        """
+        Have no transaction for what can wait alone: it would delay the next one.
+        """
+        if self._alone is None:
+            self._alone = self._reactor.callLater(ALONE, self._begin_alone)
+
+    def _begin_alone(self) -> None:
+        self._alone = None
+        if self._group:
+            self._wait_for_others()
+        else:
+            self._begin()
 
     def _begin(self) -> None:
         if self._group or self._stuck or not self._waiting:
@@ -281,7 +327,8 @@ class StoredTaskRows:
             late.cancel()
         self._group, self._stuck = (), None
         self._silence.probed()
-        if self._waiting:
+        is_urgent = self._closed or not all(each.can_wait for each in self._waiting)
+        if self._waiting and is_urgent:
             self._ends.ask()
         self._ended()
         return result

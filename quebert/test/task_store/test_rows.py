@@ -11,11 +11,12 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._database_threads import ANSWER
-from quebert.created_tasks import CreatedTask, RowQuery
+from quebert.created_tasks import PUBLISH, CreatedTask, RowQuery, TaskChange
 from quebert.errors import TaskStoreError
 from quebert.task_store import StoredTaskRows, _rows
 from quebert.task_store._boundaries import (
     AddRequest,
+    ChangeRequest,
     FindRequest,
     Request,
     TaskStoreRefused,
@@ -129,6 +130,47 @@ class StoredTaskRowsTests(SynchronousTestCase):
         Why something has failed.
         """
         return str(self.failureResultOf(asked, TaskStoreError).value)
+
+    def test_published(self) -> None:
+        """
+        That tasks are published is noted with the next group, before it, and alone only
+        where none comes for a while.
+        """
+        published = TaskChange(uuid="a", event=PUBLISH)
+        noted = [self.rows.change([published])]
+        self.turn()
+        self.assertEqual(self.store.groups, [])
+        found = self.rows.find("a")
+        self.turn()
+        self.assertEqual(self.successResultOf(found), "a")
+        wanted = [ChangeRequest([published]), FindRequest("a")]
+        self.assertEqual(self.store.groups, [wanted])
+        noted.append(self.rows.change([published]))
+        self.clock.advance(_rows.ALONE)
+        self.turn()
+        self.assertEqual(self.store.groups[1:], [[ChangeRequest([published])]])
+        for each in noted:
+            self.successResultOf(each)
+
+    def test_published_meanwhile(self) -> None:
+        """
+        What is noted while a group is carried out waits for the next one, too, or for
+        the end.
+        """
+        published = TaskChange(uuid="a", event=PUBLISH)
+        self.writer.held = True
+        found = self.rows.find("a")
+        self.turn()
+        noted = self.rows.change([published])
+        self.clock.advance(_rows.ALONE)
+        self.writer.let_go()
+        self.turn()
+        self.successResultOf(found)
+        self.assertEqual(self.sizes(), [1])
+        self.done(self.rows.close())
+        self.successResultOf(noted)
+        self.assertEqual(self.sizes(), [1, 1])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_turn(self) -> None:
         """
