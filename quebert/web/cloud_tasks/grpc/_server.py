@@ -69,7 +69,7 @@ class GRPCLimits:
 
     @ivar threads: calls that are worked at, at a time.
     @ivar calls: calls that there are, at a time; more are refused.
-    @ivar message: bytes of a request.
+    @ivar message: bytes of a request, as over HTTP.
     @ivar connections: at a time.
     @ivar receiving: seconds for which a thread waits for a request, at least.
     @ivar patience: seconds for which a call without a deadline waits.
@@ -77,7 +77,7 @@ class GRPCLimits:
 
     threads: int = 64
     calls: int = 256
-    message: int = 4 * 2**20
+    message: int = 2 * 2**20
     connections: int = 1_000
     receiving: float = 10.0
     patience: float = 60.0
@@ -197,7 +197,7 @@ class GRPCServer:
         End the calls whose requests do not come.
         """
         since = self._reactor.seconds() - self._limits.receiving
-        for context, began in list(self._receiving.items()):
+        for context, began in self._receiving.copy().items():
             if began <= since:
                 context.cancel()
 
