@@ -22,6 +22,7 @@ from quebert.created_tasks._states import (
     PUBLISH,
     PUBLISHED,
     STATES,
+    is_changed_by,
 )
 from quebert.created_tasks._values import (
     CreatedTask,
@@ -51,5 +52,6 @@ __all__ = [
     "TaskBroker",
     "TaskChange",
     "TaskRows",
+    "is_changed_by",
     "requested",
 ]

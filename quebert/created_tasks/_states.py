@@ -18,6 +18,8 @@ from collections.abc import Mapping
 
 import attrs
 
+from quebert.created_tasks._values import CreatedTask, TaskChange
+
 __all__ = [
     "CHANGES",
     "DELETE",
@@ -34,6 +36,7 @@ __all__ = [
     "STATES",
     "WITHDRAW",
     "Change",
+    "is_changed_by",
 ]
 
 #: The row is written; nobody knows whether RabbitMQ has the message.
@@ -88,3 +91,12 @@ CHANGES: Mapping[str, Change] = {
 }
 #: All events.
 EVENTS = tuple(CHANGES)
+
+
+def is_changed_by(row: CreatedTask, change: TaskChange) -> bool:
+    """
+    Whether a change is one of a row.  An end note tells the queue: whoever adds tasks
+    to another queue cannot end this task by its uuid.
+    """
+    is_of_queue = change.end is None or change.end.queue == row.task.queue
+    return is_of_queue and row.state in CHANGES[change.event].of

@@ -12,7 +12,14 @@ from collections.abc import Iterable, Sequence
 
 import attrs
 
-from quebert.created_tasks import CHANGES, NEW, CreatedTask, NewTask, TaskChange
+from quebert.created_tasks import (
+    CHANGES,
+    NEW,
+    CreatedTask,
+    NewTask,
+    TaskChange,
+    is_changed_by,
+)
 
 __all__ = ["Difference", "TouchedRows"]
 
@@ -75,7 +82,7 @@ class TouchedRows:
         """
         number, row = self._rows.get(change.uuid, (0, None))
         wanted = CHANGES[change.event]
-        if row is None or row.state not in wanted.of:
+        if row is None or not is_changed_by(row, change):
             return None
         if wanted.to is None:
             self._remove(row)

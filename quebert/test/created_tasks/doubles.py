@@ -17,6 +17,7 @@ from quebert.created_tasks import (
     NewTask,
     RowQuery,
     TaskChange,
+    is_changed_by,
 )
 from quebert.created_tasks._states import NEW
 from quebert.errors import BrokerError, TaskStoreError
@@ -81,7 +82,7 @@ class MemoryRows:
     def _change(self, change: TaskChange) -> CreatedTask | None:
         number, row = self.rows.get(change.uuid, (0, None))
         wanted = CHANGES[change.event]
-        if row is None or row.state not in wanted.of:
+        if row is None or not is_changed_by(row, change):
             return None
         if wanted.to is None:
             del self.rows[change.uuid]

@@ -319,6 +319,15 @@ class CreatedTasksTests(SynchronousTestCase):
         self.assertEqual(row.task.body, b"")
         self.failureResultOf(self.begin(self.tasks.delete("u", "")), TaskEnded)
 
+    def test_end_of_another_queue(self) -> None:
+        """
+        A task of another queue with the same uuid does not end this one.
+        """
+        self.create()
+        note = EndNote(uuid="u", queue="other", outcome="done", ended=1_000.0)
+        self.done(self.tasks.ended([note]))
+        self.assertEqual(self.state(), PUBLISHED)
+
     def test_swept(self) -> None:
         """
         Rows go once their names are free.

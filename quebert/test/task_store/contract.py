@@ -366,7 +366,7 @@ class TaskRowsContract(SynchronousTestCase):
         """
         self.add()
         self.change(END, end=NOTE, held_until=5_000.0)
-        plain = EndNote(uuid="u", queue="other", outcome="done", ended=0.0)
+        plain = EndNote(uuid="u", queue="tasks", outcome="done", ended=0.0)
         row = self.change(END, end=plain, held_until=4_000.0)
         assert row is not None
         self.assertEqual((row.end, row.held_until), (plain, 5_000.0))

@@ -10,7 +10,6 @@ import importlib
 import json
 from pathlib import Path
 from typing import Any
-from unittest import SkipTest
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -18,12 +17,12 @@ import attrs
 from twisted.internet import reactor as global_reactor
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
-from twisted.trial.unittest import TestCase
 
 from quebert.amqp.queues import depth
 from quebert.config import CloudTasksAPI, ClusterWeb, Listen
 from quebert.errors import PortTaken
 from quebert.operations import BrokerAccess
+from quebert.test.trial_only import TrialOnlyTestCase
 from quebert.test.web.cloud_tasks.recorded import task
 from quebert.testing import EmbeddedBroker, free_port
 from quebert.web import EVERYTHING, Grant, Tokens
@@ -34,17 +33,15 @@ PARENT = "projects/shop/locations/here"
 QUEUE = f"{PARENT}/queues/mail"
 
 
-class CloudTasksServiceTests(TestCase):
+class CloudTasksServiceTests(TrialOnlyTestCase):
     """
     C{quebert web} with a broker.
     """
 
     def setUp(self) -> None:
         """
-        Leave these tests to trial where pytest has begun to run the reactor.
+        A broker.
         """
-        if reactor.running:
-            raise SkipTest("the reactor runs already: trial runs this")
         folder = Path(self.mktemp()).absolute()
         self.broker = BrokerAccess(reactor, self.enterContext(EmbeddedBroker()).url)
         self.asked = ClusterWeb(

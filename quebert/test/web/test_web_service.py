@@ -8,7 +8,6 @@ import json
 import stat
 from pathlib import Path
 from typing import Any
-from unittest import SkipTest
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -16,7 +15,7 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.amqp.queues import CLASSIC, declare_queue, depth
 from quebert.config import ClusterWeb, Listen
@@ -25,6 +24,7 @@ from quebert.history import open_ledger
 from quebert.operations import BrokerAccess, Progress
 from quebert.task_ends import ENDED, EndNote, encode_end_note
 from quebert.test.history_records import batch_of, record_of, uuid_of
+from quebert.test.trial_only import TrialOnlyTestCase
 from quebert.test.web.doubles import MemoryAPI
 from quebert.testing import EmbeddedBroker, free_port
 from quebert.web import EVERYTHING, Grant, Tokens, WebServer
@@ -34,17 +34,10 @@ reactor: Any = global_reactor
 _AWAY = "/problems/database-away"
 
 
-class WebServiceTests(TestCase):
+class WebServiceTests(TrialOnlyTestCase):
     """
     Tests for L{WebService}.
     """
-
-    def setUp(self) -> None:
-        """
-        Leave these tests to trial where pytest has begun to run the reactor.
-        """
-        if reactor.running:
-            raise SkipTest("the reactor runs already: trial runs this")
 
     async def test_serves(self) -> None:
         """
