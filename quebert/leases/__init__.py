@@ -21,6 +21,9 @@ An executor may complete a task before the message has come into a row.  Then th
 there first, C{EARLY}, and ends the message when that comes.  That of another attempt
 ends then, too: of all attempts at a message, one completes it.
 
+A message that RabbitMQ does not take, such as that of a queue that is gone, waits for a
+while, so that others have their turn.
+
   - C{_states}: what may become of a lease, as one table.
   - C{_leases}: what executors ask for, and what goes on by itself.
   - C{_boundaries}: the roles that it needs.
@@ -39,6 +42,7 @@ from quebert.leases._states import (
     HELD,
     LOST,
     STATES,
+    changed_lease,
     early_leases,
     new_lease,
 )
@@ -60,6 +64,7 @@ __all__ = [
     "LeaseRows",
     "LeasedMessage",
     "Leases",
+    "changed_lease",
     "early_leases",
     "new_lease",
     "received",

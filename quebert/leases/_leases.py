@@ -11,6 +11,7 @@ from quebert.errors import LeaseLost, QuebertError
 from quebert.leases._boundaries import LeaseBroker, LeaseRows
 from quebert.leases._states import (
     COMPLETE,
+    DELAY,
     DUE,
     EARLY,
     ENDED,
@@ -28,6 +29,8 @@ __all__ = ["KEPT", "Leases"]
 
 #: Seconds for which one knows of a lease that is over.
 KEPT = 86_400.0
+#: Seconds after which a message that RabbitMQ does not take is put back again.
+AGAIN = 10.0
 _DONE_ALREADY = "the task is completed already"
 # Rows that one goes on with at a time.
 _FEW = 500
@@ -137,7 +140,7 @@ class Leases:
         Put back some messages whose leases have run out, or failed; tell the end of
         some tasks; and remove rows.  To be called from time to time.
 
-        @return: how many there were; 0 where all is done.
+        @return: how many there were; 0 where all is done, or RabbitMQ takes nothing.
         @raise TaskStoreError: the database does not answer.
         @raise QuebertError: the end of a task cannot be told.
         """
@@ -146,29 +149,32 @@ class Leases:
         for each in run_out:
             await self._rows.change(LeaseChange(id=each.id, event=RUN_OUT, until=now))
         due = await self._rows.page(DUE, now, _FEW)
-        await self._put_back(due)
+        put = await self._put_back(due)
         ending = await self._rows.page(ENDING, now + self._kept, _FEW)
         for each in ending:
             await self._told(each)
-        return len(due) + len(ending) + await self._rows.sweep(now)
+        return put + len(ending) + await self._rows.sweep(now)
 
-    async def _put_back(self, due: Sequence[Lease]) -> None:
+    async def _put_back(self, due: Sequence[Lease]) -> int:
         messages = [each.message for each in due if each.message is not None]
         if not messages:
-            return
-        until = self._now() + self._kept
+            return 0
         problems = await self._broker.put_back(messages)
+        now = self._now()
         for message, problem in zip(messages, problems, strict=True):
             if problem is None:
-                change = LeaseChange(id=message.id, event=PUBLISH, until=until)
-                await self._rows.change(change)
+                event, until = PUBLISH, now + self._kept
             else:
+                event, until = DELAY, now + AGAIN
                 self.log.warn(
                     "Task {uuid} cannot be put back into queue {queue!r}: {why}",
                     uuid=message.uuid,
                     queue=message.queue,
                     why=problem,
                 )
+            change = LeaseChange(id=message.id, event=event, until=until)
+            await self._rows.change(change)
+        return problems.count(None)
 
     async def _told(self, row: Lease) -> Lease:
         if row.message is not None:

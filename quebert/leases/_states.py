@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from quebert.leases._values import Lease, LeasedMessage
+from quebert.leases._values import Lease, LeaseChange, LeasedMessage
 
 __all__ = [
     "CHANGES",
     "COMPLETE",
+    "DELAY",
     "DUE",
     "EARLY",
     "ENDED",
@@ -31,6 +32,7 @@ __all__ = [
     "STATES",
     "TELL",
     "LeaseTransition",
+    "changed_lease",
     "early_leases",
     "new_lease",
 ]
@@ -52,6 +54,8 @@ LOST = "lost"
 STATES = (HELD, ENDING, ENDED, EARLY, DUE, LOST)
 #: Those in which the task is done.
 _DONE = (ENDING, ENDED, EARLY)
+# Those that have no message.
+_OVER = (EARLY, ENDED, LOST)
 
 #: The executor wants more time.
 RENEW = "renew"
@@ -63,6 +67,8 @@ FAIL = "fail"
 RUN_OUT = "run_out"
 #: Another copy of the message is leased.
 LOSE = "lose"
+#: RabbitMQ does not take the message.
+DELAY = "delay"
 #: RabbitMQ has confirmed the message in its queue.
 PUBLISH = "publish"
 #: Whoever waits for the end of the task knows it.
@@ -89,11 +95,27 @@ CHANGES: Mapping[str, LeaseTransition] = {
     FAIL: LeaseTransition((HELD,), DUE),
     RUN_OUT: LeaseTransition((HELD,), DUE),
     LOSE: LeaseTransition((HELD, DUE), LOST),
+    DELAY: LeaseTransition((DUE,), DUE),
     PUBLISH: LeaseTransition((DUE,), LOST),
     TELL: LeaseTransition((ENDING,), ENDED),
 }
 #: All events.
 EVENTS = tuple(CHANGES)
+
+
+def changed_lease(row: Lease | None, change: LeaseChange) -> Lease | None:
+    """
+    The row of a lease after a change; C{None} where nothing is to be changed.
+
+    @param row: C{None} where there is none.
+    """
+    wanted = CHANGES[change.event]
+    if row is None or row.state not in wanted.of:
+        return None
+    if change.event == RUN_OUT and row.until > change.until:
+        return None  # it was renewed meanwhile
+    message = None if wanted.to in _OVER else row.message
+    return attrs.evolve(row, state=wanted.to, until=change.until, message=message)
 
 
 def new_lease(
@@ -104,12 +126,14 @@ def new_lease(
 
     @param own: the row that it has.
     @param copies: the rows of other leases of the same message.
-    @return: C{None} where nothing is to be done: the message has come before.
+    @return: C{None} where nothing is to be done: the message has come before, and has
+        not been put back.  One that was put back may come again with the same lease:
+        whoever redrives a dead letter has its attempts counted from 1.
     """
-    if own is not None:
-        if own.state != EARLY:
-            return None
+    if own is not None and own.state == EARLY:
         return attrs.evolve(own, state=ENDING, message=message)
+    if own is not None and own.state != LOST:
+        return None
     row = Lease(
         id=message.id,
         identity=message.identity,

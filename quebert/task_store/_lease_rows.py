@@ -15,7 +15,6 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from quebert.leases import (
-    CHANGES,
     DUE,
     EARLY,
     ENDED,
@@ -24,6 +23,7 @@ from quebert.leases import (
     Lease,
     LeaseChange,
     LeasedMessage,
+    changed_lease,
     early_leases,
     new_lease,
 )
@@ -146,12 +146,9 @@ def _copies(statements: Statements, identity: bytes, id: str) -> list[Lease]:
 
 
 def _change(statements: Statements, change: LeaseChange) -> Lease | None:
-    row, wanted = _find(statements, change.id), CHANGES[change.event]
-    if row is None or row.state not in wanted.of:
-        return None
-    message = None if wanted.to in _OVER else row.message
-    row = attrs.evolve(row, state=wanted.to, until=change.until, message=message)
-    _write(statements, row)
+    row = changed_lease(_find(statements, change.id), change)
+    if row is not None:
+        _write(statements, row)
     return row
 
 

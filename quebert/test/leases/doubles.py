@@ -10,9 +10,8 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred, fail, succeed
 
-from quebert.errors import BrokerError, QuebertError
+from quebert.errors import BrokerError, QuebertError, Unroutable
 from quebert.leases import (
-    CHANGES,
     DUE,
     EARLY,
     ENDED,
@@ -22,7 +21,7 @@ from quebert.leases import (
     LeaseChange,
     LeasedMessage,
 )
-from quebert.leases._states import early_leases, new_lease
+from quebert.leases._states import changed_lease, early_leases, new_lease
 
 __all__ = ["MemoryLeaseBroker", "MemoryLeaseRows", "leased"]
 
@@ -83,12 +82,9 @@ class MemoryLeaseRows:
         """
         Change a row.
         """
-        row, wanted = self.rows.get(change.id), CHANGES[change.event]
-        if row is None or row.state not in wanted.of:
-            return succeed(None)
-        message = None if wanted.to in _OVER else row.message
-        row = attrs.evolve(row, state=wanted.to, until=change.until, message=message)
-        self.rows[change.id] = row
+        row = changed_lease(self.rows.get(change.id), change)
+        if row is not None:
+            self.rows[row.id] = row
         return succeed(row)
 
     def complete_early(self, lease: Lease) -> Deferred[Sequence[Lease]]:
@@ -142,12 +138,14 @@ class MemoryLeaseBroker:
     @ivar put: the messages.
     @ivar told: the uuids whose ends were told.
     @ivar problem: why it takes nothing, if set.
+    @ivar refused: the queues that take nothing.
     """
 
     def __init__(self) -> None:
         self.put: list[LeasedMessage] = []
         self.told: list[str] = []
         self.problem: BrokerError | None = None
+        self.refused: set[str] = set()
 
     def put_back(
         self, messages: Sequence[LeasedMessage]
@@ -155,9 +153,14 @@ class MemoryLeaseBroker:
         """
         Take messages, or refuse them.
         """
-        if self.problem is None:
-            self.put.extend(messages)
-        return succeed([self.problem for _ in messages])
+        problems = [self._problem_of(each) for each in messages]
+        self.put += [m for m, p in zip(messages, problems, strict=True) if p is None]
+        return succeed(problems)
+
+    def _problem_of(self, message: LeasedMessage) -> BrokerError | None:
+        if message.queue in self.refused:
+            return Unroutable(f"there is no queue {message.queue}")
+        return self.problem
 
     def tell_end(self, messages: Sequence[LeasedMessage]) -> Deferred[None]:
         """

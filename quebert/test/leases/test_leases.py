@@ -20,10 +20,13 @@ from quebert.leases import (
     HELD,
     LOST,
     Lease,
+    LeaseChange,
     LeaseRows,
     Leases,
+    _leases,
 )
-from quebert.leases._leases import KEPT
+from quebert.leases._leases import AGAIN, KEPT
+from quebert.leases._states import RUN_OUT
 from quebert.test.leases.doubles import MemoryLeaseBroker, MemoryLeaseRows, leased
 
 T = TypeVar("T")
@@ -168,6 +171,22 @@ class LeasesTests(SynchronousTestCase):
         self.assertEqual(self.go_on(299), 0)
         self.assertEqual(self.go_on(1), 1)
 
+    def test_renewed_in_time(self) -> None:
+        """
+        A lease that is renewed just when it is found to have run out does not run out.
+        """
+        self.hold()
+        self.clock.advance(400)
+        self.done(self.leases.renew("l", 60))
+        change = LeaseChange(id="l", event=RUN_OUT, until=1_400)
+
+        async def run_out() -> Lease | None:
+            return await self.rows.change(change)
+
+        self.assertIsNone(self.done(run_out()))
+        self.assertEqual(self.row().state, HELD)
+        self.assertEqual(self.complete(), ENDED)
+
     def test_failed(self) -> None:
         """
         A message whose executor says that it has failed is put back after a while: the
@@ -251,6 +270,19 @@ class LeasesTests(SynchronousTestCase):
         self.hold()
         self.assertEqual(self.row().state, ENDED)
 
+    def test_redriven(self) -> None:
+        """
+        A message that was put back, and then became a dead letter and was redriven, may
+        come with the lease that it had first: that one is held, and runs out.
+        """
+        self.hold()
+        self.go_on(400)
+        self.assertEqual(self.row().state, LOST)
+        self.hold(until=1_500.0)
+        self.assertEqual(self.row().state, HELD)
+        self.go_on(200)
+        self.assertEqual(self.put(), ["l", "l"])
+
     def test_copy(self) -> None:
         """
         Another lease of the same message takes the place of the one that is held.
@@ -285,10 +317,25 @@ class LeasesTests(SynchronousTestCase):
         self.clock.advance(400)
         self.failureResultOf(self.begin(self.leases.go_on()), BrokerUnreachable)
         self.broker.problem = None
-        self.go_on()
+        self.go_on(AGAIN)
         self.assertEqual(self.put(), ["m"])
         self.assertEqual(self.broker.told, ["u"])
         self.assertEqual(self.row().state, ENDED)
+
+    def test_refused(self) -> None:
+        """
+        Messages that RabbitMQ does not take wait, and others are put back meanwhile.
+        """
+        self.patch(_leases, "_FEW", 1)
+        self.broker.refused.add("gone")
+        self.hold(queue="gone", until=1_299.0)
+        self.hold("m", identity=b"m")
+        self.assertEqual(self.go_on(400), 0)
+        self.go_on()
+        self.assertEqual(self.put(), ["m"])
+        self.broker.refused.clear()
+        self.go_on(AGAIN)
+        self.assertEqual(self.put(), ["m", "l"])
 
     def test_kept(self) -> None:
         """
