@@ -4,6 +4,7 @@ From a message of the queue C{quebert.leases} to what a lease keeps of it.  Pure
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +20,7 @@ from quebert.policy import (
     LEASE_QUEUE,
     LEASE_UNTIL,
 )
-from quebert.signatures import LeaseIDs
+from quebert.signatures import LEASE_ID_LENGTH, LeaseIDs
 
 __all__ = ["received"]
 
@@ -33,12 +34,17 @@ def received(message: Message, encoded: bytes, ids: LeaseIDs) -> LeasedMessage:
 
     @param encoded: the properties of the message, as they came.
     @raise ValueError: a mediator of ours has not sent it.
+
+    The id may be of a secret that C{ids} does not have: a mediator has read the new one
+    first, or the old one was removed while leases were out.  Nobody can ask for
+    anything with it, so that the lease runs out, and the task is attempted again.  It
+    has an identity of its own then: it takes the place of no other lease.
     """
     headers: Mapping[str, Any] = message.properties.get("headers") or {}
     id = _text(headers, LEASE_ID)
     identity = ids.identity(id)
     if identity is None:
-        raise ValueError(f"{LEASE_ID} is none that the secrets of [leases] have made")
+        identity = _own_identity(id)
     uuid = message.properties.get("message-id")
     until = _seconds(headers, LEASE_UNTIL)
     return LeasedMessage(
@@ -57,6 +63,12 @@ def received(message: Message, encoded: bytes, ids: LeaseIDs) -> LeasedMessage:
             dropped=(*COUNTS, *DEATH_HEADERS),
         ),
     )
+
+
+def _own_identity(id: str) -> bytes:
+    if len(id) != LEASE_ID_LENGTH or not id.isascii():
+        raise ValueError(f"{LEASE_ID} is none")
+    return hashlib.blake2b(id.encode(), digest_size=16).digest()
 
 
 def _text(headers: Mapping[str, Any], name: str) -> str:

@@ -27,7 +27,11 @@ from quebert.signatures._keys import (
     read_keys,
     write_key,
 )
-from quebert.signatures._lease_ids import LeaseIDs, identity_of_message
+from quebert.signatures._lease_ids import (
+    LEASE_ID_LENGTH,
+    LeaseIDs,
+    identity_of_message,
+)
 from quebert.signatures._oidc import JWKS_PATH, IDTokens, openid_configuration
 from quebert.signatures._signer import Signer
 from quebert.signatures._token_keys import TokenKey, TokenKeys
@@ -35,6 +39,7 @@ from quebert.signatures._verifier import TOLERANCE, Remember, Verifier
 
 __all__ = [
     "JWKS_PATH",
+    "LEASE_ID_LENGTH",
     "TOLERANCE",
     "IDTokens",
     "Key",

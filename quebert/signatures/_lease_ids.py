@@ -17,13 +17,13 @@ from collections.abc import Sequence
 
 from quebert.errors import ConfigError
 
-__all__ = ["LeaseIDs", "identity_of_message"]
+__all__ = ["LEASE_ID_LENGTH", "LeaseIDs", "identity_of_message"]
 
 _NUMBER, _IDENTITY, _MAC = 4, 16, 16
 _SIZE = _NUMBER + _IDENTITY + _MAC
 _NUMBERS = 256**_NUMBER
 #: Characters of an id.
-LENGTH = len(base64.urlsafe_b64encode(bytes(_SIZE)).rstrip(b"="))
+LEASE_ID_LENGTH = len(base64.urlsafe_b64encode(bytes(_SIZE)).rstrip(b"="))
 #: Bytes of a secret, at least.
 LEAST = 24
 
@@ -70,7 +70,7 @@ class LeaseIDs:
         The identity of the message in an id; C{None} if nobody of ours has made it.
         The time does not depend on where it is wrong.
         """
-        if len(id) != LENGTH or not id.isascii():
+        if len(id) != LEASE_ID_LENGTH or not id.isascii():
             return None
         try:
             raw = base64.b64decode(id + "=" * (-len(id) % 4), b"-_", validate=True)

@@ -17,7 +17,7 @@ from quebert.leases import Lease, Leases
 from quebert.signatures import LeaseIDs
 from quebert.web._call import Call
 from quebert.web._exchange import APIAnswer, APIProblem, json_answer
-from quebert.web._problems import LEASE_LOST, NO_LEASE
+from quebert.web._problems import DATABASE_AWAY, LATER, LEASE_LOST, NO_LEASE
 from quebert.web._request import body_fields
 
 __all__ = ["LONGEST", "LeaseHandlers"]
@@ -30,8 +30,8 @@ class LeaseHandlers:
     """
     Answers requests of executors.
 
-    @param leases: the leases; C{None} where there are none.
-    @param ids: tells which ids are true.
+    @param leases: the leases; C{None} where their database cannot be used.
+    @param ids: tells which ids are true; C{None} where there are no leases.
     """
 
     def __init__(self, leases: Leases | None, ids: LeaseIDs | None) -> None:
@@ -68,9 +68,13 @@ class LeaseHandlers:
     def _lease(self, call: Call) -> tuple[Leases, str, bytes]:
         id, leases = call.names["id"], self._leases
         identity = None if self._ids is None else self._ids.identity(id)
-        if leases is None or identity is None:
+        if identity is None:
             text = "there is no such lease"
             raise APIProblem(HTTPStatus.NOT_FOUND, text, kind=NO_LEASE)
+        if leases is None:
+            status = HTTPStatus.SERVICE_UNAVAILABLE
+            text = "the database of leases cannot be used by this process"
+            raise APIProblem(status, text, LATER, kind=DATABASE_AWAY)
         return leases, id, identity
 
 

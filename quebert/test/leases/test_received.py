@@ -67,8 +67,8 @@ class ReceivedTests(SynchronousTestCase):
         """
         wrong: list[tuple[str, Any, str]] = [
             (LEASE_ID, None, "quebert-lease-id is missing"),
-            (LEASE_ID, "x", "quebert-lease-id is none that"),
-            (LEASE_ID, LeaseIDs([b"t" * 24]).make(IDENTITY, 1), "is none that"),
+            (LEASE_ID, "x", "quebert-lease-id is none"),
+            (LEASE_ID, "\u20ac" * 48, "quebert-lease-id is none"),
             (LEASE_QUEUE, "", "quebert-lease-queue is missing"),
             (LEASE_UNTIL, None, "quebert-lease-until is no number"),
             (LEASE_LAST, "soon", "quebert-lease-last is no number"),
@@ -79,6 +79,17 @@ class ReceivedTests(SynchronousTestCase):
             with self.assertRaises(ValueError) as caught:
                 read({k: v for k, v in headers.items() if v is not None})
             self.assertIn(text, str(caught.exception))
+
+    def test_other_secret(self) -> None:
+        """
+        A lease that was made with a secret that is not here is kept as well: it takes
+        the place of no other.
+        """
+        id = LeaseIDs([b"t" * 24]).make(IDENTITY, 1)
+        found = read({**HEADERS, LEASE_ID: id})
+        self.assertEqual((found.id, found.queue), (id, "tasks"))
+        self.assertEqual((len(found.identity), found.until), (16, 1_300))
+        self.assertNotEqual(found.identity, IDENTITY)
 
     def test_odd(self) -> None:
         """

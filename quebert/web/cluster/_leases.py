@@ -63,6 +63,13 @@ class LeaseKeeper:
             f"A message of {LEASES} is none of a lease of ours, and is dropped",
             f"The messages of {LEASES} are of leases of ours",
         )
+        self._foreign = RepeatedWarning(
+            self.log,
+            lambda: broker.reactor,
+            "A task is leased by a secret that is not here: its executor cannot reach"
+            " its lease, and it is attempted again when that runs out",
+            "Tasks are leased by secrets that are here",
+        )
         self._going = KeepGoing(
             self._go_on,
             broker.reactor,
@@ -93,15 +100,20 @@ class LeaseKeeper:
         await self._going.stop()
         await self._reader.stop()
         self._bad.end()
+        self._foreign.end()
 
     async def _take(self, messages: Sequence[Message]) -> int:
         leased: list[LeasedMessage] = []
         for each in messages:
             try:
-                leased.append(received(each, each.encoded_properties, self._ids))
+                lease = received(each, each.encoded_properties, self._ids)
             except ValueError as e:
                 self.unreadable += 1
                 self._bad.met(str(e))
+                continue
+            leased.append(lease)
+            if self._ids.identity(lease.id) is None:
+                self._foreign.met("see secrets_file of [leases]")
         if leased:
             await self.leases.held(leased)
         return len(messages)
