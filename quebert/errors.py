@@ -317,6 +317,12 @@ class TaskStoreClosed(TaskStoreError):
     """
 
 
+class TooManyTasks(TaskStoreError):
+    """
+    More tasks are being created than there is memory for: this one certainly is not.
+    """
+
+
 class NameTaken(QuebertError):
     """
     The queue has a task of this name, or had one not long ago.

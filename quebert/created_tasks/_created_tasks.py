@@ -53,6 +53,7 @@ from quebert.errors import (
     QuebertError,
     TaskEnded,
     TaskUnknown,
+    TooManyTasks,
     Unroutable,
     UUIDTaken,
 )
@@ -65,6 +66,9 @@ __all__ = ["WINDOW", "CreatedTasks"]
 WINDOW = 3_600.0
 #: Seconds after which a row that is not known to be published is published again.
 DOUBTFUL = 30.0
+#: Bytes of tasks that are being created at most, however slow the database and RabbitMQ
+#: are, and those that a task takes beside its body, about.
+MOST_BYTES, _BESIDE = 64 * 2**20, 1_024
 # Rows that one goes on with at a time.
 _FEW = 500
 
@@ -91,6 +95,7 @@ class CreatedTasks:
         self._now = now
         self._window = window
         self._in_hand: dict[str, Waiters[None]] = {}
+        self._bytes = 0  # of tasks that are being created
 
     # -- What clients ask for
 
@@ -106,7 +111,22 @@ class CreatedTasks:
             has not answered, the error's C{added} is C{None}, and the task is published
             later.
         @raise TaskStoreError: the database does not answer.
+        @raise TooManyTasks: others are being created that have too many bytes.
         """
+        size = sum([len(each.body) + _BESIDE for each in tasks])
+        if self._bytes and self._bytes + size > MOST_BYTES:
+            raise TooManyTasks(
+                "too many tasks wait for the database and RabbitMQ: try again later"
+            )
+        self._bytes += size
+        try:
+            return await self._create(tasks)
+        finally:
+            self._bytes -= size
+
+    async def _create(
+        self, tasks: Sequence[NewTask]
+    ) -> list[CreatedTask | QuebertError]:
         held = await self._rows.add(tasks, self._now())
         new = [t for t, row in zip(tasks, held, strict=True) if row is None]
         with self._handling(new):  # in the turn in which the rows are written

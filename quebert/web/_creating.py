@@ -22,6 +22,7 @@ from quebert.errors import (
     TaskStoreClosed,
     TaskStoreError,
     TaskUnknown,
+    TooManyTasks,
     UUIDTaken,
 )
 from quebert.web._call import Call
@@ -108,7 +109,7 @@ class CreatingHandlers:
             return ()
         try:
             return await self._created.create(new)
-        except TaskStoreClosed:
+        except (TaskStoreClosed, TooManyTasks):  # they are not there
             raise
         except TaskStoreError as e:
             status = HTTPStatus.SERVICE_UNAVAILABLE

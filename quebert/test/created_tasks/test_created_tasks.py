@@ -23,6 +23,7 @@ from quebert.created_tasks import (
     CreatedTasks,
     EndNote,
     RowQuery,
+    _created_tasks,
 )
 from quebert.errors import (
     BrokerError,
@@ -31,6 +32,7 @@ from quebert.errors import (
     TaskEnded,
     TaskStoreError,
     TaskUnknown,
+    TooManyTasks,
     Unroutable,
     UUIDTaken,
 )
@@ -109,6 +111,23 @@ class CreatedTasksTests(SynchronousTestCase):
         self.assertEqual(self.state(), NEW)
         self.broker.answer()
         self.assertEqual(self.successResultOf(creating)[0].state, PUBLISHED)  # type: ignore[union-attr]
+
+    def test_too_many(self) -> None:
+        """
+        While the tasks that are being created have many bytes, more are refused at
+        once, and have no rows; a large batch alone is taken.
+        """
+        self.patch(_created_tasks, "MOST_BYTES", 3_000)
+        self.broker.silent = True
+        batch = [new_task(each) for each in "abcd"]
+        creating = self.begin(self.tasks.create(batch))
+        refused = self.begin(self.tasks.create([new_task("u")]))
+        self.failureResultOf(refused, TooManyTasks)
+        self.assertIsNone(self.state())
+        self.broker.answer()
+        self.assertEqual(len(self.successResultOf(creating)), 4)
+        self.broker.silent = False
+        self.assertIsInstance(self.create(), CreatedTask)
 
     def test_name_taken(self) -> None:
         """

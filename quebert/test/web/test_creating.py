@@ -14,7 +14,7 @@ from uuid import UUID
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.created_tasks import NEW, EndNote
+from quebert.created_tasks import NEW, EndNote, _created_tasks
 from quebert.errors import (
     BrokerError,
     BrokerUnreachable,
@@ -254,6 +254,19 @@ class CreateTests(CreatingCase):
         self.assertEqual(answer.status, 503)
         self.assertEqual(dict(answer.headers), {"Retry-After": "2"})
         self.assertIn(b"the disk is full; the task may be carried out", answer.body)
+
+    def test_too_many(self) -> None:
+        """
+        While tasks that are being created have too many bytes, a client is told to try
+        again later, and that nothing was created.
+        """
+        self.patch(_created_tasks, "MOST_BYTES", 10)
+        self.api.broker.silent = True
+        self.api.begin("POST", "/v1/tasks", {"url": _URL}, token="adder")
+        told = self.post({"url": _URL}, 503)
+        self.assertEqual(told["type"], "/problems/database-away")
+        self.assertNotIn("may be carried out", told["detail"])
+        self.assertEqual(len(self.api.rows.rows), 1)
 
     def test_confirm(self) -> None:
         """
