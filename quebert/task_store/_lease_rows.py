@@ -41,12 +41,14 @@ _COLUMNS = (
 )
 _ALL = ", ".join(_COLUMNS)
 _OVER = (EARLY, ENDED, LOST)
-_FIND = f"SELECT {_ALL} FROM leases WHERE id = ?"
-_COPIES = f"SELECT {_ALL} FROM leases WHERE identity = ? AND id <> ?"
+_FIND = f"SELECT {_ALL} FROM leases WHERE id = ?"  # nosec B608
+_COPIES = f"SELECT {_ALL} FROM leases WHERE identity = ? AND id <> ?"  # nosec B608
 _REMOVE = "DELETE FROM leases WHERE id = ?"
-_ADD = f"INSERT INTO leases ({_ALL}) VALUES ({', '.join('?' * len(_COLUMNS))})"
+_PLACES = ", ".join("?" * len(_COLUMNS))
+_ADD = f"INSERT INTO leases ({_ALL}) VALUES ({_PLACES})"  # nosec B608
 _PAGE = (
-    f"SELECT {_ALL} FROM leases WHERE state = ? AND until <= ? ORDER BY until LIMIT ?"
+    f"SELECT {_ALL} FROM leases WHERE state = ?"  # nosec B608
+    " AND until <= ? ORDER BY until LIMIT ?"
 )
 _SWEEP = (
     "DELETE FROM leases WHERE id IN (SELECT id FROM leases"
