@@ -317,6 +317,19 @@ class CreatedTasksTests(SynchronousTestCase):
         self.assertEqual(self.broker.cancelled, ["u"])
         self.assertEqual(self.state(), DELETED)
 
+    def test_delete_again(self) -> None:
+        """
+        Whoever deletes a task again that RabbitMQ could not be told of is told what has
+        become of it, and not that it is gone while it may run.
+        """
+        self.create()
+        self.broker.problem = BrokerUnreachable("it is away")
+        for _ in range(2):
+            self.failureResultOf(self.begin(self.tasks.delete("u", "")), BrokerError)
+        self.broker.problem = None
+        self.assertEqual(self.done(self.tasks.delete("u", "")).result, "cancelled")
+        self.assertEqual(self.state(), DELETED)
+
     def test_run_now(self) -> None:
         """
         A task that waits runs now; one that has ended does not.
