@@ -6,6 +6,7 @@ not answer.
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -55,6 +56,18 @@ class RealClusterTests(SynchronousTestCase):
     Tests for L{RealCluster}.
     """
 
+    def test_problems(self) -> None:
+        """
+        The overview tells what is wrong with all that is kept here.
+        """
+        live: Any = _LiveCluster()
+        any_mock: Any = mock.Mock(view=None)
+        kept: Any = [mock.Mock(problems=[each]) for each in ("no rows", "no leases")]
+        given = live, any_mock, any_mock, any_mock, any_mock, lambda: NOW, kept
+        overview = Deferred.fromCoroutine(RealCluster(*given).overview())
+        found = self.successResultOf(overview).problems
+        self.assertEqual(found, ("no rows", "no leases"))
+
     def test_history_hangs(self) -> None:
         """
         All that a queue's page needs of the history is asked for at once; what does not
@@ -63,7 +76,7 @@ class RealClusterTests(SynchronousTestCase):
         live: Any = _LiveCluster()
         ledger: Any = _HangingLedger()
         none: Any = None
-        cluster = RealCluster(live, none, ledger, none, none, lambda: NOW, none)
+        cluster = RealCluster(live, none, ledger, none, none, lambda: NOW)
         reading = Deferred.fromCoroutine(cluster.queue("mail"))
         self.assertEqual(len(ledger.asked), 3)
         for each in ledger.asked:

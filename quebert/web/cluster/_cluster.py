@@ -48,7 +48,8 @@ _NO_LATENCY = LatencyMap(buckets=(), columns=())
 
 class HasProblems(Protocol):
     """
-    L{CreatedTaskKeeper<quebert.web.cluster._created.CreatedTaskKeeper>}.
+    L{CreatedTaskKeeper<quebert.web.cluster._created.CreatedTaskKeeper>}, or
+    L{LeaseKeeper<quebert.web.cluster._leases.LeaseKeeper>}.
     """
 
     @property
@@ -63,7 +64,8 @@ class RealCluster:
     Reads the cluster (L{quebert.web.Cluster}).
 
     @param explain: says why a task waits.
-    @param created: what can be wrong with the tasks that are created over HTTP.
+    @param kept: what else can be wrong: with the tasks that are created over HTTP, and
+        with leases.
     """
 
     def __init__(
@@ -74,7 +76,7 @@ class RealCluster:
         letters: DeadLetterBook,
         explain: Callable[[str, str], Awaitable[WhyView]],
         now: Callable[[], float],
-        created: HasProblems,
+        kept: Sequence[HasProblems] = (),
     ) -> None:
         self._live = live
         self._history_feeder = feeder
@@ -82,7 +84,7 @@ class RealCluster:
         self._letters = letters
         self._explain = explain
         self._now = now
-        self._created = created
+        self._kept = kept
 
     def watch(self, watcher: ClusterWatcher) -> None:
         """
@@ -94,7 +96,8 @@ class RealCluster:
         """
         All of it now.
         """
-        live, problems = await self._live.view(), self._created.problems
+        live = await self._live.view()
+        problems = [text for each in self._kept for text in each.problems]
         return _overview(live, self._history_feeder, problems)
 
     async def queue(self, name: str) -> QueueDetail:

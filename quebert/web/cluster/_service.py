@@ -137,9 +137,10 @@ class WebService:
         tasks = SingleTasks(broker, live, ledger, notes.write, now)
         cloud_tasks = self._cloud_tasks_faces(created, audit)
         keeper = self._lease_keeper(created)
+        kept = (created,) if keeper is None else (created, keeper)
         self._server = WebServer(
             self._reactor,
-            RealCluster(live, feeder, ledger, letters, tasks.why, now, created),
+            RealCluster(live, feeder, ledger, letters, tasks.why, now, kept),
             RealControls(broker, letters, tasks, notes),
             created.tasks,
             ClusterReport(metrics, live, feeder),
