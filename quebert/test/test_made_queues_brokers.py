@@ -35,11 +35,13 @@ from quebert.operations import (
     QUEUE_CHANGED,
     QUEUE_MADE,
     QUEUE_OUTDATED,
+    RUNS_NOW,
     BrokerAccess,
     change_queue,
     delete_queue,
     made_queues,
     make_queue,
+    run_now,
 )
 from quebert.policy import RetryPolicy
 from quebert.service import ServedQueues, Watches
@@ -161,11 +163,13 @@ async def test_lifetime(mediators: Mediators, make_client: MakeClient) -> None:
     wanted = Counter({str(n): 1 if n % 7 else 2 for n in numbers})
     await until(lambda: Counter(each["uuid"] for each in executor.tasks) == wanted)
     retried = fates("retried", first, second)
-    delayed = task(1_000, run_at=format_time(time.time() + 3))
+    delayed = task(1_000, run_at=format_time(time.time() + 1_000))
     await client.publish("", mediators.name, delayed, {"delivery-mode": 2})
     await until(lambda: fates("retried", first, second) == retried + 1)
     deleted = await delete_queue(mediators.access, mediators.name)
     assert deleted.problems == ()
+    ran = await run_now(mediators.access, mediators.name, "1000")
+    assert ran.result == RUNS_NOW, ran
     await until(lambda: fates("discarded", first, second) == 1)
     assert Counter(each["uuid"] for each in executor.tasks) == wanted
 
