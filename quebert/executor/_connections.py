@@ -29,6 +29,14 @@ _MOST_TURNED_AWAY = 100
 class Stage(enum.Enum):
     """
     What happens on a connection.
+
+    @cvar HEAD: the head of a request comes.
+    @cvar BODY: its body comes.
+    @cvar WORK: it is being answered.
+    @cvar ANSWER: the answer is on its way.
+    @cvar IDLE: there is no request.
+    @cvar REFUSED: the connection is one too many.
+    @cvar CLOSING: the connection is being closed.
     """
 
     HEAD = enum.auto()

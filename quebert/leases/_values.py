@@ -43,6 +43,8 @@ class Lease:
     """
     A lease: its row.
 
+    @ivar id: of the lease.
+    @ivar identity: the same for each lease of the message.
     @ivar state: one of L{quebert.leases.STATES}.
     @ivar until: when it runs out; of one that is C{DUE} when its message is published
         again; of one that is over when its row goes.
@@ -62,6 +64,7 @@ class LeaseChange:
     A change of a row; nothing where the row is not there, or its state has no such
     change.
 
+    @ivar id: of the lease.
     @ivar event: one of L{quebert.leases.EVENTS}.
     @ivar until: of the lease, after it.
     """

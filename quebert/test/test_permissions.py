@@ -27,7 +27,7 @@ from quebert.amqp import TxAMQPClient, Watcher, WatchOptions
 from quebert.amqp.coordination import _pause_sign, _pauses
 from quebert.amqp.queues import CLASSIC, declare_queue, find_exchange, find_queue
 from quebert.amqp.watch._record import SUSPECT
-from quebert.amqp.wire import ENDS, FLIGHT, version_of
+from quebert.amqp.wire import ENDS, FLIGHT, call_in_one_write, version_of
 from quebert.created_tasks import requested
 from quebert.errors import (
     BrokerError,
@@ -622,7 +622,9 @@ async def test_created_tasks(
     guest = make_client(rabbitmq.url)
     for user in users:
         queue, access = user.names.queue, BrokerAccess(reactor, user.url)
-        await declare_queue(await guest.connected(), queue, CLASSIC)
+        wire = await guest.connected()
+        await declare_queue(wire, queue, CLASSIC)
+        await call_in_one_write(wire, [("queue_delete", {"queue": ENDED})])
         where = str(tmp_path / f"{user.name}.sqlite")
         keeper = await CreatedTaskKeeper.open(access, where, time.time)
         keeper.start()
@@ -631,6 +633,7 @@ async def test_created_tasks(
         if isinstance(result, BrokerError):
             assert user.resource in str(result)
         elif user.lacks is None:
+            await until(lambda: not keeper.problems)  # noqa: B023
             note = EndNote(uuid=task.uuid, queue=queue, outcome="done", ended=1.0)
             await guest.publish("", ENDED, encode_end_note(note), PERSISTENT)
             while (await keeper.tasks.find(task.uuid)).end is None:

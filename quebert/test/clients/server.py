@@ -1,6 +1,6 @@
 """
 A server of Cloud Tasks over rows, a broker and queues in memory: by REST over HTTP, and
-by gRPC over TLS.
+by gRPC over TLS::
 
     python -m quebert.test.clients.server REST_PORT GRPC_PORT PEM
 
