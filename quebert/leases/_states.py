@@ -126,13 +126,14 @@ def new_lease(
 
     @param own: the row that it has.
     @param copies: the rows of other leases of the same message.
-    @return: C{None} where nothing is to be done: the message has come before, and has
-        not been put back.  One that was put back may come again with the same lease:
-        whoever redrives a dead letter has its attempts counted from 1.
+    @return: C{None} where nothing is to be done: the message has come before, and that
+        one, or another copy, is here.  One that was put back may come again with the
+        same lease: whoever redrives a dead letter has its attempts counted from 1.
     """
     if own is not None and own.state == EARLY:
         return attrs.evolve(own, state=ENDING, message=message)
-    if own is not None and own.state != LOST:
+    is_live = any(each.state in (HELD, DUE) for each in copies)
+    if own is not None and (own.state != LOST or is_live):
         return None
     row = Lease(
         id=message.id,

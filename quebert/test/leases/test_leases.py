@@ -283,6 +283,18 @@ class LeasesTests(SynchronousTestCase):
         self.go_on(200)
         self.assertEqual(self.put(), ["l", "l"])
 
+    def test_late_copy(self) -> None:
+        """
+        A copy that comes again with a lease that has run out does not take the place of
+        a newer lease.
+        """
+        self.hold()
+        self.go_on(400)
+        self.hold("m", until=1_900.0)
+        self.hold(until=1_500.0)
+        self.assertEqual((self.row().state, self.row("m").state), (LOST, HELD))
+        self.assertEqual(self.complete("m"), ENDED)
+
     def test_copy(self) -> None:
         """
         Another lease of the same message takes the place of the one that is held.
