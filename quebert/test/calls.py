@@ -14,6 +14,7 @@ from types import FunctionType
 from typing import Any
 
 from quebert.amqp import PriorityGroup, TxAMQPClient
+from quebert.client import AsyncClient, Client
 from quebert.config import TLS
 from quebert.executor import ExecutorLimits, ExecutorService
 from quebert.limits import AdaptiveSettings, BreakerSettings, OriginLimits, Origins
@@ -195,6 +196,9 @@ def _methods() -> Mapping[str, list[FunctionType]]:
             known = methods.setdefault(name, [])
             if method.__module__.startswith("quebert.") and method not in known:
                 known.append(method)
+    # Their other methods are called as those of other libraries are.
+    for name in ("add_task", "add_tasks"):
+        methods[name] += [getattr(each, name) for each in (Client, AsyncClient)]
     return methods
 
 

@@ -1,0 +1,170 @@
+"""
+Both clients with a real C{quebert web} in this process, beside the embedded broker.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from unittest import SkipTest
+
+from twisted.internet import reactor as global_reactor
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+
+from quebert.amqp.queues import CLASSIC, declare_queue, depth
+from quebert.client import APIError, AsyncClient, Client
+from quebert.config import ClusterWeb, Listen
+from quebert.errors import BadTask, NameTaken, TaskEnded, TaskUnknown, UUIDTaken
+from quebert.http import Agent, Limits
+from quebert.operations import BrokerAccess
+from quebert.producer import TaskResult
+from quebert.testing import EmbeddedBroker, free_port
+from quebert.web import EVERYTHING, Grant, Tokens
+from quebert.web.cluster import WebService
+
+reactor: Any = global_reactor
+URL = "http://127.0.0.1:1/"
+DAY = 86_400.0
+
+
+class ClientServiceTests(TestCase):
+    """
+    Tests for L{Client} and L{AsyncClient}.
+    """
+
+    def setUp(self) -> None:
+        """
+        Leave these tests to trial where pytest has begun to run the reactor.
+        """
+        if reactor.running:
+            raise SkipTest("the reactor runs already: trial runs this")
+
+    async def begin(self) -> None:
+        """
+        Start the service.
+        """
+        folder = Path(self.mktemp()).absolute()
+        self.broker = BrokerAccess(reactor, self.enterContext(EmbeddedBroker()).url)
+        asked = ClusterWeb(
+            listen=Listen("127.0.0.1", free_port()),
+            history=str(folder / "history.db"),
+            tasks=str(folder / "tasks.db"),
+        )
+        async with self.broker.client() as (_, wire):
+            await declare_queue(wire, "mail", CLASSIC)
+        tokens = Tokens.of("secret", Grant("all", EVERYTHING))
+        self.service = WebService(reactor, self.broker, asked, tokens=tokens)
+        self.addCleanup(self.service.stop)
+        await self.service.start()
+        self.url = self.service.url
+
+    def on_twisted(self) -> AsyncClient:
+        """
+        A client that keeps no connections.
+        """
+        agent = Agent(reactor, limits=Limits(idle=0))
+        return AsyncClient(self.url, "secret", patience=60, agent=agent)
+
+    async def waiting(self) -> int:
+        """
+        How many tasks wait in the queue.
+        """
+        async with self.broker.client() as (_, wire):
+            found = await depth(wire, "mail")
+        assert found is not None
+        return found.ready
+
+    async def test_blocking(self) -> None:
+        """
+        L{Client} adds tasks, finds, runs and deletes them.
+        """
+        await self.begin()
+        with Client(self.url, "secret", patience=60) as client:
+            await deferToThread(self._one, client)
+            await deferToThread(self._many, client)
+        self.assertEqual(await self.waiting(), 1_003)
+
+    def _one(self, client: Client) -> None:
+        uuid = client.add_task(URL, {"to": 1}, queue="mail", name="n", delay=DAY)
+        again = [
+            client.add_task(URL, queue="mail", delay=DAY, idempotency_key="k")
+            for _ in range(2)
+        ]
+        self.assertEqual(len(set(again)), 1)
+        with self.assertRaises(NameTaken) as taken:
+            client.add_task(URL, queue="mail", name="n")
+        assert isinstance(taken.exception, APIError)
+        self.assertEqual(taken.exception.field, "name")
+        client.add_task(URL, queue="mail", uuid="u/v:w", delay=DAY)
+        with self.assertRaises(UUIDTaken):
+            client.add_task(URL, queue="mail", uuid="u/v:w")
+        with self.assertRaises(BadTask):
+            client.add_task("nothing:", queue="mail")
+        with self.assertRaises(APIError) as unknown:
+            client.add_task(URL, queue="none")
+        told = unknown.exception.type, unknown.exception.done
+        self.assertEqual(told, ("/problems/no-queue", False))
+        found = client.task("u/v:w")
+        assert found.created is not None
+        self.assertEqual((found.queue, found.created.state), ("mail", "published"))
+        [named] = client.tasks(name="n")
+        self.assertEqual((named.uuid, named.end), (uuid, None))
+        # No mediator has had them.
+        self.assertEqual(client.run(uuid).result, "not_delayed")
+        self.assertEqual(client.delete("u/v:w").result, "marked")
+        with self.assertRaises(TaskEnded):
+            client.delete("u/v:w")
+        with self.assertRaises(TaskUnknown):
+            client.task("no-such")
+        with self.assertRaises(APIError) as no_lease:
+            client.lease(f"{self.url}v1/leases/none").complete()
+        self.assertEqual(no_lease.exception.type, "/problems/no-lease")
+        with Client(self.url) as nobody, self.assertRaises(APIError) as stranger:
+            nobody.add_task(URL)
+        self.assertEqual(stranger.exception.status, 401)
+
+    def _many(self, client: Client) -> None:
+        told: list[TaskResult] = []
+        items = [{"url": URL, "queue": "mail", "params": n} for n in range(1_001)]
+        for _ in range(2):
+            added = client.add_tasks(items, told.append, idempotency_key="all")
+            self.assertEqual(added, 1_001)
+        uuids = [each.uuid for each in told]
+        self.assertEqual(uuids[:1_001], uuids[1_001:])
+        self.assertEqual(len({each.uuid for each in client.tasks()} & {*uuids}), 1_001)
+
+    async def test_twisted(self) -> None:
+        """
+        L{AsyncClient} does the same.
+        """
+        await self.begin()
+        client = self.on_twisted()
+        uuid = await client.add_task(URL, queue="mail", name="n", payload=b"\xff")
+        told: list[TaskResult] = []
+        item = {"url": URL, "queue": "mail", "name": "n"}
+        self.assertEqual(await client.add_tasks([item], told.append), 0)
+        self.assertIsInstance(told[0].error, NameTaken)
+        self.assertEqual([r.uuid async for r in client.tasks(queue="mail")], [uuid])
+        self.assertEqual((await client.task(uuid)).url, URL)
+        self.assertEqual((await client.delete(uuid)).result, "cancelled")
+        with self.assertRaises(TaskEnded):
+            await client.run(uuid)
+
+    async def test_restart(self) -> None:
+        """
+        A client that finds nobody waits for the service.
+        """
+        await self.begin()
+        await self.service.stop()
+        blocking = Client(self.url, "secret", patience=60)
+        client = self.on_twisted()
+        adding = [
+            deferToThread(blocking.add_task, URL, queue="mail"),
+            client.add_task(URL, queue="mail"),
+        ]
+        await self.service.start()
+        for each in adding:
+            await each
+        self.assertEqual(await self.waiting(), 2)
+        blocking.close()
