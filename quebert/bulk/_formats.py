@@ -215,6 +215,8 @@ def checked_item(
             whole.pop(other, None)  # a default, which says another time
     if not whole.keys() <= KEYWORDS:
         name = min(whole.keys() - KEYWORDS)
+        if name == "name":
+            raise BadTask("names need the HTTP API: tasks of a file go over AMQP")
         meant = tasks.meant_by(name)
         hint = f": did you mean {meant}?" if meant in KEYWORDS else ""
         raise BadTask(f"{name!r:.60} is no keyword{hint}")

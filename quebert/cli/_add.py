@@ -5,20 +5,24 @@ C{quebert add}: from words to a task, or to a file of tasks.
 from __future__ import annotations
 
 import json
+import os
 import uuid as uuids
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
+from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel
 
 from quebert.bulk import FORMATS
-from quebert.cli import _add_many, _add_one
+from quebert.cli import _add_many, _add_one, _add_over_http
 from quebert.cli._meant_url import check_url
 from quebert.cli._operating import amqp_url_option
 from quebert.cli._running import log_problems, one_line, run
 from quebert.cli._terminal import echo
+from quebert.client import APIAccess
 from quebert.config import EMPTY_AMQP_URL, chosen_amqp_url, seconds
 from quebert.errors import ConfigError, QuebertError
 from quebert.task import BOUNDS, meant_by
@@ -98,6 +102,12 @@ def _time(value: object) -> float:
     help="How this task is retried, such as '{\"max_attempts\": 3}'.",
 )
 @click.option("--uuid", help="Of the task; a random one by default.")
+@click.option("--name", metavar="NAME", help="Unique in its queue; over the HTTP API.")
+@click.option(
+    "--queue",
+    metavar="QUEUE",
+    help="The queue itself; over the HTTP API.  [default: tasks]",
+)
 @click.option(
     "--extra",
     metavar="JSON",
@@ -166,9 +176,14 @@ def add(
 
     Prints its uuid once the broker has confirmed it. With --from it adds many, and
     exits with 0 if all are there.
+
+    Where the environment has QUEBERT_URL, one task is added over the HTTP API of
+    quebert web at that URL, unless --amqp-url is given. QUEBERT_TOKEN_FILE names a file
+    with the token, or QUEBERT_TOKEN is the token.
     """
     if amqp_url == "":
         raise click.UsageError(EMPTY_AMQP_URL)
+    access = None if amqp_url is not None else _api()
     if key is not None and options["priority"] is not None:
         raise click.UsageError("give --key or --priority, not both")
     fields = _fields(url, params, options)
@@ -181,8 +196,19 @@ def add(
         for option, value in given.items():
             if value is not None:
                 raise click.UsageError(f"{option} is for --from")
-        _one(fields, as_json, amqp_url=where, exchange=exchange, key=key, wait=wait)
+        if access is not None:
+            _check_for_api()
+            _one(fields, as_json, _add_over_http.add, access=access, wait=wait)
+            return
+        _check_for_amqp(fields)
+        fields.setdefault("uuid", str(uuids.uuid4()))
+        by = {"amqp_url": where, "exchange": exchange, "key": key, "wait": wait}
+        _one(fields, as_json, _add_one.add, **by)
         return
+    _check_for_amqp(fields)
+    if access is not None and not os.environ.get("QUEBERT_AMQP_URL"):
+        text = "--from adds over AMQP, not over QUEBERT_URL: give --amqp-url"
+        raise click.UsageError(text)
     for name in ("uuid", "params"):
         if name in fields:
             raise click.UsageError(f"with --from, each line has {name} of its own")
@@ -204,14 +230,51 @@ def add(
         raise SystemExit(status)
 
 
-def _one(fields: dict[str, Any], as_json: bool, **where: Any) -> None:
-    fields.setdefault("uuid", str(uuids.uuid4()))
+def _one(
+    fields: dict[str, Any],
+    as_json: bool,
+    add: Callable[..., Coroutine[Deferred[Any], Any, str]],
+    **by: Any,
+) -> None:
+    """
+    Add a task.
+
+    @param add: adds it, by C{by}.
+    """
     try:
         check_url(fields["url"])
-        uuid = run(lambda reactor: _add_one.add(reactor, **where, **fields))
+        uuid = run(lambda reactor: add(reactor, **by, **fields))
     except QuebertError as e:
         raise click.ClickException(one_line(str(e))) from None
     echo(json.dumps({"uuid": uuid}) if as_json else uuid)
+
+
+# -- Over AMQP, or over HTTP
+
+
+def _api() -> APIAccess | None:
+    """
+    Where the HTTP API is; C{None} if the environment does not say.
+    """
+    try:
+        return APIAccess.from_environment()
+    except ConfigError as e:
+        raise click.ClickException(one_line(str(e))) from None
+
+
+def _check_for_amqp(fields: Mapping[str, Any]) -> None:
+    for name, of in (("name", "names"), ("queue", "queues by their names")):
+        if name in fields:
+            text = f"--{name}: {of} need the HTTP API, and this task goes over AMQP:"
+            raise click.UsageError(f"{text} set QUEBERT_URL to where quebert web is")
+
+
+def _check_for_api() -> None:
+    context = click.get_current_context()
+    for name in ("priority", "key", "exchange"):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            text = f"--{name} is for AMQP, and QUEBERT_URL is set: give --queue, or"
+            raise click.UsageError(f"{text} --amqp-url")
 
 
 # -- From texts to what they mean

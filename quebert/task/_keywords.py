@@ -78,8 +78,9 @@ def check_keywords(names: Iterable[str]) -> None:
             raise TypeError(f"{text}: give {name} to the producer when you make it")
         if name == "name":  # it needs the rows that quebert web keeps
             raise TypeError(
-                "add_task() gives tasks no names: POST /v1/tasks of quebert web does"
-                " (docs/web.rst). A field of your own goes into extra={'name': ...}."
+                "add_task() over AMQP gives tasks no names: they need the HTTP API"
+                " (QUEBERT_URL), so take add_task() of quebert.client.Client. A field"
+                " of your own goes into extra={'name': ...}."
             )
         if name not in _PASSED_ON:
             raise TypeError(

@@ -179,6 +179,7 @@ class ItemTests(SynchronousTestCase):
             ({"max_body": 1}, "'max_body' is no keyword"),
             ({"exchange": "a"}, "'exchange' is no keyword"),
             ({"countdown": 1}, "did you mean delay?"),
+            ({"name": "n"}, "names need the HTTP API"),
             ({"timeout": "x"}, "timeout must be seconds"),
             ({"delay": "-5"}, "delay must be seconds"),
         ):

@@ -16,9 +16,10 @@ from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.bulk import Count
-from quebert.cli import _add, _add_many, _add_one
+from quebert.cli import _add, _add_many, _add_one, _add_over_http
 from quebert.cli import _main as cli
 from quebert.cli._meant_url import check_url
+from quebert.client import APIAccess
 from quebert.errors import BadTask, BrokerUnreachable
 
 
@@ -33,6 +34,7 @@ class AddTests(SynchronousTestCase):
         self.patch(_add, "log_problems", lambda *ignored, level: None)
         self.patch(_add, "run", lambda start: start(None))
         self.patch(_add_one, "add", self.note)
+        self.patch(_add_over_http, "add", self.note)
         self.patch(_add_many, "run", lambda start: None)
         self.many: list[_add_many.Many] = []
 
@@ -61,11 +63,11 @@ class AddTests(SynchronousTestCase):
         self.assertEqual(result.exit_code, 0, result.output)
         return self.asked
 
-    def refused(self, *arguments: str, code: int = 2) -> str:
+    def refused(self, *arguments: str, code: int = 2, **environment: str) -> str:
         """
         What a wrong one is told: one sentence, after the usage if that is wrong.
         """
-        result = self.call(*arguments)
+        result = self.call(*arguments, **environment)
         self.assertEqual((result.exit_code, self.asked), (code, {}), result.output)
         self.assertEqual(result.stdout, "")
         if code == 1:
@@ -212,6 +214,43 @@ class AddTests(SynchronousTestCase):
             told = self.refused("/", f"--{other}=1")
             self.assertIn("No such option", told)
             self.assertIn(f"Did you mean --{ours}?", told)
+
+    # -- Over the HTTP API
+
+    def test_api(self) -> None:
+        """
+        Where the environment has the URL of the API, it is asked, and the client makes
+        an Idempotency-Key in place of a uuid.
+        """
+        there = {"QUEBERT_URL": "http://web", "QUEBERT_TOKEN": "secret"}
+        asked = self.done("/", "{}", "--name=n", "--queue=mail", "--wait=9", **there)
+        access = APIAccess("http://web", "secret")
+        fields = {"url": "/", "params": {}, "name": "n", "queue": "mail"}
+        self.assertEqual(asked, {"access": access, "wait": 9.0, **fields})
+        self.assertEqual(self.done("/", "--uuid=u", **there)["uuid"], "u")
+        asked = self.done("/", "--amqp-url=amqp://a", **there)
+        self.assertEqual(asked["amqp_url"], "amqp://a")
+
+    def test_for_api(self) -> None:
+        """
+        Names need the API, and the API has no routing keys.
+        """
+        there = "http://web"
+        over = "need the HTTP API, and this task goes over AMQP: set QUEBERT_URL"
+        for option, of in (("name", "names"), ("queue", "queues by their names")):
+            for more in ({}, {"--amqp-url=amqp://a": ""}):
+                told = self.refused("/", f"--{option}=n", *more)
+                self.assertIn(f"--{option}: {of} {over}", told)
+        for option in ("priority", "key", "exchange"):
+            told = self.refused("/", f"--{option}=flow", QUEBERT_URL=there)
+            self.assertIn(f"--{option} is for AMQP, and QUEBERT_URL is set", told)
+        told = self.refused("--from=a.csv", QUEBERT_URL=there)
+        self.assertIn("--from adds over AMQP, not over QUEBERT_URL", told)
+        told = self.refused("--from=a.csv", "--name=n", QUEBERT_URL=there)
+        self.assertIn("--name: names need the HTTP API", told)
+        self.call("--from=a.csv", QUEBERT_AMQP_URL="amqp://a", QUEBERT_URL=there)
+        told = self.refused("/", code=1, QUEBERT_URL="nonsense")
+        self.assertIn("QUEBERT_URL nonsense cannot be requested", told)
 
     def test_errors(self) -> None:
         """

@@ -55,7 +55,7 @@ class KeywordTests(SynchronousTestCase):
         """
         for add in (add_task, Producer(CLIENT).add_task):
             text = refusal(TypeError, add, "/", name="n")
-            self.assertIn("POST /v1/tasks of quebert web does", text)
+            self.assertIn("they need the HTTP API (QUEBERT_URL)", text)
 
     def test_every_call(self) -> None:
         """

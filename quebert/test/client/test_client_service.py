@@ -4,6 +4,10 @@ Both clients with a real C{quebert web} in this process, beside the embedded bro
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from unittest import SkipTest
@@ -150,6 +154,35 @@ class ClientServiceTests(TestCase):
         self.assertEqual((await client.delete(uuid)).result, "cancelled")
         with self.assertRaises(TaskEnded):
             await client.run(uuid)
+
+    async def test_command(self) -> None:
+        """
+        C{quebert add} adds a task with a name, and tells that it is there already.
+        """
+        await self.begin()
+        first = await self.add("--json")
+        self.assertEqual(first.returncode, 0, first.stderr)
+        uuid = json.loads(first.stdout)["uuid"]
+        second = await self.add()
+        self.assertEqual((second.returncode, second.stdout), (1, ""))
+        told = f"Error: the queue mail has a task of the name n already: {uuid}"
+        self.assertTrue(second.stderr.startswith(told), second.stderr)
+        self.assertEqual(await self.waiting(), 1)
+
+    async def add(self, *options: str) -> subprocess.CompletedProcess[str]:
+        """
+        Run the command.
+        """
+        words = ["-m", "quebert", "add", URL, "--queue=mail", "--name=n", *options]
+        there = {"QUEBERT_URL": self.url, "QUEBERT_TOKEN": "secret"}
+        return await deferToThread(
+            subprocess.run,
+            [sys.executable, *words],
+            env={**os.environ, **there},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
 
     async def test_restart(self) -> None:
         """
