@@ -13,14 +13,16 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from click.testing import CliRunner, Result
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.bulk import Count
 from quebert.cli import _add, _add_many, _add_one, _add_over_http
 from quebert.cli import _main as cli
 from quebert.cli._meant_url import check_url
-from quebert.client import APIAccess
-from quebert.errors import BadTask, BrokerUnreachable
+from quebert.client import APIAccess, APIError
+from quebert.errors import BadTask, BrokerUnreachable, QuebertError
 
 
 class AddTests(SynchronousTestCase):
@@ -260,6 +262,43 @@ class AddTests(SynchronousTestCase):
         result = self.call("/")
         self.assertEqual(result.exit_code, 1)
         self.assertEqual(result.stderr, "Error: it is away?[2J\n")
+
+
+class AddOverHTTPTests(SynchronousTestCase):
+    """
+    Adding a task over the HTTP API, with a client that is made up.
+    """
+
+    def add(self, error: APIError) -> str:
+        """
+        What is told where the client fails.
+        """
+        made: list[Any] = []
+
+        class FailingClient:
+            def __init__(self, *place: str, **options: Any) -> None:
+                made.append((place, options))
+
+            async def add_task(self, **fields: Any) -> str:
+                made.append(fields)
+                raise error
+
+        self.patch(_add_over_http, "AsyncClient", FailingClient)
+        access = APIAccess("http://web", "secret")
+        adding = _add_over_http.add(Clock(), access, 9.0, url="/", name="n")
+        failure = self.failureResultOf(Deferred.fromCoroutine(adding), QuebertError)
+        (place, options), fields = made
+        self.assertEqual((place, options["patience"]), (("http://web", "secret"), 29.0))
+        self.assertEqual(fields, {"url": "/", "name": "n"})
+        return str(failure.value)
+
+    def test_doubt(self) -> None:
+        """
+        Where nobody knows, that is told.
+        """
+        told = self.add(APIError("no answer", done=None))
+        self.assertEqual(told, "no answer: the task may be there")
+        self.assertEqual(self.add(APIError("refused")), "refused")
 
 
 class AddManyTests(SynchronousTestCase):
