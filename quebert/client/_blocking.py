@@ -55,9 +55,9 @@ class Client:
     The HTTP API of C{quebert web}, blocking, over connections that are kept.  Threads
     and greenlets may share one; after a fork, a child makes connections of its own.
 
-    A call ends within its time, but for the look-up of its host.  Where the API or the broker is away, and where the
-    API asks too much of, a request is made again if that is safe: one that adds tasks
-    has an C{Idempotency-Key}.
+    A call ends within its time, but for the look-up of its host.  Where the API or the
+    broker is away, or too much is asked of the API, a request is made again if that is
+    safe: one that adds tasks has an C{Idempotency-Key}.
 
     @param url: of C{quebert web}, without C{/v1}; C{QUEBERT_URL} of the environment by
         default.

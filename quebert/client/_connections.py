@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from ssl import SSLContext, create_default_context
+from ssl import SSLCertVerificationError, SSLContext, create_default_context
 from urllib.parse import urlsplit
 
 import attrs
@@ -107,7 +107,8 @@ class BlockingConnections:
             answer = self._answer(connection, ends)
         except (OSError, HTTPException) as e:
             connection.close()
-            return LostAnswer(f"{parts.netloc}: {_why(e)}", sent)
+            distrusted = isinstance(e, SSLCertVerificationError)
+            return LostAnswer(f"{parts.netloc}: {_why(e)}", sent, distrusted)
         except BaseException:
             connection.close()
             raise
@@ -189,5 +190,7 @@ def _close_all(kept: _IdleByPlace) -> None:
 def _why(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if isinstance(error, SSLCertVerificationError):
+        return f"its certificate is not accepted: {error.verify_message}"
     text = getattr(error, "strerror", None) or str(error)
     return text or type(error).__name__

@@ -52,10 +52,12 @@ class LostAnswer:
 
     @ivar why: such as "connection refused".
     @ivar sent: whether the API may have the request.
+    @ivar final: whether it would be so again.
     """
 
     why: str
     sent: bool
+    final: bool = False
 
 
 #: What may come of a request.

@@ -93,7 +93,7 @@ class CallProgress(Generic[T]):
     def _is_worth_another(self, outcome: Outcome) -> bool:
         repeatable = self._call.request.repeatable
         if isinstance(outcome, LostAnswer):
-            return repeatable or not outcome.sent
+            return not outcome.final and (repeatable or not outcome.sent)
         if outcome.status == HTTPStatus.TOO_MANY_REQUESTS:
             return True
         if isinstance(self._found, tuple):

@@ -93,9 +93,9 @@ class AsyncClient:
     kept for some seconds.  Methods return Deferreds, but for L{tasks}; they fail with
     what those of L{Client<quebert.client.Client>} raise.
 
-    A call ends within its time.  Where the API or the broker is away, and where the
-    API asks too much of, a request is made again if that is safe: one that adds tasks
-    has an C{Idempotency-Key}.
+    A call ends within its time.  Where the API or the broker is away, or too much is
+    asked of the API, a request is made again if that is safe: one that adds tasks has
+    an C{Idempotency-Key}.
 
     @param url: of C{quebert web}, without C{/v1}; C{QUEBERT_URL} of the environment by
         default.

@@ -10,8 +10,10 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ssl import PROTOCOL_TLS_SERVER, SSLContext, create_default_context
 from typing import Any
 
+from trustme import CA
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.client import APIError, Client
@@ -30,7 +32,7 @@ class ScriptedAPI:
     @ivar asked: the method, path, port of the client, header and body of each request.
     """
 
-    def __init__(self, case: SynchronousTestCase) -> None:
+    def __init__(self, case: SynchronousTestCase, authority: CA | None = None) -> None:
         self.answers: deque[Any] = deque()
         self.asked: list[tuple[str, str, int, Any, bytes]] = []
         api = self
@@ -48,10 +50,17 @@ class ScriptedAPI:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        scheme = "http"
+        if authority is not None:
+            context, scheme = SSLContext(PROTOCOL_TLS_SERVER), "https"
+            authority.issue_cert("127.0.0.1").configure_cert(context)
+            listening = self._server.socket
+            self._server.socket = context.wrap_socket(listening, server_side=True)
+            self._server.handle_error = lambda *of: None  # type: ignore[method-assign]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
         case.addCleanup(self.close)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.url = f"{scheme}://127.0.0.1:{self._server.server_port}"
 
     def close(self) -> None:
         """
@@ -183,6 +192,26 @@ class ClientTests(SynchronousTestCase):
         self.assertFalse(caught.exception.done)
         self.assertIsNotNone(caught.exception.idempotency_key)
         self.assertRegex(str(caught.exception), r"the API: 127.0.0.1:\d+: .*refused")
+
+    def test_tls(self) -> None:
+        """
+        Connections of TLS are kept, too; a certificate that is not accepted is told at
+        once.
+        """
+        authority = CA()
+        api = ScriptedAPI(self, authority)
+        api.answers.append(CREATED)
+        context = create_default_context()
+        authority.configure_trust(context)
+        with Client(api.url, context=context, patience=60) as client:
+            client.add_task("/")
+            client.add_task("/")
+        self.assertEqual(len({each[2] for each in api.asked}), 1)
+        with (
+            self.assertRaisesRegex(APIError, "its certificate is not accepted: "),
+            Client(api.url, patience=1e6) as stranger,
+        ):
+            stranger.add_task("/")
 
     def test_many(self) -> None:
         """
