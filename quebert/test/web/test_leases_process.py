@@ -177,6 +177,16 @@ async def test_restart(
         status, _ = await post(f"{url}:complete", {})
         completed[n] += status == 200
 
+    async def complete_any(n: int) -> None:
+        """
+        Complete a task by whichever of its leases is held: a copy of its message, whose
+        mediator was killed, may come last, with a lease that has run out.
+        """
+        while not completed[n]:
+            for url in dict.fromkeys(executor.urls[n]):
+                await complete(n, url)
+            await deferLater(reactor, 0.1)
+
     async def held(n: int) -> None:
         """
         Wait until the message of a task is in its row.
@@ -207,11 +217,13 @@ async def test_restart(
         await all_of([held(n) for n in by_kind[RENEWS]])
         await all_of([complete(n, executor.urls[n][0]) for n in by_kind[RENEWS]])
         await until(lambda: all(len(executor.urls[n]) > 1 for n in by_kind[RUNS_OUT]))
-        await all_of([complete(n, executor.urls[n][-1]) for n in by_kind[RUNS_OUT]])
+        await all_of([complete_any(n) for n in by_kind[RUNS_OUT]])
         for n in range(count):  # again
             await complete(n, executor.urls[n][0])
         assert completed == Counter(dict.fromkeys(range(count), 1))
-        assert all(len(executor.urls[n]) == 1 for n in by_kind[RENEWS])
+        # RabbitMQ may forget an acknowledgement when it is killed: the first attempt is
+        # made twice then, with the same lease.
+        assert all(len(set(executor.urls[n])) == 1 for n in by_kind[RENEWS])
         for uuid in uuids:
             while True:
                 _, row = await post(f"{site.url}/tasks/{uuid}", None, site.token)
