@@ -94,6 +94,8 @@ class Routes(Generic[T]):
         The methods of a path of which a verb was not cut off, since it may belong to a
         name: those of C{/v1/tasks:batch}, for a GET.
         """
+        if not path:  # the target is none
+            return set()
         last, _, verb = path[-1].rpartition(":")
         return {
             route.method
