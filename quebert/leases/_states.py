@@ -24,7 +24,6 @@ __all__ = [
     "EVENTS",
     "FAIL",
     "HELD",
-    "LOSE",
     "LOST",
     "PUBLISH",
     "RENEW",
@@ -65,8 +64,6 @@ COMPLETE = "complete"
 FAIL = "fail"
 #: The lease has run out.
 RUN_OUT = "run_out"
-#: Another copy of the message is leased.
-LOSE = "lose"
 #: RabbitMQ does not take the message.
 DELAY = "delay"
 #: RabbitMQ has confirmed the message in its queue.
@@ -94,7 +91,6 @@ CHANGES: Mapping[str, LeaseTransition] = {
     COMPLETE: LeaseTransition((HELD,), ENDING),
     FAIL: LeaseTransition((HELD,), DUE),
     RUN_OUT: LeaseTransition((HELD,), DUE),
-    LOSE: LeaseTransition((HELD, DUE), LOST),
     DELAY: LeaseTransition((DUE,), DUE),
     PUBLISH: LeaseTransition((DUE,), LOST),
     TELL: LeaseTransition((ENDING,), ENDED),
