@@ -8,9 +8,11 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar
 
 import attrs
+import psycopg
+import pytest
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from quebert.created_tasks import (
     DELETED,
@@ -29,12 +31,20 @@ from quebert.created_tasks import (
 )
 from quebert.created_tasks._states import DELETE, END, PUBLISH, REMOVE, WITHDRAW
 from quebert.task_store import StoredTaskRows
+from quebert.task_store._postgresql import PostgreSQLTasks
 from quebert.task_store._rows import ALONE
 from quebert.task_store._store import TaskStore
 from quebert.test.created_tasks.doubles import MemoryRows, new_task
 from quebert.test.doubles import ThreadClock, WorkThreads
+from quebert.test.postgresql import PostgreSQLServer
 
-__all__ = ["CALLS", "StoredRowsContract", "TaskRowsContract"]
+__all__ = [
+    "CALLS",
+    "StoreInPostgreSQL",
+    "StoredRowsContract",
+    "TaskRowsContract",
+    "start_rows",
+]
 
 T = TypeVar("T")
 
@@ -597,14 +607,7 @@ class StoredRowsContract(TaskRowsContract):
         Its rows.
         """
         self.clock = ThreadClock()
-        store = self.new_store()
-        self.addCleanup(store.close)
-        any_pool: Any = lambda threads, name: WorkThreads()  # noqa: E731
-        rows = StoredTaskRows(store, self.clock, any_pool)
-        starting = Deferred.fromCoroutine(rows.start())
-        self.settle()
-        self.successResultOf(starting)
-        return rows
+        return start_rows(self, self.new_store(), self.clock)
 
     def settle(self) -> None:
         """
@@ -612,6 +615,51 @@ class StoredRowsContract(TaskRowsContract):
         """
         for seconds in (0, 0, ALONE, 0):
             self.clock.advance(seconds)
+
+
+class StoreInPostgreSQL:
+    """
+    Stores in one database, each with a schema that has nothing yet.
+    """
+
+    url = ""
+    store: TaskStore | None = None
+
+    @pytest.fixture(autouse=True)
+    def server(self, postgresql: PostgreSQLServer) -> None:
+        """
+        Make one database for all tests; trial knows no fixtures.
+        """
+        if not self.url:
+            type(self).url = postgresql.new_database()
+
+    def new_store(self) -> TaskStore:
+        """
+        A new schema.
+        """
+        if not self.url:
+            raise SkipTest("pytest starts PostgreSQL")
+        if self.store is not None:
+            self.store.close()
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("DROP SCHEMA IF EXISTS quebert_tasks CASCADE")
+        self.store = TaskStore(PostgreSQLTasks(self.url))
+        return self.store
+
+
+def start_rows(
+    case: SynchronousTestCase, store: TaskStore, clock: ThreadClock
+) -> StoredTaskRows:
+    """
+    Rows whose work is done when the turn ends.  Their store is closed after the test.
+    """
+    case.addCleanup(store.close)
+    any_pool: Any = lambda threads, name: WorkThreads()  # noqa: E731
+    rows = StoredTaskRows(store, clock, any_pool)
+    starting = Deferred.fromCoroutine(rows.start())
+    clock.pump((0, 0))
+    case.successResultOf(starting)
+    return rows
 
 
 def _telling(result: T, told: list[int], n: int) -> T:

@@ -13,7 +13,6 @@ import pytest_twisted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
-from twisted.trial.unittest import SkipTest
 
 from quebert.created_tasks import RowQuery
 from quebert.errors import ConfigError, TaskStoreError
@@ -28,34 +27,10 @@ from quebert.test.support import until
 from quebert.test.task_store import contract
 
 
-class PostgreSQLRowsTests(contract.StoredRowsContract):
+class PostgreSQLRowsTests(contract.StoreInPostgreSQL, contract.StoredRowsContract):
     """
     Rows in a schema.
     """
-
-    url = ""
-    store: TaskStore | None = None
-
-    @pytest.fixture(autouse=True)
-    def server(self, postgresql: PostgreSQLServer) -> None:
-        """
-        Make one database for all tests; trial knows no fixtures.
-        """
-        if not self.url:
-            type(self).url = postgresql.new_database()
-
-    def new_store(self) -> TaskStore:
-        """
-        A new schema.
-        """
-        if not self.url:
-            raise SkipTest("pytest starts PostgreSQL")
-        if self.store is not None:
-            self.store.close()
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute("DROP SCHEMA IF EXISTS quebert_tasks CASCADE")
-        self.store = TaskStore(PostgreSQLTasks(self.url))
-        return self.store
 
     @settings(QUICK, max_examples=EXAMPLES // 4)
     @given(calls=st.lists(contract.CALLS, max_size=12), together=st.booleans())
