@@ -149,7 +149,7 @@ class AsyncClient:
         @param name: unique in the queue, until an hour after the task has ended.
         @param idempotency_key: all calls with the same one add one task; a call without
             has its own.  The API makes the uuid of the key, so that a task with a
-            C{uuid} has none.
+            C{uuid} has none, and is asked for once.
         @param uuid: of the task; other fields are as for
             L{Producer.add_task<quebert.producer.Producer.add_task>}.
         @raise NameTaken: the queue has a task of this name, or had one not long ago.
