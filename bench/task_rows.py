@@ -27,7 +27,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import react
 
 from quebert.created_tasks import CreatedTask, EndNote, NewTask, TaskChange
-from quebert.created_tasks._states import END, PUBLISH
+from quebert.created_tasks._states import END
 from quebert.task_store import StoredTaskRows, open_task_rows
 from quebert.task_store._encoding import encode_row
 from quebert.task_store._schema import COLUMNS
@@ -147,8 +147,7 @@ async def life(rows: StoredTaskRows, size: int, number: int, batches: bool) -> N
     for tasks in groups:
         await step(adding, lambda some: rows.add(some, NOW), tasks)
     for tasks in groups:
-        changes = [TaskChange(uuid=each.uuid, event=PUBLISH) for each in tasks]
-        await step(publishing, rows.change, changes)
+        await step(publishing, rows.note_published, [each.uuid for each in tasks])
     for tasks in groups:
         await step(ending, rows.change, ends(tasks))
     removed = 1

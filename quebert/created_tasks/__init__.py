@@ -22,6 +22,7 @@ from quebert.created_tasks._states import (
     PUBLISH,
     PUBLISHED,
     STATES,
+    Change,
     is_changed_by,
 )
 from quebert.created_tasks._values import (
@@ -44,6 +45,7 @@ __all__ = [
     "PUBLISHED",
     "STATES",
     "WINDOW",
+    "Change",
     "CreatedTask",
     "CreatedTasks",
     "EndNote",

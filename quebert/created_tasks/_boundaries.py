@@ -43,6 +43,13 @@ class TaskRows(Protocol):
             C{None} where nothing was changed.
         """
 
+    def note_published(self, uuids: Sequence[str]) -> Awaitable[None]:
+        """
+        Note that RabbitMQ has confirmed tasks: C{PUBLISH} for each.  There may be
+        thousands a second, and nobody waits for that: so this tells nothing of the
+        rows, and may take its time, but not beyond the next of the other methods.
+        """
+
     def find(self, uuid: str) -> Awaitable[CreatedTask | None]:
         """
         The row of a task, however long ago it has ended, as long as it is there.

@@ -34,7 +34,6 @@ from quebert.created_tasks._states import (
     END,
     LIVING,
     NEW,
-    PUBLISH,
     PUBLISHED,
     REMOVE,
     WITHDRAW,
@@ -276,7 +275,7 @@ class CreatedTasks:
         problems = await self._broker.publish(tasks)
         for task, problem in zip(tasks, problems, strict=True):
             if problem is None:
-                confirmed.append(TaskChange(uuid=task.uuid, event=PUBLISH))
+                confirmed.append(task.uuid)
                 results[task.uuid] = CreatedTask(task=task, state=PUBLISHED)
             else:
                 if again and not _is_refused_for_ever(problem):
@@ -285,18 +284,17 @@ class CreatedTasks:
                 if _is_refused(problem):
                     refused.append(TaskChange(uuid=task.uuid, event=WITHDRAW))
         if confirmed:
-            self._note(confirmed)
+            self._note_published(confirmed)
         if refused:  # before somebody is told so
             await self._rows.change(refused)
         return results
 
-    def _note(self, changes: Sequence[TaskChange]) -> None:
+    def _note_published(self, uuids: Sequence[str]) -> None:
         """
-        Change rows; nobody waits for that.  Where it fails the tasks are published
-        again.
+        Nobody waits for that.  Where it fails the tasks are published again.
         """
-        changing = Deferred.fromCoroutine(_awaited(self._rows.change(changes)))
-        changing.addErrback(
+        noting = Deferred.fromCoroutine(_awaited(self._rows.note_published(uuids)))
+        noting.addErrback(
             lambda f: self.log.warn("Rows cannot be changed: {why}", why=f.value)
         )
 

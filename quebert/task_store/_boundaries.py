@@ -10,7 +10,7 @@ from typing import Any, Protocol, Union
 
 import attrs
 
-from quebert.created_tasks import NewTask, RowQuery, TaskChange
+from quebert.created_tasks import Change, NewTask, RowQuery, TaskChange
 from quebert.errors import TaskStoreError
 from quebert.task_store._touched_rows import Difference
 
@@ -20,6 +20,7 @@ __all__ = [
     "FindRequest",
     "LeaseRequest",
     "PageRequest",
+    "PublishedRequest",
     "Request",
     "RowValues",
     "Statements",
@@ -56,6 +57,15 @@ class ChangeRequest:
     """
 
     changes: Sequence[TaskChange]
+
+
+@attrs.frozen
+class PublishedRequest:
+    """
+    Rows of tasks that RabbitMQ has confirmed.
+    """
+
+    uuids: Sequence[str]
 
 
 @attrs.frozen
@@ -128,7 +138,13 @@ class LeaseRequest:
 
 
 Request = Union[
-    AddRequest, ChangeRequest, FindRequest, LeaseRequest, PageRequest, SweepRequest
+    AddRequest,
+    ChangeRequest,
+    FindRequest,
+    LeaseRequest,
+    PageRequest,
+    PublishedRequest,
+    SweepRequest,
 ]
 
 
@@ -166,6 +182,13 @@ class TaskDatabase(Statements, Protocol):
         Write what has changed.
 
         @param last: the greatest number that a row ever had.
+        """
+
+    def move(self, uuids: Sequence[bytes], change: Change) -> None:
+        """
+        Change the states of rows, and nothing else of them, without looking at them.
+
+        @param change: one after which they are there still.
         """
 
     def sweep(self, now: float, most: int) -> int:

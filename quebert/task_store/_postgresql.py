@@ -21,7 +21,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
 from quebert._database_threads import shut
-from quebert.created_tasks import RowQuery
+from quebert.created_tasks import Change, RowQuery
 from quebert.errors import ConfigError, TaskStoreError
 from quebert.task_store._boundaries import RowValues, TaskStoreRefused, WantedRows
 from quebert.task_store._encoding import encode_over, encode_row, is_over
@@ -79,6 +79,10 @@ _UPDATE_STATES = (
 )
 _UPDATE = (
     "UPDATE tasks SET state = %s, held_until = %s, ending = %s, body = %b WHERE id = %s"
+)
+_MOVE = (
+    "UPDATE tasks SET state = %s WHERE state = ANY(%s::text[])"
+    " AND uuid = ANY(%b::bytea[])"
 )
 _SWEEP = (
     "DELETE FROM tasks WHERE id IN (SELECT id FROM tasks"
@@ -222,6 +226,13 @@ class PostgreSQLTasks:
                     for each in difference.added:
                         copy.write_row(encode_row(*each))
                 cursor.execute("UPDATE numbers SET last = %s", [last])
+
+    def move(self, uuids: Sequence[bytes], change: Change) -> None:
+        """
+        Change the states of rows.
+        """
+        with self._cursor() as cursor:
+            cursor.execute(_MOVE, [change.to, list(change.of), list(uuids)])
 
     def sweep(self, now: float, most: int) -> int:
         """

@@ -6,8 +6,8 @@ made while a transaction runs, or in the same turn of the reactor, are the next 
 The thread that writes carries them out in one transaction, in the order in which they
 were made, and hands all results over at once.  The Deferreds fire in the same order.
 
-That tasks are published is noted without haste, since nobody waits for it: such a
-change goes with the next group, and has a transaction of its own only where none comes
+That tasks are published is noted without haste, since nobody waits for it: the note
+goes with the next group, and has a transaction of its own only where none comes
 in L{ALONE} seconds.  Else the next tasks would wait for two commits.  Whoever looks at
 the rows is in a group behind it, and sees it.
 
@@ -37,19 +37,14 @@ from quebert._log import Logger
 from quebert._repeated import RepeatedWarning
 from quebert._turn import EndOfTurn
 from quebert._waiters import Waiters
-from quebert.created_tasks import (
-    PUBLISH,
-    CreatedTask,
-    NewTask,
-    RowQuery,
-    TaskChange,
-)
+from quebert.created_tasks import CreatedTask, NewTask, RowQuery, TaskChange
 from quebert.errors import TaskStoreError
 from quebert.task_store._boundaries import (
     AddRequest,
     ChangeRequest,
     FindRequest,
     PageRequest,
+    PublishedRequest,
     Request,
     SweepRequest,
     TaskStoreRefused,
@@ -96,6 +91,8 @@ class _AskedRequest:
                 return len(tasks), sum([len(each.body) for each in tasks])
             case ChangeRequest(changes):
                 return len(changes), 0
+            case PublishedRequest(uuids):
+                return len(uuids), 0
             case _:
                 return 1, 0
 
@@ -104,11 +101,7 @@ class _AskedRequest:
         """
         Whether nobody waits for it: only that tasks are published is to be noted.
         """
-        match self.request:
-            case ChangeRequest(changes):
-                return bool(changes) and all(c.event == PUBLISH for c in changes)
-            case _:
-                return False
+        return isinstance(self.request, PublishedRequest)
 
 
 class StoredTaskRows:
@@ -202,6 +195,12 @@ class StoredTaskRows:
         Change rows.
         """
         return self.ask(ChangeRequest(changes))
+
+    def note_published(self, uuids: Sequence[str]) -> Deferred[None]:
+        """
+        Change rows, without haste.
+        """
+        return self.ask(PublishedRequest(uuids))
 
     def find(self, uuid: str) -> Deferred[CreatedTask | None]:
         """

@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import quote
 
 from quebert._text import what_is_wrong
-from quebert.created_tasks import RowQuery
+from quebert.created_tasks import Change, RowQuery
 from quebert.errors import TaskStoreError
 from quebert.task_store._boundaries import RowValues, TaskStoreRefused, WantedRows
 from quebert.task_store._encoding import encode_over, encode_row, is_over
@@ -190,6 +190,20 @@ class SQLiteTasks:
         if difference.added:
             many(_INSERT, [encode_row(*each) for each in difference.added])
             self._writer.execute("UPDATE numbers SET last = ?", (last,))
+
+    def move(self, uuids: Sequence[bytes], change: Change) -> None:
+        """
+        Change the states of rows.
+        """
+        states = [change.to, *change.of]
+        of = ", ".join("?" * len(change.of))
+        for some in _padded(uuids, None):
+            places = ", ".join("?" * len(some))
+            statement = (
+                f"UPDATE tasks SET state = ? WHERE state IN ({of})"  # nosec B608
+                f" AND uuid IN ({places})"
+            )
+            self._writer.execute(statement, [*states, *some])
 
     def sweep(self, now: float, most: int) -> int:
         """

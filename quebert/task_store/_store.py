@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, assert_never
 
 from quebert._text import one_line, what_is_wrong
-from quebert.created_tasks import CHANGES, CreatedTask, RowQuery
+from quebert.created_tasks import CHANGES, PUBLISH, CreatedTask, RowQuery
 from quebert.errors import TaskStoreError
 from quebert.task_store._boundaries import (
     AddRequest,
@@ -16,6 +16,7 @@ from quebert.task_store._boundaries import (
     FindRequest,
     LeaseRequest,
     PageRequest,
+    PublishedRequest,
     Request,
     SweepRequest,
     TaskDatabase,
@@ -82,6 +83,7 @@ class TaskStore:
     def _transact(self, requests: Sequence[Request]) -> list[Any]:
         results: list[Any] = []
         with self._database.writing() as last:
+            self._note_published(requests)
             some: list[Request] = []
             for each in requests:
                 if not isinstance(each, (LeaseRequest, SweepRequest)):
@@ -95,6 +97,16 @@ class TaskStore:
                     results.append(each.work(self._database))
             self._carry_out(some, last, results)
         return results
+
+    def _note_published(self, requests: Sequence[Request]) -> None:
+        """
+        Note which tasks are published, before all else: they were added by an earlier
+        group.
+        """
+        noted = [r.uuids for r in requests if isinstance(r, PublishedRequest)]
+        if noted:
+            uuids = [raw(each) for some in noted for each in some]
+            self._database.move(uuids, CHANGES[PUBLISH])
 
     def _carry_out(
         self, requests: Sequence[Request], last: int, results: list[Any]
@@ -147,7 +159,7 @@ def _done(rows: TouchedRows, request: Request) -> Any:
             return [rows.change(each) for each in changes]
         case FindRequest(uuid):
             return rows.find(uuid)
-        case LeaseRequest() | PageRequest() | SweepRequest():
+        case LeaseRequest() | PageRequest() | PublishedRequest() | SweepRequest():
             return None
         case _:
             assert_never(request)

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from quebert.created_tasks import (
     CHANGES,
+    PUBLISH,
     CreatedTask,
     NewTask,
     RowQuery,
@@ -97,6 +98,13 @@ class MemoryRows:
         )
         self.rows[change.uuid] = number, row
         return row
+
+    def note_published(self, uuids: Sequence[str]) -> Deferred[None]:
+        """
+        Change rows.
+        """
+        noted = [TaskChange(uuid=each, event=PUBLISH) for each in uuids]
+        return self.change(noted).addCallback(lambda _: None)
 
     def find(self, uuid: str) -> Deferred[CreatedTask | None]:
         """

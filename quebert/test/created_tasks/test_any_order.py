@@ -93,6 +93,12 @@ class GatedRows:
         """
         return self._gate.ask(lambda: self._rows.change(changes))
 
+    def note_published(self, uuids: Sequence[str]) -> Deferred[Any]:
+        """
+        See L{MemoryRows}.
+        """
+        return self._gate.ask(lambda: self._rows.note_published(uuids))
+
     def find(self, uuid: str) -> Deferred[Any]:
         """
         See L{MemoryRows}.

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
 from quebert.created_tasks import TaskChange
-from quebert.created_tasks._states import END, PUBLISH
+from quebert.created_tasks._states import END
 from quebert.task_store import StoredTaskRows, open_task_rows
 from quebert.test.created_tasks.doubles import new_task
 
@@ -32,10 +32,11 @@ async def add_rows(rows: StoredTaskRows, name: str) -> None:
         held = await rows.add(tasks, 1.0)
         assert held == [None] * SIZE, held
         _tell(f"{batch} added")
-        await rows.change([TaskChange(uuid=each, event=PUBLISH) for each in uuids])
+        noted = rows.note_published(uuids)
         await rows.change(
             [TaskChange(uuid=each, event=END, held_until=1e9) for each in uuids]
         )
+        await noted
         _tell(f"{batch} ended")
 
 

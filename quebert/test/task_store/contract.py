@@ -350,6 +350,22 @@ class TaskRowsContract(SynchronousTestCase):
         self.assertIsNone(self.change(PUBLISH, "v"))
         self.assertEqual(self.find(), row)
 
+    def test_noted_published(self) -> None:
+        """
+        That tasks are published is noted, without an answer, where it is a change.
+        """
+        tasks = [new_task(str(n), body=b"b") for n in range(1_300)]
+        self.done(self.rows.add(tasks, 0.0))
+        self.change(DELETE, "1")
+        self.change(WITHDRAW, "2")
+        uuids = [each.uuid for each in tasks if each.uuid != "3"]
+        self.assertIsNone(self.done(self.rows.note_published([*uuids, "none"])))
+        states = {"1": DELETING, "2": None, "3": NEW, "4": PUBLISHED, "1299": PUBLISHED}
+        for uuid, state in states.items():
+            row = self.find(uuid)
+            self.assertEqual(row and row.state, state)
+            self.assertEqual(row and row.task.body, row and b"b")
+
     def test_withdrawn(self) -> None:
         """
         A row that goes is told as it was last, and its name is free.

@@ -11,13 +11,13 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._database_threads import ANSWER
-from quebert.created_tasks import PUBLISH, CreatedTask, RowQuery, TaskChange
+from quebert.created_tasks import CreatedTask, RowQuery
 from quebert.errors import TaskStoreError
 from quebert.task_store import StoredTaskRows, _rows
 from quebert.task_store._boundaries import (
     AddRequest,
-    ChangeRequest,
     FindRequest,
+    PublishedRequest,
     Request,
     TaskStoreRefused,
 )
@@ -136,19 +136,18 @@ class StoredTaskRowsTests(SynchronousTestCase):
         That tasks are published is noted with the next group, before it, and alone only
         where none comes for a while.
         """
-        published = TaskChange(uuid="a", event=PUBLISH)
-        noted = [self.rows.change([published])]
+        noted = [self.rows.note_published(["a"])]
         self.turn()
         self.assertEqual(self.store.groups, [])
         found = self.rows.find("a")
         self.turn()
         self.assertEqual(self.successResultOf(found), "a")
-        wanted = [ChangeRequest([published]), FindRequest("a")]
+        wanted = [PublishedRequest(["a"]), FindRequest("a")]
         self.assertEqual(self.store.groups, [wanted])
-        noted.append(self.rows.change([published]))
+        noted.append(self.rows.note_published(["a"]))
         self.clock.advance(_rows.ALONE)
         self.turn()
-        self.assertEqual(self.store.groups[1:], [[ChangeRequest([published])]])
+        self.assertEqual(self.store.groups[1:], [[PublishedRequest(["a"])]])
         for each in noted:
             self.successResultOf(each)
 
@@ -157,11 +156,10 @@ class StoredTaskRowsTests(SynchronousTestCase):
         What is noted while a group is carried out waits for the next one, too, or for
         the end.
         """
-        published = TaskChange(uuid="a", event=PUBLISH)
         self.writer.held = True
         found = self.rows.find("a")
         self.turn()
-        noted = self.rows.change([published])
+        noted = self.rows.note_published(["a"])
         self.clock.advance(_rows.ALONE)
         self.writer.let_go()
         self.turn()
