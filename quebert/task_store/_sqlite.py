@@ -15,6 +15,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -39,7 +40,7 @@ LOCK_LIMIT = 5.0
 QUERY_LIMIT = 8.0
 # Instructions of SQLite after which one looks how long a query has taken.
 _INSTRUCTIONS = 100_000
-# Values that one statement looks for, at most.
+# Values that one statement looks for, and rows that it inserts, at most.
 _MOST = 512
 
 _ALL = ", ".join(COLUMNS)
@@ -47,8 +48,8 @@ _ALL = ", ".join(COLUMNS)
 _HEAD = ", ".join([*COLUMNS[:-1], "x''"])
 # The columns of tasks alone, where another table has the same names.
 _OURS = ", ".join(f"tasks.{each}" for each in COLUMNS)
-_PLACES = ", ".join("?" * len(COLUMNS))
-_INSERT = f"INSERT INTO tasks ({_ALL}) VALUES ({_PLACES})"  # nosec B608
+_PLACES = f"({', '.join('?' * len(COLUMNS))})"
+_INSERT = f"INSERT INTO tasks ({_ALL}) VALUES"  # nosec B608
 _UPDATE = (
     "UPDATE tasks SET state = ?, held_until = ?, ending = ?, body = ? WHERE id = ?"
 )
@@ -188,8 +189,17 @@ class SQLiteTasks:
                 _UPDATE, [encode_over(*c) for c in difference.changed if is_over(c[1])]
             )
         if difference.added:
-            many(_INSERT, [encode_row(*each) for each in difference.added])
+            self._insert([encode_row(*each) for each in difference.added])
             self._writer.execute("UPDATE numbers SET last = ?", (last,))
+
+    def _insert(self, rows: Sequence[RowValues]) -> None:
+        """
+        Insert rows by few statements: each execution lets go of the interpreter, and
+        has to wait until the reactor lets go of it.
+        """
+        for some in _parts(rows):
+            places = ", ".join([_PLACES] * len(some))
+            self._writer.execute(f"{_INSERT} {places}", list(chain(*some)))
 
     def move(self, uuids: Sequence[bytes], change: Change) -> None:
         """
@@ -298,6 +308,17 @@ def _padded(values: Sequence[Any], nothing: Any) -> Iterator[Sequence[Any]]:
         some = values[start : start + _MOST]
         size = 1 << (len(some) - 1).bit_length()
         yield [*some, *[nothing] * (size - len(some))]
+
+
+def _parts(rows: Sequence[RowValues]) -> Iterator[Sequence[RowValues]]:
+    """
+    Some rows at a time, in few different numbers, too.
+    """
+    start = 0
+    while start < len(rows):
+        size = min(_MOST, 1 << ((len(rows) - start).bit_length() - 1))
+        yield rows[start : start + size]
+        start += size
 
 
 def _locked(path: str) -> int:
