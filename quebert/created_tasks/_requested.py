@@ -38,7 +38,7 @@ def requested(
     @raise TypeError: one of C{fields} is no field of a task.
     """
     task = tasks.make(now, url, params, **fields)
-    due = tasks.schedule(task).run_at
+    due = tasks.schedule(task).run_at if "run_at" in task else None
     return NewTask(
         queue=queue,
         uuid=task["uuid"],

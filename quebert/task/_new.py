@@ -4,9 +4,10 @@ A new task, as a producer makes it.  Pure.
 
 from __future__ import annotations
 
-import uuid as uuids
+import os
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from quebert._bounds import BOUNDS, Bounds
@@ -21,6 +22,8 @@ from quebert.task._times import format_time, read_seconds, read_time, schedule
 __all__ = ["make"]
 
 _ANY_POLICY = RetryPolicy()
+# Tasks of a batch have the same one.
+_timestamp = lru_cache(maxsize=1)(format_time)
 
 
 def make(
@@ -66,9 +69,9 @@ def make(
     task: Task = {
         "url": url,
         "params": params,
-        "timestamp": format_time(now),
+        "timestamp": _timestamp(now),
         "ttl": ttl,
-        "uuid": str(uuids.uuid4()) if uuid is None else uuid,
+        "uuid": _random_uuid() if uuid is None else uuid,
         **fields,
         **_own(extra),
     }
@@ -88,8 +91,21 @@ def make(
         task["payload"] = written_payload(payload)
     if cloud_tasks is not None:
         task["cloud_tasks"] = dict(cloud_tasks)
-    _check_new(task, now, max_url_length)
+    _check_new(task, now, max_url_length, "timestamp" in fields)
     return task
+
+
+def _random_uuid() -> str:
+    """
+    A UUID of version 4, in a quarter of the time that L{uuid.uuid4} takes.  Source: RFC
+    9562, section 5.4.
+    """
+    digits = os.urandom(16).hex()
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return (
+        f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}"
+        f"-{variant}{digits[17:20]}-{digits[20:]}"
+    )
 
 
 def _own(extra: object) -> Mapping[str, Any]:
@@ -132,7 +148,12 @@ def _start_time(now: float, run_at: Any, delay: object) -> str:
     return format_time(now if run_at is None else read_time("run_at", run_at))
 
 
-def _check_new(task: Task, now: float, max_url_length: int) -> None:
+def _check_new(
+    task: Task, now: float, max_url_length: int, has_timestamp: bool
+) -> None:
+    """
+    @param has_timestamp: whether C{timestamp} is the caller's, and not made here.
+    """
     uuid = task["uuid"]
     if not isinstance(uuid, str) or not 0 < _size(uuid) <= BOUNDS.uuid:
         raise BadTask(f"uuid must be a string of 1 to {BOUNDS.uuid} bytes in UTF-8")
@@ -141,8 +162,13 @@ def _check_new(task: Task, now: float, max_url_length: int) -> None:
     timeout = task.get("timeout")
     if timeout is not None and read_seconds("timeout", timeout) < 0:
         raise BadTask(f"timeout must be 0 or more seconds, not {timeout}")
-    request(task, "http://localhost/", Bounds(url=max_url_length))
+    bounds = BOUNDS if max_url_length == BOUNDS.url else Bounds(url=max_url_length)
+    request(task, "http://localhost/", bounds)
     overridden(_ANY_POLICY, task.get("retry"))
+    ttl = task["ttl"]
+    can_expire = ttl is not None and read_seconds("ttl", ttl) > 0
+    if not can_expire and not has_timestamp:
+        return
     times = schedule(task)
     if times.expired(times.run_at or now):
         raise BadTask("run_at is beyond the ttl: the task would expire unrun")

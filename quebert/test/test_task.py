@@ -1747,11 +1747,15 @@ class MakeTests(SynchronousTestCase):
 
     def test_uuid(self) -> None:
         """
-        A task gets a random UUID of its own.
+        A task gets a random UUID of its own, of version 4, and of the variant that has
+        versions.
         """
-        uuids = [self.make()["uuid"] for _ in range(2)]
-        self.assertEqual([UUID(u).version for u in uuids], [4, 4])
-        self.assertNotEqual(*uuids)
+        uuids = {self.make()["uuid"] for _ in range(200)}
+        self.assertEqual(len(uuids), 200)
+        self.assertEqual({str(UUID(u)) for u in uuids}, uuids)
+        self.assertEqual({UUID(u).version for u in uuids}, {4})
+        for place in set(range(36)) - {8, 13, 14, 18, 19, 23}:
+            self.assertGreater(len({u[place] for u in uuids}), 8)
 
     def test_no_uuids(self) -> None:
         """
