@@ -15,10 +15,10 @@ L{quebert.mediator}.  A large field that mediators do not read is left out in C{
 
 from quebert._bounds import BOUNDS, Bounds
 from quebert.task._cloud_tasks import CloudTasksField, IDTokenWanted, kept_headers
-from quebert.task._codec import Task, decode, encode, encode_new
+from quebert.task._codec import Task, decode, encode, encode_finite, encode_new
 from quebert.task._header_names import folded
 from quebert.task._keywords import check_keywords, meant_by
-from quebert.task._new import make
+from quebert.task._new import make, random_uuids
 from quebert.task._part import CAN_READ_PART, LARGE, read_part
 from quebert.task._payload import read_payload
 from quebert.task._request import METHODS_WITH_BODY, Request, request, with_headers
@@ -48,6 +48,7 @@ __all__ = [
     "check_keywords",
     "decode",
     "encode",
+    "encode_finite",
     "encode_new",
     "folded",
     "format_time",
@@ -55,6 +56,7 @@ __all__ = [
     "make",
     "meant_by",
     "parse_time",
+    "random_uuids",
     "read_part",
     "read_payload",
     "request",

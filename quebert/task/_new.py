@@ -19,7 +19,7 @@ from quebert.task._payload import written_payload
 from quebert.task._request import request
 from quebert.task._times import format_time, read_seconds, read_time, schedule
 
-__all__ = ["make"]
+__all__ = ["make", "random_uuids"]
 
 _ANY_POLICY = RetryPolicy()
 # Tasks of a batch have the same one.
@@ -71,7 +71,7 @@ def make(
         "params": params,
         "timestamp": _timestamp(now),
         "ttl": ttl,
-        "uuid": _random_uuid() if uuid is None else uuid,
+        "uuid": random_uuids(1)[0] if uuid is None else uuid,
         **fields,
         **_own(extra),
     }
@@ -95,12 +95,16 @@ def make(
     return task
 
 
-def _random_uuid() -> str:
+def random_uuids(number: int) -> list[str]:
     """
-    A UUID of version 4, in a quarter of the time that L{uuid.uuid4} takes.  Source: RFC
-    9562, section 5.4.
+    UUIDs of version 4, each in a quarter of the time that L{uuid.uuid4} takes: the
+    kernel is asked once.  Source: RFC 9562, section 5.4.
     """
-    digits = os.urandom(16).hex()
+    digits = os.urandom(16 * number).hex()
+    return [_uuid(digits[at : at + 32]) for at in range(0, len(digits), 32)]
+
+
+def _uuid(digits: str) -> str:
     variant = "89ab"[int(digits[16], 16) & 3]
     return (
         f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}"

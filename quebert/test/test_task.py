@@ -28,6 +28,7 @@ from quebert.task import (
     _measure,
     decode,
     encode,
+    encode_finite,
     format_time,
     make,
     parse_time,
@@ -486,6 +487,17 @@ class EncodeTests(SynchronousTestCase):
         What is written is read as it was.
         """
         self.assertEqual(decode(encode(task)), task)
+
+    @QUICK
+    @given(st.dictionaries(TEXTS, VALUES))
+    def test_finite(self, task: dict[str, Any]) -> None:
+        """
+        Where all numbers are finite, nobody need look for others.
+        """
+        self.assertEqual(decode(encode_finite(task)), task)
+        undo = self.patch(_codec, "orjson", None)
+        self.assertEqual(decode(encode_finite(task)), task)
+        undo.restore()
 
     @QUICK
     @given(st.dictionaries(TEXTS, VALUES))

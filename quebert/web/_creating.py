@@ -69,7 +69,7 @@ class CreatingHandlers:
         place = f"/v1/tasks/{quote(shown['uuid'], safe='')}"
         return APIAnswer(
             status=HTTPStatus.CREATED,
-            body=tasks.encode(shown),
+            body=tasks.encode_finite(shown),
             headers=(("Location", place),),
         )
 
@@ -86,20 +86,24 @@ class CreatingHandlers:
             _told(each if isinstance(each, APIProblem) else next(results), key)
             for each in read
         ]
-        return APIAnswer(body=tasks.encode({"results": told}))
+        return APIAnswer(body=tasks.encode_finite({"results": told}))
 
     def _read(
         self, call: Call, given: Sequence[object], key: Key | None
     ) -> Generator[None, None, list[NewTask | APIProblem]]:
         now = self._now()
         found: list[NewTask | APIProblem] = []
-        for place, each in enumerate(given):
-            if place % _SLICE == 0:
-                yield
-            try:
-                found.append(new_task(each, now, call.check, key, str(place)))
-            except APIProblem as e:
-                found.append(e)
+        for start in range(0, len(given), _SLICE):
+            yield
+            some = given[start : start + _SLICE]
+            uuids = tasks.random_uuids(len(some))
+            for place, (each, uuid) in enumerate(zip(some, uuids, strict=True), start):
+                try:
+                    task = new_task(each, now, call.check, key, str(place), uuid)
+                except APIProblem as e:
+                    found.append(e)
+                else:
+                    found.append(task)
         return found
 
     async def _create(

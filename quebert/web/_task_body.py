@@ -33,6 +33,7 @@ FIELDS = (
     *("queue", "url", "params", "name", "delay", "run_at", "ttl", "timeout"),
     *("method", "headers", "payload", "retry", "filter", "extra", "uuid"),
 )
+_KNOWN = frozenset(FIELDS)
 _FIRST_WORD = re.compile(r"[a-z_]+")
 # Queues of quebert's own, and those that RabbitMQ names: answers to others are in them.
 _FORBIDDEN = ("quebert.", "amq.")
@@ -44,6 +45,7 @@ def new_task(
     check: Callable[[str], str],
     key: Key | None = None,
     place: str = "",
+    uuid: str | None = None,
 ) -> NewTask:
     """
     The task that a client asks for.
@@ -52,12 +54,13 @@ def new_task(
     @param check: raises L{APIProblem} where the client may not add to a queue.
     @param key: of the client.
     @param place: of the task in its batch.
+    @param uuid: a random one, for a task that has no other.
     @raise APIProblem: it cannot be.
     """
     if not isinstance(given, Mapping):
         raise _wrong("", "a task must be an object")
     for field in given:
-        if field not in FIELDS:
+        if field not in _KNOWN:
             raise _unknown(str(field))
     fields = dict(given)
     queue = _queue(fields.pop("queue", None))
@@ -70,7 +73,10 @@ def new_task(
             text = "uuid cannot be given with an Idempotency-Key, which makes one"
             raise _wrong("uuid", text)
         fields["uuid"], digest = key.uuid(place), key.digest(given)
-    _check_uuid(fields.get("uuid"))
+    if fields.get("uuid") is None:
+        fields["uuid"] = uuid
+    else:
+        _check_uuid(fields["uuid"])
     if fields.get("payload") is not None:
         fields["payload"] = _bytes(fields["payload"])
     try:
@@ -135,8 +141,6 @@ def _check_uuid(given: object) -> None:
     """
     Whether it can stand in a path, and in any database.
     """
-    if given is None:
-        return
     if not isinstance(given, str) or not 0 < _size(given) <= BOUNDS.uuid:
         raise _wrong("uuid", f"uuid must be a text of 1 to {BOUNDS.uuid} bytes")
     if not given.isprintable():

@@ -159,6 +159,12 @@ class ClosedRows:
         """
         self._fail()
 
+    async def note_published(self, uuids: Sequence[str]) -> None:
+        """
+        Fail.
+        """
+        self._fail()
+
     async def find(self, uuid: str) -> CreatedTask | None:
         """
         Fail.
