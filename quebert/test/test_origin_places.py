@@ -179,3 +179,38 @@ class OriginPlacesTests(SynchronousTestCase):
         self.assertTrue(places.admits(message))
         places.forget(is_busy=True)
         self.assertEqual((places.known, places.taken), ({}, 0))
+
+    def test_forgotten_soon(self) -> None:
+        """
+        Where none was slow, and none waits, nothing is known any more once as many
+        requests have ended as there are places: there is no need to look at them.
+        """
+        places = OriginPlaces(self.watch, 3, lambda: self.clock)
+        message: Any = FakeMessage("http://limited/")
+        places.refused(message, 1, None)
+        places.wait(message)
+        self.clock.advance(1)
+        self.assertTrue(places.admits(message))
+        others: Any = [FakeMessage("http://limited/") for _ in range(2)]
+        self.assertEqual([places.admits(each) for each in others], [True, True])
+        for each in (message, others[0]):
+            places.ended(each, is_quick=True)
+        self.assertEqual((set(places.known), places.taken), ({message.url[:-1]}, 1))
+        more: Any = FakeMessage("http://limited/")
+        self.assertTrue(places.admits(more))
+        places.ended(others[1], is_quick=True)
+        self.assertEqual((places.known, places.taken, more.origin), ({}, 0, None))
+
+    def test_not_forgotten_soon(self) -> None:
+        """
+        Where some wait, or are slow, all requests are counted, however many end.
+        """
+        self.admits("slow")
+        waiting = self.wait("slow")
+        for _ in range(20):
+            self.places.ended(self.admits("quick"), is_quick=True)
+        self.assertEqual(set(self.places.known), {"http://slow", "http://quick"})
+        self.assertEqual(self.places.forget_waiting(), [waiting])
+        for _ in range(20):
+            self.places.ended(self.admits("quick"), is_quick=True)
+        self.assertEqual(set(self.places.known), {"http://slow", "http://quick"})

@@ -37,7 +37,8 @@ hand for C{LONGEST_WAIT} seconds at most, and so do all those for a quick origin
 The others wait for C{hold_up_to} seconds, then in the broker.
 
 In a queue whose requests are all admitted, and answered in time, nothing is counted,
-and nothing costs anything.
+and nothing costs anything.  Where some were not admitted, and none is slow, the count
+ends when as many requests have ended as there are places, since a task waited.
 
 L{HangingHosts} looks at the requests, by a timer, and does what follows (rule 1);
 L{OriginPlaces} counts, and has the lines (rules 2 and 3).

@@ -68,6 +68,7 @@ class OriginPlaces:
         self._lines = OriginLines(clock, self.begin_next)
         self._alone = LOOKS  # looks since a quick one has answered
         self._some_slow = False  # since the count began
+        self._ended = 0  # requests, since a task began to wait, or all were looked at
         self._is_beginning = False
 
     @property
@@ -160,6 +161,7 @@ class OriginPlaces:
         else:  # it was its turn already
             origin.line.move_to_end(message, last=False)
         self.waiting += 1
+        self._ended = 0
         self._lines.update(origin)
         self._watch.leave(message)
         self.begin_next()
@@ -178,6 +180,12 @@ class OriginPlaces:
                 origin.is_quick = True
                 self._alone = 0
         self.begin_next()
+        self._ended += 1
+        # To count costs each task some microseconds, and to begin it as much for each
+        # place: so not sooner, and not at the next look, thousands of tasks later.
+        if self._ended >= self._prefetch and not (self.waiting or self._some_slow):
+            self._ended = 0
+            self.forget(is_busy=True)
 
     def left(self, message: DeliveredMessage) -> None:
         """
