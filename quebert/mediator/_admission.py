@@ -5,19 +5,15 @@ Asks the admission control of a mediator before each request.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
 
 from twisted.internet.defer import CancelledError
-from twisted.python.failure import Failure
 
 from quebert._url import origin_of
 from quebert.errors import BadStatus, Forbidden, RequestTimedOut
 from quebert.limits import GIVEN_UP, Admission, FreeingAdmission, WhenFree
 from quebert.outcome import Discard
 
-__all__ = ["NotAdmitted", "TaskCancelled", "admitted"]
-
-Result = TypeVar("Result")
+__all__ = ["Admitted", "NotAdmitted", "TaskCancelled"]
 
 # Seconds in which any origin may leave a request unanswered.  A task chooses its time
 # limit, and other tasks are not to wait for the origin of one that chose too little.
@@ -49,38 +45,48 @@ class NotAdmitted(Exception):
         self.when_free = when_free
 
 
-def admitted(
-    admission: Admission, url: str, now: Callable[[], float]
-) -> Callable[[Result], Result]:
+class Admitted:
     """
-    Ask whether a request may be made now, and tell how it ended.
+    A request that may be made: tells admission control how it ends.
 
-    @return: to be called with what the request ends with, which it returns.
     @raise NotAdmitted: the request may not be made now.
     """
-    origin, began = origin_of(url), now()
-    wait = admission.admit(origin, began)
-    if wait:
-        if isinstance(admission, FreeingAdmission):
-            raise NotAdmitted(wait, admission.when_free(origin))
-        raise NotAdmitted(wait)
 
-    def ended(result: Result) -> Result:
-        at = now()
-        seconds = at - began if at > began else 0.0  # the clock may be set back
-        status = _status(result, seconds) if isinstance(result, Failure) else 200
-        admission.ended(origin, at, status, seconds)
-        return result
+    __slots__ = ("_admission", "_began", "_now", "_origin")
 
-    return ended
+    def __init__(
+        self, admission: Admission, url: str, now: Callable[[], float]
+    ) -> None:
+        self._admission = admission
+        self._now = now
+        self._origin = origin = origin_of(url)
+        self._began = began = now()
+        wait = admission.admit(origin, began)
+        if wait:
+            if isinstance(admission, FreeingAdmission):
+                raise NotAdmitted(wait, admission.when_free(origin))
+            raise NotAdmitted(wait)
+
+    def ended(self, error: BaseException | None) -> None:
+        """
+        The request has ended; to be called once.
+
+        @param error: C{None} after a success.
+        """
+        at = self._now()
+        seconds = at - self._began
+        if seconds < 0.0:  # the clock may be set back
+            seconds = 0.0
+        status = 200 if error is None else _status(error, seconds)
+        self._admission.ended(self._origin, at, status, seconds)
 
 
-def _status(failure: Failure, seconds: float) -> int | None:
+def _status(error: BaseException, seconds: float) -> int | None:
     """
     The status that admission control is told of a request that has failed.
     """
-    if isinstance(failure.value, BadStatus):
-        return failure.value.status
-    if failure.check(RequestTimedOut) and seconds < _TOO_SHORT:
+    if isinstance(error, BadStatus):
+        return error.status
+    if isinstance(error, RequestTimedOut) and seconds < _TOO_SHORT:
         return GIVEN_UP
-    return GIVEN_UP if failure.check(CancelledError, Forbidden) else None
+    return GIVEN_UP if isinstance(error, (CancelledError, Forbidden)) else None

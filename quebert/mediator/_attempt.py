@@ -8,7 +8,7 @@ it would cost 5 µs more.  Knows no tasks, and of HTTP the status alone.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
@@ -19,9 +19,12 @@ from quebert._text import shown_url
 from quebert.boundaries import Response
 from quebert.errors import BadStatus, IncompleteAnswer, RequestTimedOut
 from quebert.mediator._adapters import RESPONSES
+from quebert.mediator._admission import Admitted
 from quebert.task_events import EndedTask
 
 __all__ = ["Attempt"]
+
+Error = TypeVar("Error", bound=BaseException)
 
 # Bytes of the body of a failure that are kept: more than are kept in the end, so that a
 # secret is found that begins among them.
@@ -40,6 +43,7 @@ class Attempt:
     @param overruled: asked of each 2xx whether it says itself that it is no
         success.
     @param observed: gets the status of the answer, once it is there; C{None} for none.
+    @param admitted: is told how the request ends; C{None} for nobody.
     @ivar success: fires with the body of a 2xx.  Fails with
         L{BadStatus<quebert.errors.BadStatus>}, also where the body of such an answer is
         cut short, with L{RequestTimedOut<quebert.errors.RequestTimedOut>}, or however
@@ -47,6 +51,7 @@ class Attempt:
     """
 
     __slots__ = (
+        "_admitted",
         "_code",
         "_deadlines",
         "_is_late",
@@ -68,12 +73,14 @@ class Attempt:
         deadlines: Deadlines[Attempt],
         overruled: Callable[[Any], bool] | None = None,
         observed: EndedTask | None = None,
+        admitted: Admitted | None = None,
     ) -> None:
         self._what = (method, url)
         self._seconds = seconds
         self._deadlines = deadlines
         self._overruled = overruled
         self._observed = observed
+        self._admitted = admitted
         self._code = 0
         self._is_late = False
         self._is_success = False
@@ -90,7 +97,7 @@ class Attempt:
 
     def _head_came(self, response: Response) -> Deferred[bytes] | bytes:
         if self._is_late:
-            raise self._too_late()
+            raise self._ended(self._too_late())
         self._response = response
         try:
             self._code = code = response.code
@@ -106,24 +113,27 @@ class Attempt:
             if whole is None:
                 content = response.content()
                 return content.addCallbacks(self._body_came, self._body_failed)
-        except Exception:
-            self._deadlines.end(self)
+        except BaseException as e:
+            self._ended(e)
             raise
         return self._body_came(whole)
 
     def _body_came(self, body: bytes) -> bytes:
+        if not self._is_success:
+            raise self._ended(self._bad_status(body))
         self._deadlines.end(self)
-        if self._is_success:
-            return body
-        raise self._bad_status(body)
+        if self._admitted is not None:
+            self._admitted.ended(None)
+        return body
 
     def _body_failed(self, failure: Failure) -> Failure:
-        failure, error = self._failed(failure), failure.value
-        if failure.check(CancelledError) or self._is_success:
-            return failure
+        error: Any = failure.value
+        why = self._too_late() if self._is_late else error
+        if self._is_success or isinstance(why, CancelledError):
+            return self._failed(failure)
         # The head is there whole, and tells what is to become of the task.
         begun = error.body if isinstance(error, IncompleteAnswer) else b""
-        raise self._bad_status(begun, f"; {failure.value}")
+        raise self._ended(self._bad_status(begun, f"; {why}"))
 
     def _bad_status(self, body: bytes, more: str = "") -> BadStatus:
         method, url = self._what
@@ -131,8 +141,22 @@ class Attempt:
         return BadStatus(self._code, text, self._response, body[:_BODY_LIMIT])
 
     def _failed(self, failure: Failure) -> Failure:
-        self._deadlines.end(self)
-        return Failure(self._too_late()) if self._is_late else failure
+        if self._is_late:
+            return Failure(self._ended(self._too_late()))
+        error: Any = failure.value
+        self._ended(error)
+        return failure
 
     def _too_late(self) -> RequestTimedOut:
         return RequestTimedOut(f"no complete answer within {self._seconds:g} s")
+
+    def _ended(self, error: Error) -> Error:
+        """
+        The attempt has failed.
+
+        @return: C{error}.
+        """
+        self._deadlines.end(self)
+        if self._admitted is not None:
+            self._admitted.ended(error)
+        return error

@@ -18,7 +18,7 @@ from quebert.boundaries import HTTPClient, SigningHTTPClient, WatchedMessage
 from quebert.cloud_events import CloudEvents
 from quebert.errors import NoIDToken
 from quebert.limits import Admission
-from quebert.mediator._admission import NotAdmitted, TaskCancelled, admitted
+from quebert.mediator._admission import Admitted, NotAdmitted, TaskCancelled
 from quebert.mediator._attempt import Attempt
 from quebert.mediator._judging import cancelled
 from quebert.mediator._observation import Observation
@@ -104,7 +104,7 @@ class Requests:
         method, url, headers, timeout, uuid, has_body, payload, _, id_token = request
         seconds = min(timeout or self.default_timeout, self.max_timeout)
         data = body if has_body else payload
-        ended: Callable[[Any], Any] | None = None
+        admitted: Admitted | None = None
         try:
             if message.cancelled:  # seldom
                 discard = cancelled(uuid, message.cancelled)
@@ -115,7 +115,7 @@ class Requests:
             if self.admission is not None:
                 if self._seconds is None:
                     self._seconds = self._clock().seconds
-                ended = admitted(self.admission, url, self._seconds)
+                admitted = Admitted(self.admission, url, self._seconds)
             if id_token is not None:
                 headers = self._with_token(id_token, url, headers)
             if observation is not None:
@@ -131,19 +131,20 @@ class Requests:
                 )
             if not isinstance(answering, Deferred):  # a coroutine will do
                 answering = Deferred.fromCoroutine(answering)
-        except Exception:
-            made: Deferred[bytes] = fail()
-        else:
-            made = Attempt(
-                answering,
-                method,
-                url,
-                seconds,
-                self._deadlines,
-                self._overrules,
-                observation,
-            ).success
-        return made if ended is None else made.addBoth(ended)
+        except Exception as e:
+            if admitted is not None:
+                admitted.ended(e)
+            return fail(e)
+        return Attempt(
+            answering,
+            method,
+            url,
+            seconds,
+            self._deadlines,
+            self._overrules,
+            observation,
+            admitted,
+        ).success
 
     def _with_token(
         self, wanted: IDTokenWanted, url: str, headers: dict[str, str]

@@ -47,6 +47,16 @@ class BrokenResponse:
         raise ZeroDivisionError
 
 
+class FakeAdmitted:
+    """
+    Notes how the request has ended, each time that it is told.
+    """
+
+    def __init__(self) -> None:
+        self.ends: list[BaseException | None] = []
+        self.ended = self.ends.append
+
+
 class AttemptTests(SynchronousTestCase):
     """
     An attempt of 10 seconds at the most.
@@ -60,7 +70,11 @@ class AttemptTests(SynchronousTestCase):
         self.cancelled: list[str] = []
         deadlines = Deadlines(lambda: self.clock, Attempt.late)
         self.answering: Deferred[Any] = Deferred(self._cancelling("request"))
-        attempt = Attempt(self.answering, "POST", "http://a/", 10, deadlines)
+        admitted: Any = FakeAdmitted()
+        self.ends: list[BaseException | None] = admitted.ends
+        attempt = Attempt(
+            self.answering, "POST", "http://a/", 10, deadlines, admitted=admitted
+        )
         self.success = attempt.success
 
     def _cancelling(self, what: str) -> Callable[[Any], None]:
@@ -76,9 +90,10 @@ class AttemptTests(SynchronousTestCase):
 
     def check_over(self) -> None:
         """
-        Nothing is left, and nothing comes later.
+        Nothing is left, and nothing comes later; admission control was told once.
         """
         self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(len(self.ends), 1)
 
     def test_success(self) -> None:
         """
@@ -86,9 +101,11 @@ class AttemptTests(SynchronousTestCase):
         """
         response = self.answer(201)
         self.assertNoResult(self.success)
+        self.assertEqual(self.ends, [])
         response.body.callback(b"done")
         self.assertEqual(self.successResultOf(self.success), b"done")
         self.check_over()
+        self.assertEqual(self.ends, [None])
 
     def test_status(self) -> None:
         """
@@ -101,6 +118,7 @@ class AttemptTests(SynchronousTestCase):
         self.assertEqual(error.status, 404)
         self.assertEqual(str(error), "POST http://a/ was answered 404")
         self.check_over()
+        self.assertEqual(self.ends, [error])
 
     def test_answer(self) -> None:
         """
@@ -170,6 +188,7 @@ class AttemptTests(SynchronousTestCase):
             self.assertIs(error.response, response)
             self.assertIn("POST http://a/ was answered 413; ", str(error))
             self.check_over()
+            self.assertEqual(self.ends, [error])
 
     def test_cut_success(self) -> None:
         """
