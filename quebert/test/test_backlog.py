@@ -26,7 +26,7 @@ class BacklogTests(SynchronousTestCase):
         Make it.
         """
         self.ledger = SimpleNamespace(numbers=[0] * len(State), bytes=0)
-        self.hosts = SimpleNamespace(waiting=0, some_refuse=False)
+        self.hosts = SimpleNamespace(waiting=0, some_refuse=False, is_crowded=False)
         self.throttles = SimpleNamespace(limit_fetching=False)
         self.room = True
         places = SimpleNamespace(has_room=lambda: self.room)
@@ -60,6 +60,15 @@ class BacklogTests(SynchronousTestCase):
         self.hosts.waiting = 100
         held, overdue = 10 + State.HELD, 10 + State.OVERDUE
         self.assertEqual(self.backlog.size(), held + overdue + 100)
+        self.assertFalse(self.backlog.is_crowded())
+
+    def test_crowded(self) -> None:
+        """
+        Those that wait for places alone do not count.
+        """
+        self.hosts.waiting, self.hosts.is_crowded = 100, True
+        self.assertEqual(self.backlog.size(), 1)
+        self.assertTrue(self.backlog.is_crowded())
 
     def test_some(self) -> None:
         """

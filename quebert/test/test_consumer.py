@@ -111,6 +111,7 @@ class ConsumerTestCase(SynchronousTestCase):
         self.throttles = FakeThrottles()
         self.unsettled: dict[str, int] = {}
         self.waiting = 0
+        self.crowded = False
         self.rested = 0
         self.consumer = self.made()
         self.prepare()
@@ -126,6 +127,7 @@ class ConsumerTestCase(SynchronousTestCase):
             self.unsettled,
             may_widen=lambda: self.may_widen,
             waiting=lambda: self.waiting,
+            crowded=lambda: self.crowded,
             rested=self.note_rest,
             single=single,
         )
@@ -373,6 +375,26 @@ class ConsumingTests(ConsumerTestCase):
             self.waiting, number = 0, len(self.methods)
             self.consumer.adapt()
             self.assertIs(len(self.methods) > number, is_wide, waiting)
+
+    def test_crowded(self) -> None:
+        """
+        A consumer that has fetched messages in vain is replaced if it fetches any more
+        than usual.
+        """
+        for waiting, crowded, is_replaced in (
+            (3, False, False),
+            (3, True, True),
+            (2, True, False),
+        ):
+            self.reach(ConsumerState.CONSUMING)
+            self.unsettled[self.channel.calls[-1][1]] = 2
+            self.waiting = waiting
+            self.consumer.adapt()
+            self.channel.answer_all()
+            self.unsettled.clear()
+            self.waiting, self.crowded, number = 0, crowded, len(self.methods)
+            self.consumer.adapt()
+            self.assertIs(len(self.methods) > number, is_replaced, (waiting, crowded))
 
     def test_not_rested_while_renewing(self) -> None:
         """

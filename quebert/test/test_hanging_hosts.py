@@ -1072,6 +1072,34 @@ class RefusedTests(HangingTestCase):
             self.advance(PAUSE)
         self.assertEqual(numbers, [8, 6, 12, 24])
 
+    def test_fetched_in_vain(self) -> None:
+        """
+        Once a host takes as many requests as there are places, no more are fetched than
+        there are places, although there are more: then none waits in a line, nor is
+        turned away.
+        """
+        self.begin()
+        for _ in range(4):
+            self.fill()
+            self.advance(PAUSE)
+        self.assertGreater(self.places.waiting, 40)
+        self.origins._known["http://a"]._most = 4
+        numbers = []
+        for _ in range(200):
+            self.fill()
+            self.finish(self.running[0][0])
+            self.advance(0.02)
+            numbers.append(self.places.waiting)
+        self.assertEqual((max(numbers[-20:]), self.known()), (0, {}))
+        self.assertEqual(self.client.publisher.publications, [])
+
+    def fill(self) -> None:
+        """
+        Deliver messages for one host as long as a consumer may be given any.
+        """
+        while self.channel.room() is not None:
+            self.deliver(b"a")
+
     @property
     def received(self) -> int:
         """

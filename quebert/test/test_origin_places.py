@@ -214,3 +214,30 @@ class OriginPlacesTests(SynchronousTestCase):
         for _ in range(20):
             self.places.ended(self.admits("quick"), is_quick=True)
         self.assertEqual(set(self.places.known), {"http://slow", "http://quick"})
+
+    def test_crowded(self) -> None:
+        """
+        Where an origin takes requests again, those that wait for it wait for places
+        alone, if all are taken; but not while one is slow, or refuses.
+        """
+        places = OriginPlaces(self.watch, 2, lambda: self.clock)
+        self.watch.places, self.watch.hooks_run = places, True
+        messages: Any = [FakeMessage("http://limited/") for _ in range(4)]
+        places.refused(messages[0], 1, None)
+        places.wait(messages[0])
+        for each in messages[1:]:
+            self.assertFalse(places.admits(each))
+            places.wait(each)
+        self.assertFalse(places.is_crowded)  # it refuses
+        self.clock.advance(1)
+        self.assertEqual((self.watch.begun, places.taken), (messages[:1], 1))
+        self.assertFalse(places.is_crowded)  # there is a place
+        self.watch.request(messages[0])
+        self.clock.advance(0)
+        self.watch.request(messages[1])
+        self.assertEqual((places.taken, places.waiting), (2, 2))
+        self.assertTrue(places.is_crowded)
+        places.judge(messages[:1])
+        self.assertFalse(places.is_crowded)  # one is slow
+        places.forget_waiting()
+        self.assertFalse(places.is_crowded)

@@ -8,6 +8,10 @@ up, it is doubled then, but only once in C{PAUSE} seconds.  So a watch gets past
 thousands of messages for one host within a second; and a limit that is just growing, as
 adaptive limits are when a mediator starts, has not refused the whole queue before it is
 large enough.
+
+Once it is, those that it has refused wait for places alone, and too many are fetched: each
+further task would be turned away, too, as long as there are others before it, which costs
+half as much again as the task.  So no more are fetched than there are places.
 """
 
 from __future__ import annotations
@@ -71,10 +75,17 @@ class Backlog:
 
     def size(self) -> int:
         """
-        How many there are.
+        How many there are, without those that wait for places alone.
         """
-        numbers = self._ledger.numbers
-        return numbers[_HELD] + numbers[_OVERDUE] + self._origins.waiting
+        numbers, origins = self._ledger.numbers, self._origins
+        waiting = 0 if self.is_crowded() else origins.waiting
+        return numbers[_HELD] + numbers[_OVERDUE] + waiting
+
+    def is_crowded(self) -> bool:
+        """
+        Whether hosts would take those that wait for them, and all places are taken.
+        """
+        return self._origins.is_crowded
 
     def may_widen(self) -> bool:
         """

@@ -61,6 +61,7 @@ class Consumer:
     @param may_widen: tells whether another consumer may fetch more, where those that
         this one has fetched leave room.
     @param waiting: counts the deliveries that have no place.
+    @param crowded: tells whether deliveries wait that this one has fetched in vain.
     @param rested: called when there is no consumer for now, because of a throttle.
     @param single: whether the broker delivers to one consumer of the queue at a time.
     @ivar prefetch_count: how many messages of the one that may fetch may be unsettled,
@@ -78,6 +79,7 @@ class Consumer:
         *,
         may_widen: Callable[[], bool],
         waiting: Callable[[], int],
+        crowded: Callable[[], bool],
         rested: Callable[[], None],
         single: bool = False,
     ) -> None:
@@ -87,6 +89,7 @@ class Consumer:
         self._throttles = throttles
         self._may_widen = may_widen
         self._waiting = waiting
+        self._crowded = crowded
         self._rested = rested
         self._single = single
         self._channel: Channel | None = None
@@ -233,7 +236,8 @@ class Consumer:
         Whether fewer messages wait than it was made for, and no other consumer of ours
         has unsettled messages.
         """
-        too_wide = self.prefetch_count > 2 * self._wanted_prefetch_count
+        enough = 1 if self._crowded() else 2
+        too_wide = self.prefetch_count > enough * self._wanted_prefetch_count
         return too_wide and not self._unsettled.keys() - {self._tag}
 
     @property

@@ -156,6 +156,7 @@ class Deliveries:
             self.ledger.of_consumers,
             may_widen=backlog.may_widen,
             waiting=backlog.size,
+            crowded=backlog.is_crowded,
             rested=self.returns.rest,
             single=bool(arguments.get(SINGLE_ACTIVE_CONSUMER)),
         )

@@ -93,6 +93,15 @@ class OriginPlaces:
         """
         return bool(self._lines.refusing)
 
+    @property
+    def is_crowded(self) -> bool:
+        """
+        Whether tasks wait in lines although their origins would take them: all places
+        are taken.
+        """
+        are_quick = not (self._some_slow or self._lines.refusing)
+        return self.waiting > 0 and are_quick and self.taken >= self._prefetch
+
     # -- What becomes of each request
 
     def admits(self, message: DeliveredMessage) -> bool:
