@@ -9,9 +9,10 @@ thousands of messages for one host within a second; and a limit that is just gro
 adaptive limits are when a mediator starts, has not refused the whole queue before it is
 large enough.
 
-Once it is, those that it has refused wait for places alone, and too many are fetched: each
-further task would be turned away, too, as long as there are others before it, which costs
-half as much again as the task.  So no more are fetched than there are places.
+Once it is, those that it has refused wait for places alone, and too many are fetched:
+each further task would be turned away, too, as long as there are others before it,
+which costs half as much again as the task.  So no more are fetched than there are
+places.
 """
 
 from __future__ import annotations
