@@ -272,12 +272,18 @@ class WebChannel(Protocol):
             self._next = self._site.reactor.callLater(0, self._go_on)
 
     def _go_on(self) -> None:
+        """
+        Read the next request.  More is read from the connection where that one is not
+        there whole, or when little is left: else each answer would let as much come as
+        the kernel gives at a time.
+        """
         self._next = None
-        if not self._reads:
-            self._reads = True
-            self._tcp.resumeProducing()
         if self._rest and self._stage is Stage.IDLE:
             self._read()
+        needs_more = self._stage in (Stage.HEAD, Stage.BODY, Stage.REFUSED)
+        if not self._reads and (needs_more or len(self._rest) <= _AHEAD):
+            self._reads = True
+            self._tcp.resumeProducing()
 
     def write(self, data: bytes) -> None:
         """

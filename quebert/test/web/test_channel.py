@@ -286,6 +286,38 @@ class HTTPTests(ChannelCase):
         self.assertEqual(client.transport.producerState, "producing")
         self.assertEqual(len(self.requests.asked), 1)
 
+    def test_far_ahead(self) -> None:
+        """
+        What a client has sent ahead is answered before more is read: else a client that
+        sends requests without end has the server keep them, and copy them each time.
+        """
+        self.start()
+        client = self.connect()
+        client.send(SMALL)
+        ahead = 65_536 // len(SMALL)
+        client.send(SMALL * ahead)
+        while ahead * len(SMALL) > 16_384:
+            self.assertEqual(client.transport.producerState, "paused")
+            self.requests.give()
+            self.turn()
+            ahead -= 1
+        self.assertEqual(client.transport.producerState, "producing")
+
+    def test_far_ahead_unfinished(self) -> None:
+        """
+        More is read where the next request is not there whole.
+        """
+        self.start()
+        client = self.connect()
+        client.send(SMALL)
+        client.send(announced(100_000) + bytes(50_000))
+        self.assertEqual(client.transport.producerState, "paused")
+        self.requests.give()
+        self.turn()
+        self.assertEqual(client.transport.producerState, "producing")
+        client.send(bytes(50_000))
+        self.assertEqual(self.requests.give(), bytes(100_000))
+
     def test_hangs_up(self) -> None:
         """
         A request that only reads is given up when its client hangs up; a change is not.
