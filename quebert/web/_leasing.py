@@ -1,9 +1,10 @@
 """
 The handlers of requests of executors that have leased a task.
 
-They need no token: the id of the lease, which nobody can guess, is in the path.  They
-are not in the audit log: an executor does with its own task what it would do by its
-answer.
+They need no token: the id of the lease, which nobody can guess, is in the path.  So a
+body is read only where the id is true: anybody else could have the server read for
+long.  They are not in the audit log: an executor does with its own task what it would
+do by its answer.
 """
 
 from __future__ import annotations
@@ -42,27 +43,27 @@ class LeaseHandlers:
         """
         Have a lease run out later.
         """
+        leases, id, _ = self._lease(call)
         seconds = _seconds(call, 1)
         if seconds is None:
             text = "seconds must be there: how long from now the lease is to last"
             raise APIProblem(HTTPStatus.UNPROCESSABLE_ENTITY, text, field="seconds")
-        leases, id, _ = self._lease(call)
         return await _answer(leases.renew(id, seconds))
 
     async def complete(self, call: Call) -> APIAnswer:
         """
         The task is done.
         """
-        body_fields(call.request)
         leases, id, identity = self._lease(call)
+        body_fields(call.request)
         return await _answer(leases.complete(id, identity))
 
     async def fail(self, call: Call) -> APIAnswer:
         """
         The task is not done.
         """
-        seconds = _seconds(call, 0)
         leases, id, _ = self._lease(call)
+        seconds = _seconds(call, 0)
         return await _answer(leases.fail(id, seconds))
 
     def _lease(self, call: Call) -> tuple[Leases, str, bytes]:

@@ -40,6 +40,8 @@ _LARGEST_PAGE = 500
 _DEFAULT_PAGE = 50
 # Bytes of a name in AMQP; more of a text that is searched for.
 _MOST_TEXT = 2_048
+# Bytes of a body of few fields: so many conditions, each character as an escape.
+_MOST_BODY = 2**18
 
 
 def decoded(head: RequestHead, body: bytes, address: str) -> APIRequest:
@@ -162,11 +164,15 @@ def body_fields(request: APIRequest, *known: str) -> Mapping[str, Any]:
     """
     The fields of a body that is an object of JSON; none where there is no body.
 
-    @raise APIProblem: it is no such object, or has a field that is not C{known}.
+    @raise APIProblem: it is no such object, or has a field that is not C{known}, or is
+        so long that it would be read for long.
     """
     if not request.body:
         return {}
     _check_type(request)
+    if len(request.body) > _MOST_BODY:
+        text = f"the body must have {_MOST_BODY} bytes at most"
+        raise APIProblem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text)
     try:
         found = json.loads(request.body)
     except (ValueError, RecursionError):

@@ -42,6 +42,18 @@ class LeaseHandlersTests(SynchronousTestCase):
         self.assertEqual(self.status(handlers, "x" * len(id)), 404)
         self.assertEqual(self.status(LeaseHandlers(None, None), id), 404)
 
+    def test_unread(self) -> None:
+        """
+        Whoever has no lease has no body read, which would take long.
+        """
+        handlers = LeaseHandlers(None, LEASE_IDS)
+        for name in ("renew", "complete", "fail"):
+            call: Any = _EmptyCall("x" * 48)
+            call.body = b"{" * 2**20
+            asked = Deferred.fromCoroutine(getattr(handlers, name)(call))
+            problem = self.failureResultOf(asked, APIProblem).value
+            self.assertEqual(problem.status, 404)
+
     def status(self, handlers: LeaseHandlers, id: str) -> int:
         """
         Of the answer to one who completes a task.

@@ -53,7 +53,7 @@ _TASK = {"url": "http://127.0.0.1:8000/"}
 _ALL: dict[str, Any] = {"match": []}
 _LIMITS = ExecutorLimits(body=1_000, head=65_536, fields=20, connections=300)
 #: What stands for the names in paths.
-_SAMPLES = {"queue": "mail", "uuid": waiting_uuid("not_due"), "id": "none"}
+_SAMPLES = {"queue": "mail", "uuid": waiting_uuid("not_due"), "id": LEASE}
 Prepare = Callable[[MemoryAPI], object]
 
 
@@ -278,7 +278,7 @@ def _probes() -> Iterator[Probe]:
     for verb, body in (("renew", {"seconds": 60}), ("complete", {}), ("fail", {})):
         route, target = f"POST /v1/leases/{{id}}:{verb}", f"{lease}:{verb}"
         yield Probe(route, 200, body, target=target, prepare=_leased)
-        yield Probe(route, 404, body)  # not an id of ours
+        yield Probe(route, 404, body, target=f"/v1/leases/none:{verb}")
         yield Probe(route, 409, body, target=target, prepare=_completed)
         yield Probe(route, 503, body, target=target, prepare=_no_lease_rows)
     for verb in ("renew", "fail"):
