@@ -13,7 +13,10 @@ from quebert._bounds import SHORT_STRING
 from quebert.web._exchange import APIProblem, APIRequest
 from quebert.web._tokens import Grant
 
-__all__ = ["Call"]
+__all__ = ["RESERVED", "Call"]
+
+#: How the names of queues begin that quebert, or RabbitMQ, has for itself.
+RESERVED = ("quebert.", "amq.")
 
 
 @attrs.frozen(kw_only=True)
@@ -31,7 +34,8 @@ class Call:
 
     def check(self, queue: str) -> str:
         """
-        Give C{queue}, if the right is there for it.
+        Give C{queue}, if the right is there for it.  Nobody has a right to change
+        those of L{RESERVED}: in them are tasks that are leased, or that wait.
 
         @raise APIProblem: it is not.
         """
@@ -40,6 +44,9 @@ class Call:
             raise APIProblem(HTTPStatus.NOT_FOUND, text)
         if not self.grant.allows(self.right, queue):
             text = f"the token does not allow to {self.right} the queue {queue!r}"
+            raise APIProblem(HTTPStatus.FORBIDDEN, text)
+        if self.right != "read" and queue.startswith(RESERVED):
+            text = f"quebert or RabbitMQ has the queue {queue!r} for itself"
             raise APIProblem(HTTPStatus.FORBIDDEN, text)
         return queue
 

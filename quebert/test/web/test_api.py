@@ -223,6 +223,7 @@ class WrongTests(SynchronousTestCase):
             b'{"match": [1]}': (400, "match"),
             b'{"match": ["odd"]}': (400, "match"),
             b'{"match": [], "more": 1}': (400, "more"),
+            b'{"match": [' + b"[]," * 2**17 + b"1]}": (413, None),
         }
         for body, (status, field) in table.items():
             answer = MemoryAPI().ask("POST", target, body, token="operator")
@@ -290,6 +291,27 @@ class WrongTests(SynchronousTestCase):
             answer = MemoryAPI().ask(method, target, body, token="operator")
             self.assertEqual(answer.status, 404, target)
             self.assertIn(b"1 to 255 bytes", answer.body)
+
+    def test_reserved(self) -> None:
+        """
+        No token changes queues of quebert's own, such as that of leased tasks, which a
+        purge would lose, or of RabbitMQ's.
+        """
+        match: dict[str, Any] = {"match": []}
+        for name in ("quebert.leases", "quebert.delay.5", "amq.gen-1"):
+            for method, target, body in (
+                ("POST", f"/v1/queues/{name}:pause", None),
+                ("POST", f"/v1/queues/{name}:resume", None),
+                ("POST", f"/v1/queues/{name}:purge", None),
+                ("POST", f"/v1/queues/{name}/dead:redrive", match),
+                ("POST", f"/v1/queues/{name}/dead:discard", match),
+                ("POST", "/v1/tasks/u:run", {"queue": name}),
+                ("DELETE", f"/v1/tasks/u?queue={name}", None),
+                ("POST", "/v1/tasks:cancel", {"queue": name, **match}),
+            ):
+                answer = MemoryAPI().ask(method, target, body, token="operator")
+                self.assertEqual(answer.status, 403, (method, target))
+                self.assertIn(b"for itself", answer.body)
 
     def test_away(self) -> None:
         """

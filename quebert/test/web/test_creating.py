@@ -156,6 +156,7 @@ class CreateTests(CreatingCase):
             ({"queue": "\ud800"}, "queue", "1 to 255 bytes"),
             ({"queue": "quebert.ended"}, "queue", "for itself"),
             ({"queue": "amq.gen-1"}, "queue", "for itself"),
+            ({"queue": "tasks.dead"}, "queue", "for itself"),
             ({"name": ""}, "name", "1 to 500"),
             ({"name": "x" * 501}, "name", "1 to 500"),
             ({"name": "a\x00"}, "name", "printable"),

@@ -16,6 +16,7 @@ from typing import Any
 
 import attrs
 
+from quebert.web._call import RESERVED
 from quebert.web.cloud_tasks._errors import TYPE, CloudTasksError, Code, help_detail
 
 __all__ = ["CloudNames", "Location", "QueueName", "TaskName", "checked_task_id"]
@@ -29,8 +30,6 @@ _HAS_TASK = re.compile(f"({_IS_QUEUE.pattern})/tasks/(.*)", re.ASCII | re.DOTALL
 _IS_QUEUE_ID = re.compile(_QUEUE, re.ASCII)
 _IS_TASK_ID = re.compile(_TASK, re.ASCII)
 _IN_RABBITMQ = re.compile(rf"({_PROJECT})\.({_LOCATION})\.({_QUEUE})", re.ASCII)
-# No name in RabbitMQ may begin so: such queues are its own, or quebert's.
-_RESERVED = ("amq.", "quebert.")
 # Characters of a name in a sentence.
 _SHOWN = 1_000
 
@@ -167,7 +166,7 @@ class CloudNames:
         return project
 
     def _serves(self, project: str) -> bool:
-        if f"{project}.".startswith(_RESERVED):
+        if f"{project}.".startswith(RESERVED):
             return False
         return any(fnmatchcase(project, pattern) for pattern in self.projects)
 
