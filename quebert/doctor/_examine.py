@@ -22,6 +22,7 @@ from quebert.doctor._queues import check_queue
 from quebert.doctor._subject import Subject, together
 from quebert.doctor._urls import check_urls
 from quebert.doctor._versions import version_findings
+from quebert.doctor._web_queues import check_web_queue, web_queues
 from quebert.errors import (
     BrokerError,
     BrokerRefused,
@@ -94,6 +95,9 @@ async def _checks(subject: Subject) -> list[Finding]:
         for queue in subject.settings.queues.values():
             about = f"queue {queue.name}"
             checks.append(_guarded(subject, about, check_queue(subject, queue)))
+        for name in web_queues(subject.settings):
+            check = check_web_queue(subject, name)
+            checks.append(_guarded(subject, f"queue {name}", check))
     if all(each.level is Level.OK for each in alarms):
         checks.append(_guarded(subject, "delays", check_delays(subject)))
         about = "dead_letter_worker_publisher_confirm_timeout"

@@ -28,11 +28,12 @@ from quebert.amqp.coordination import (
 from quebert.amqp.delays import ARRIVALS, UNCLAIMED, Rungs, arrivals_of
 from quebert.amqp.queues import dead_letters_of
 from quebert.amqp.watch import flight_sign, in_order_sign
-from quebert.config import QueueSettings
+from quebert.config import ClusterWeb, QueueSettings, Settings
 from quebert.doctor._broker import may_publish
-from quebert.doctor._findings import Finding, fail, ok
+from quebert.doctor._findings import Finding, fail, ok, warn
 from quebert.doctor._subject import Subject, together
 from quebert.errors import ReplyCode
+from quebert.policy import LEASES
 from quebert.task_ends import ENDED
 
 __all__ = [
@@ -40,7 +41,10 @@ __all__ = [
     "check_permissions",
     "needs_for_all",
     "needs_of",
+    "needs_of_leases",
     "needs_of_made",
+    "needs_of_web",
+    "serves_web",
 ]
 
 _ABOUT = "permissions"
@@ -59,12 +63,14 @@ class Need:
     @ivar kind: C{"queue"} or C{"exchange"}.
     @ivar queue: of an exchange to read, a queue that is bound to it: RabbitMQ looks
         first whether we may write to that.
+    @ivar of_web: whether C{quebert web} needs it, and no mediator.
     """
 
     verb: str
     kind: str
     name: str
     queue: str = ""
+    of_web: bool = False
 
     def __str__(self) -> str:
         return f"{self.verb} {self.kind} {self.name}"
@@ -120,6 +126,49 @@ def needs_of_made() -> Iterator[Need]:
     yield Need("configure", "queue", QUEUES_LOCK)
 
 
+def needs_of_leases() -> Iterator[Need]:
+    """
+    What a mediator that grants leases does, too.
+    """
+    yield Need("configure", "queue", LEASES)
+
+
+def needs_of_web(web: ClusterWeb) -> Iterator[Need]:
+    """
+    What C{quebert web} does with the queues in which mediators tell it something, and
+    with the one that has the queues which were made over the API.
+    """
+    names = [ENDED]
+    if web.leases is not None:
+        names.append(LEASES)
+    if web.cloud_tasks is not None:
+        names.append(QUEUES)
+        yield Need("configure", "queue", QUEUES_LOCK, of_web=True)
+    for name in names:
+        for verb in ("configure", "read"):
+            yield Need(verb, "queue", name, of_web=True)
+
+
+def _needs(settings: Settings, rungs: Rungs) -> Iterator[Need]:
+    yield from needs_for_all(rungs)
+    for each in settings.queues.values():
+        yield from needs_of(each)
+    if settings.made_queues.serve:
+        yield from needs_of_made()
+    if settings.leases is not None:
+        yield from needs_of_leases()
+    if serves_web(settings):
+        yield from needs_of_web(settings.cluster_web)
+
+
+def serves_web(settings: Settings) -> bool:
+    """
+    Whether C{quebert web} has these settings, too: they have something for it alone, or
+    leases, which it keeps.
+    """
+    return settings.cluster_web != ClusterWeb()
+
+
 async def check_permissions(subject: Subject) -> list[Finding]:
     """
     Each permission that is missing.
@@ -127,11 +176,7 @@ async def check_permissions(subject: Subject) -> list[Finding]:
     if not subject.is_rabbitmq:
         return [ok(_ABOUT, "the embedded broker lets its users do everything")]
     settings, rungs = subject.settings, subject.rungs
-    needs = [*needs_for_all(rungs)]
-    if settings is not None:
-        needs += [n for each in settings.queues.values() for n in needs_of(each)]
-    if settings is not None and settings.made_queues.serve:
-        needs += needs_of_made()
+    needs = [*(needs_for_all(rungs) if settings is None else _needs(settings, rungs))]
     if subject.client.blocked is not None:  # RabbitMQ would not answer
         needs = [each for each in needs if each.name != _DEFAULT]
     answers = await together(_refused(subject, each) for each in needs)
@@ -139,14 +184,20 @@ async def check_permissions(subject: Subject) -> list[Finding]:
     if not missing:
         text = f"user {subject.user} has all {len(needs)} permissions of a mediator"
         return [ok(_ABOUT, text)]
-    return [_finding(subject, each) for each in dict.fromkeys(missing)]
+    of_mediators = {str(each) for each in missing if not each.of_web}
+    return [
+        _finding(subject, each)
+        for each in dict.fromkeys(missing)
+        if not each.of_web or str(each) not in of_mediators
+    ]
 
 
 def _finding(subject: Subject, need: Need) -> Finding:
     verb = "configure, write or read" if need.verb == "see" else need.verb
-    return fail(
+    report, who = (warn, "quebert web does") if need.of_web else (fail, "mediators do")
+    return report(
         _ABOUT,
-        f"user {subject.user} may not {need}, as mediators do",
+        f"user {subject.user} may not {need}, as {who}",
         f"give {subject.user} a pattern for {verb!r} that matches {need.name}:"
         f" rabbitmqctl set_permissions -p {subject.vhost} {subject.user} CONFIGURE"
         " WRITE READ (see docs/operating.rst)",

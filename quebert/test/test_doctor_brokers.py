@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pika
 import pytest
 import pytest_twisted
@@ -31,7 +32,15 @@ from quebert.amqp.delays import (
 )
 from quebert.amqp.queues import QUORUM, declared, depth
 from quebert.amqp.wire import Channel, call_in_one_write, version_of
-from quebert.config import Broker, QueueSettings, Settings
+from quebert.config import (
+    Broker,
+    CloudTasksAPI,
+    ClusterWeb,
+    LeaseSettings,
+    MadeQueues,
+    QueueSettings,
+    Settings,
+)
 from quebert.doctor import Finding, Level, examine
 from quebert.doctor._broker import check_broker_clock, check_confirm_timeout
 from quebert.doctor._dead import check_dead_policies
@@ -40,6 +49,7 @@ from quebert.doctor._permissions import check_permissions
 from quebert.doctor._queues import check_queue
 from quebert.doctor._subject import PROBE, Subject
 from quebert.doctor._urls import check_urls
+from quebert.doctor._web_queues import check_web_queue, web_queues
 from quebert.guard import Guard
 from quebert.limits import Rate
 from quebert.operations import BrokerAccess, pause
@@ -52,6 +62,8 @@ from quebert.testing import RabbitMQNode, free_port
 pytestmark = pytest.mark.long
 
 _numbers = itertools.count(1)
+#: Changes settings to those that quebert web does not have.
+NO_WEB: dict[str, Any] = {"leases": None, "cluster_web": ClusterWeb()}
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +71,7 @@ def vhosts(rabbitmq: RabbitMQNode) -> Iterator[str]:
     """
     Virtual hosts of RabbitMQ, each for one test.
     """
-    names = [f"doctor-{next(_numbers)}" for _ in range(17)]
+    names = [f"doctor-{next(_numbers)}" for _ in range(18)]
     for name in names:
         add_vhost(rabbitmq, name)
     return iter(names)
@@ -342,7 +354,75 @@ async def test_permitted(
     assert others == ["policies"], found
 
 
+def with_web(**more: Any) -> dict[str, Any]:
+    """
+    Settings that C{quebert web} has, too, with leases and the API of Cloud Tasks.
+    """
+    leases = LeaseSettings("http://localhost:8080", "secrets", (b"s" * 24,))
+    web = ClusterWeb(leases=leases, cloud_tasks=CloudTasksAPI())
+    return {"leases": leases, "cluster_web": web, **more}
+
+
+@ensureDeferred
+async def test_web_permissions(rabbitmq: RabbitMQNode, make_subject: Any) -> None:
+    """
+    The permissions on the queues between mediators and quebert web are named where
+    these are used, and which of the two needs them.
+    """
+    user = "without-web"
+    others = r"^(?!quebert\.(ended|leases|queues)).*$"
+    add_user(rabbitmq, user, (others, ".*", others))
+    subject = await make_subject(
+        user=f"{user}:secret", **with_web(made_queues=MadeQueues(serve=("*",)))
+    )
+    found = await check_permissions(subject)
+    mediators = "configure queue quebert.ended", "configure queue quebert.leases"
+    for each in (*mediators, "read queue quebert.queues"):
+        told(found, Level.FAIL, f"may not {each}, as mediators do")
+    for each in ("read queue quebert.ended", "read queue quebert.leases"):
+        finding = told(found, Level.WARN, f"may not {each}, as quebert web does")
+        assert "rabbitmqctl set_permissions" in finding.remedy
+    told(found, Level.WARN, "may not configure queue quebert.queues, as quebert web")
+    told(found, Level.FAIL, "may not configure queue quebert.queues.changing")
+    assert len(found) == 7
+    plain = await make_subject(user=f"{user}:secret")
+    told(await check_permissions(plain), Level.FAIL, "configure queue quebert.ended")
+
+
 # -- Queues
+
+
+@ensureDeferred
+async def test_web_queues(
+    rabbitmq: RabbitMQNode, vhosts: Iterator[str], make_subject: Any
+) -> None:
+    """
+    The queues between mediators and quebert web are looked at where they are used:
+    whether they are there, whether somebody reads them, and whether they drop anything.
+    """
+    subject = await make_subject(next(vhosts), **with_web())
+    names = [*web_queues(subject.settings)]
+    assert names == ["quebert.ended", "quebert.leases", "quebert.queues"]
+    assert [*web_queues(attrs.evolve(subject.settings, **NO_WEB))] == []
+    for name in names:
+        [finding] = await check_web_queue(subject, name)
+        assert (finding.level, finding.about) == (Level.OK, f"queue {name}")
+        assert "not there yet" in finding.text
+    with pika_channel(rabbitmq, subject.vhost) as channel:
+        for name in names:
+            arguments = {"x-message-ttl": 60_000} if name == "quebert.ended" else {}
+            channel.queue_declare(name, durable=True, arguments=arguments)
+            channel.basic_publish("", name, b"one")
+    found = await check_web_queue(subject, "quebert.ended")
+    told(found, Level.FAIL, "x-message-ttl")
+    finding = told(found, Level.WARN, "nobody reads it, and 1 end notes wait in it")
+    assert "start quebert web" in finding.remedy
+    [finding] = await check_web_queue(subject, "quebert.leases")
+    told([finding], Level.WARN, "nobody reads it, and 1 leased tasks wait in it")
+    [finding] = await check_web_queue(subject, "quebert.queues")
+    assert (finding.level, finding.text) == (Level.OK, "it is there")
+    examined = await examine(reactor, subject.settings.broker, subject.settings)
+    told(examined, Level.WARN, "leased tasks wait in it")
 
 
 @ensureDeferred

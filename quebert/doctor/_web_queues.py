@@ -1,0 +1,61 @@
+"""
+The queues between mediators and C{quebert web}: end notes, messages of leased tasks,
+and the definitions of queues that were made over the API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from quebert.amqp.coordination import QUEUES
+from quebert.amqp.queues import declared, depth
+from quebert.config import Settings
+from quebert.doctor._findings import Finding, ok, warn
+from quebert.doctor._permissions import serves_web
+from quebert.doctor._queues import dropped
+from quebert.doctor._subject import Subject
+from quebert.policy import LEASES
+from quebert.task_ends import ENDED
+
+__all__ = ["check_web_queue", "web_queues"]
+
+# What lies in each queue, and what is the matter while nobody reads it.
+_UNREAD = {
+    ENDED: ("end notes", "tasks created over HTTP do not end, and hold their names"),
+    LEASES: ("leased tasks", "no lease is renewed, completed, or runs out"),
+}
+_START = "start quebert web; see its log if one should run"
+
+
+def web_queues(settings: Settings) -> Iterator[str]:
+    """
+    The queues that are used with these settings.
+    """
+    web = settings.cluster_web
+    if serves_web(settings):
+        yield ENDED
+    if settings.leases is not None:
+        yield LEASES
+    if settings.made_queues.serve or web.cloud_tasks is not None:
+        yield QUEUES
+
+
+async def check_web_queue(subject: Subject, name: str) -> list[Finding]:
+    """
+    Whether a queue keeps what lies in it, and somebody reads it.
+
+    @raise BrokerRefused: we may not look.
+    """
+    about = f"queue {name}"
+    now = await depth(subject.wire, name)
+    if now is None:
+        return [ok(about, "it is not there yet: who needs it first declares it")]
+    found: list[Finding] = []
+    if name in _UNREAD and now.ready and not now.consumers:
+        things, harm = _UNREAD[name]
+        text = f"nobody reads it, and {now.ready} {things} wait in it: {harm}"
+        found.append(warn(about, text, _START))
+    how = await declared(subject.wire, name)
+    if how is not None and name in _UNREAD:
+        found += dropped(about, how)
+    return found or [ok(about, "it is there")]
