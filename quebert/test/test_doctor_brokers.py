@@ -334,7 +334,7 @@ async def test_permitted(
     await watching.client.watch(names.exchange, names.queue, names.key, print)
     await make_ladder(watching)
     queue, exchange = names.queue, names.exchange
-    all_ = r"quebert\.(control.*|delay\..*|doctor\..*|cancel(led|ling)\..*)"
+    all_ = r"quebert\.(control.*|delay\..*|doctor\..*|cancel(led|ling)\..*|ended)"
     suspects = r"quebert\.flight\..*|quebert\.in-order\..*"
     rate = r"quebert\.rate\..*"
     user = "mediator-and-doctor"

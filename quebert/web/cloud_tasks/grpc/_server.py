@@ -33,6 +33,7 @@ from quebert.errors import PortTaken
 from quebert.web._exchange import APIProblem, APIRequest, Caller
 from quebert.web._tokens import Grant
 from quebert.web.cloud_tasks._errors import CloudTasksError, Code
+from quebert.web.cloud_tasks.grpc._awaited_requests import AwaitedRequests
 from quebert.web.cloud_tasks.grpc._methods import RemoteMethod, methods, status_bytes
 from quebert.web.cloud_tasks.grpc._reactor_calls import (
     Abandoned,
@@ -71,7 +72,8 @@ class GRPCLimits:
     @ivar calls: calls that there are, at a time; more are refused.
     @ivar message: bytes of a request, as over HTTP.
     @ivar connections: at a time.
-    @ivar receiving: seconds for which a thread waits for a request, at least.
+    @ivar receiving: seconds for which a thread waits for a request, at least; less if
+        one client has most of them wait.
     @ivar patience: seconds for which a call without a deadline waits.
     """
 
@@ -130,8 +132,7 @@ class GRPCServer:
             maximum_concurrent_rpcs=limits.calls,
         )
         self._renewed: Any = None
-        self._receiving: dict[Any, float] = {}
-        self._limits = limits
+        self._awaited = AwaitedRequests(limits.threads, limits.receiving)
         self._looking = LoopingCall(self._end_slow)
         self._looking.clock = reactor
         self._refused = RepeatedWarning(
@@ -162,7 +163,7 @@ class GRPCServer:
             why = _why_taken(listen)
             raise PortTaken(f"cannot listen on {listen} for gRPC: {why}")
         self._server.start()
-        self._looking.start(self._limits.receiving / 2, now=False)
+        self._looking.start(self._awaited.pace, now=False)
         number: int = port
         return number
 
@@ -196,10 +197,8 @@ class GRPCServer:
         """
         End the calls whose requests do not come.
         """
-        since = self._reactor.seconds() - self._limits.receiving
-        for context, began in self._receiving.copy().items():
-            if began <= since:
-                context.cancel()
+        for context in self._awaited.late(self._reactor.seconds()):
+            context.cancel()
 
     # -- In the threads of grpcio
 
@@ -232,7 +231,8 @@ class GRPCServer:
         self, method: RemoteMethod, sent: Iterator[bytes], context: Any
     ) -> bytes:
         grant = self._grant(context)
-        request = method.read(self._received(sent, context))
+        client = grant.name or _address(context.peer())
+        request = method.read(self._received(sent, context, client))
         answer = self._calls.run(
             lambda: self._answer(method.name, request, grant),
             not method.name.startswith(_READING),
@@ -240,17 +240,19 @@ class GRPCServer:
         )
         return method.write(answer)
 
-    def _received(self, sent: Iterator[bytes], context: Any) -> bytes:
+    def _received(self, sent: Iterator[bytes], context: Any, client: str) -> bytes:
         """
         The bytes of a request.
         """
-        self._receiving[context] = self._reactor.seconds()
+        if not self._awaited.begin(context, client, self._reactor.seconds()):
+            text = "too many calls of this client have no request yet"
+            raise CloudTasksError(Code.RESOURCE_EXHAUSTED, text)
         try:
             content = next(sent, None)
         except grpc.RpcError:  # the call has ended
             raise Abandoned from None
         finally:
-            del self._receiving[context]
+            self._awaited.end(context)
         if content is None:
             raise CloudTasksError(Code.INVALID_ARGUMENT, "The request has no message.")
         return content
