@@ -81,7 +81,12 @@ async def dev(reactor: Any, asked: Dev, tell: Tell) -> None:
         _introduce(asked, port, url, begun, depths, tell)
         await watches.start(begun)
         if asked.page:
-            page = DevPage(asked.broker.url(port), asked.web_port, asked.broker.data)
+            page = DevPage(
+                asked.broker.url(port),
+                asked.web_port,
+                asked.broker.data,
+                begun.cluster_web,
+            )
             await page.serve(reactor, tuple(begun.queues), tell, stack)
         looking = LoopingCall(changes.look)
         looking.clock = reactor

@@ -4,6 +4,7 @@ The page of C{quebert dev}: the web server of its own broker, in the same proces
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from contextlib import AsyncExitStack
@@ -25,7 +26,7 @@ __all__ = ["PORT", "DevPage"]
 #: Where it listens, if that is free.
 PORT = 8080
 _LOOPBACK = "127.0.0.1"
-_HISTORY, _TASKS = "history.sqlite", "tasks.sqlite"
+_HISTORY, _TASKS, _TOKEN = "history.sqlite", "tasks.sqlite", "token"
 
 
 @attrs.frozen
@@ -34,11 +35,13 @@ class DevPage:
     @ivar url: of the broker.
     @ivar port: C{None} for L{PORT}, or any that is free.
     @ivar data: the folder that the history is kept in; C{None} for one that goes.
+    @ivar asked: what the file says of C{quebert web}: its leases and its issuer count.
     """
 
     url: str
     port: int | None
     data: Path | None
+    asked: ClusterWeb = attrs.field(factory=ClusterWeb)
 
     async def serve(
         self, reactor: Any, queues: tuple[str, ...], tell: Tell, stack: AsyncExitStack
@@ -62,6 +65,8 @@ class DevPage:
             listen=Listen(_LOOPBACK, PORT if self.port is None else self.port),
             history=str(data / _HISTORY),
             tasks=str(data / _TASKS),
+            leases=self.asked.leases,
+            oidc=self.asked.oidc,
             cloud_tasks=CloudTasksAPI(),
         )
         access = BrokerAccess(reactor, self.url)
@@ -75,7 +80,17 @@ class DevPage:
             tell("page", f"none: {e}")
             return
         stack.push_async_callback(service.stop)
+        self._write(data / _TOKEN, token)
         tell("page", f"{service.url}#token={token}")
+
+    def _write(self, path: Path, token: str) -> None:
+        """
+        For programs, in a file of which nobody else reads.
+        """
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w", encoding="ascii") as file:
+            file.write(f"{token}\n")
 
     async def _start(self, service: WebService, asked: ClusterWeb) -> None:
         try:

@@ -64,7 +64,24 @@ class _Contents(Directive):  # type: ignore[misc]
         return []
 
 
+class _Included(Directive):  # type: ignore[misc]
+    """
+    The C{literalinclude} of Sphinx, which forges leave out, too: a link beside it leads
+    to the file.
+    """
+
+    required_arguments = 1
+    option_spec = {"language": directives.unchanged_required}
+
+    def run(self) -> list[nodes.Node]:
+        """
+        Show nothing.
+        """
+        return []
+
+
 directives.register_directive("toctree", _Contents)
+directives.register_directive("literalinclude", _Included)
 
 #: What inline commands begin with.
 PROGRAMS = ("quebert", "twistd", "pip", "make", "python", "python3", "curl", "git")

@@ -46,7 +46,7 @@ class Places:
 
     def __init__(self) -> None:
         self._own = {port: str(free_port()) for port in self.PORTS}
-        amqp, http = self._own["5672"], self._own["8000"]
+        amqp, http, page = (self._own[each] for each in ("5672", "8000", "8080"))
         self.amqp_url = f"amqp://guest:guest@127.0.0.1:{amqp}/"
         # Where a document leaves out a port, a default of quebert's is meant.
         self._left_out = {
@@ -55,7 +55,9 @@ class Places:
             r"(--config=examples[.]\w+[.]config)": (
                 rf"\1 --default-url=http://localhost:{http}/"
             ),
-            r"(quebert dev)\b": rf"\1 --amqp-port={amqp} --http-port={http}",
+            r"(quebert dev)\b": (
+                rf"\1 --amqp-port={amqp} --http-port={http} --web-port={page}"
+            ),
             r"(quebert broker)(?!.*--port)": rf"\1 --port={amqp}",
         }
 

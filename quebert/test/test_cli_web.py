@@ -274,6 +274,7 @@ class DevPageTests(SynchronousTestCase):
     """
 
     def setUp(self) -> None:
+        self.data = folder(self)
         self.told: list[tuple[str, str]] = []
         self.started: list[int] = []
         self.errors: list[Exception] = []
@@ -288,7 +289,7 @@ class DevPageTests(SynchronousTestCase):
         """
         Serve it.
         """
-        page = DevPage("amqp://guest:guest@localhost/", port, folder(self))
+        page = DevPage("amqp://guest:guest@localhost/", port, self.data)
         stack = AsyncExitStack()
         serving = page.serve(Clock(), ("tasks",), self._tell, stack)
         return Deferred.fromCoroutine(serving)
@@ -304,6 +305,17 @@ class DevPageTests(SynchronousTestCase):
         self.successResultOf(self.serve(None))
         told = ("page", "none: the history needs sqlalchemy: pip install it")
         self.assertEqual(self.told, [told])
+
+    def test_token(self) -> None:
+        """
+        Programs have its token in a file that nobody else may read, whatever was there.
+        """
+        path = self.data / "token"
+        path.write_text("qbt_of_the_last_start\n")
+        self.successResultOf(self.serve(None))
+        [(_, text)] = self.told
+        self.assertEqual(path.read_text(), f"{text.partition('#token=')[2]}\n")
+        self.assertEqual(path.stat().st_mode & 0o777, 0o600)
 
     def test_taken(self) -> None:
         """

@@ -122,7 +122,7 @@ def checkout(tmp_path: Path, places: Places) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             # With its time: what was compiled of it is still true.
             shutil.copy2(ROOT / name, folder / name)
-    for path in folder.glob("examples/*.*"):
+    for path in folder.glob("examples/**/*.*"):
         path.write_text(places.translate(path.read_text("utf-8")), "utf-8")
     return folder
 

@@ -5,15 +5,11 @@ tasks of a real mediator.
 
 from __future__ import annotations
 
-import http.client
 import json
-import os
 import re
-import shutil
 import signal
 import socket
-import subprocess
-import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,26 +24,23 @@ import quebert
 from quebert.amqp import TxAMQPClient
 from quebert.mediator import PolicyMediator
 from quebert.producer import Producer
-from quebert.signatures import SharedSecret, Signer
+from quebert.signatures import Signer
 from quebert.test.conftest import Names
 from quebert.test.contract.patience import PATIENCE
 from quebert.test.contract.patience import until as blocking_until
 from quebert.test.documents import Document
+from quebert.test.language_examples import (
+    EXECUTORS,
+    FOLDER,
+    SECRET,
+    ExampleExecutor,
+)
 from quebert.test.support import until
 from quebert.test.test_quexecutor_process import listening
-from quebert.testing import EmbeddedBroker, free_port
+from quebert.testing import EmbeddedBroker
 
 ROOT = Path(quebert.__file__).parents[1]
-EXAMPLES = ROOT / "examples"
-pytestmark = pytest.mark.skipif(not EXAMPLES.exists(), reason="not in a checkout")
-NODE_MODULES = Path(sys.prefix, "node_modules")
-SECRET = SharedSecret.generate()
-#: The files that are run by one program, with what these need.
-PROGRAMS = {
-    "node_executor.js": ["node"],
-    "express_executor.js": ["node"],
-    "php_executor.php": ["php", "-S", "127.0.0.1:{port}"],
-}
+pytestmark = pytest.mark.skipif(not FOLDER.exists(), reason="not in a checkout")
 
 
 @pytest.fixture(scope="module")
@@ -118,110 +111,47 @@ def anonymous(request: bytes) -> bytes:
     return re.sub(b"|".join(varies), b"...", request)
 
 
-class ExampleServer:
-    """
-    An example that runs.
-    """
-
-    def __init__(self, name: str, folder: Path) -> None:
-        program, *options = PROGRAMS[name]
-        found = shutil.which(program)
-        if found is None:
-            pytest.skip(f"{program} is not installed")
-        if "express" in name and not (NODE_MODULES / "express").exists():
-            pytest.skip("Express is not installed")
-        self.name = name
-        self.signer = Signer([SECRET])
-        self.port = free_port()
-        options = [each.format(port=self.port) for each in options]
-        self._output = folder / "output"
-        own = {"PORT": str(self.port), "NODE_PATH": str(NODE_MODULES)}
-        with open(self._output, "wb") as output:
-            self.process = subprocess.Popen(
-                [found, *options, str(EXAMPLES / name)],
-                env={**os.environ, **own, "TASK_SECRET": SECRET.text},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-
-    @property
-    def url(self) -> str:
-        """
-        Where it is.
-        """
-        return f"http://127.0.0.1:{self.port}/"
-
-    def listens(self) -> bool:
-        """
-        Whether it takes requests.
-        """
-        assert self.process.poll() is None, self._output.read_text()
-        return listening(self.port)
-
-    def ask(self, path: str, body: bytes, signed: bool = True) -> tuple[int, str]:
-        """
-        The answer to a request.
-        """
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, PATIENCE)
-        headers = {"Content-Type": "application/json"}
-        if signed:
-            headers |= self.signer.headers(None, body)
-        connection.request("POST", path, body, headers)
-        answer = connection.getresponse()
-        said = answer.read().decode()
-        connection.close()
-        return answer.status, said
-
-
-@pytest.fixture(scope="module", params=PROGRAMS)
+@pytest.fixture(scope="module", params=EXECUTORS)
 def example(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ExampleServer]:
+) -> Iterator[ExampleExecutor]:
     """
     Each of them, one after the other.
     """
-    server = ExampleServer(request.param, tmp_path_factory.mktemp("example"))
-    try:
-        blocking_until(server.listens)
-        yield server
-        server.process.send_signal(signal.SIGTERM)
-        server.process.wait(PATIENCE)
-    finally:
-        server.process.kill()
-        server.process.wait()
+    folder = tmp_path_factory.mktemp("example")
+    with ExampleExecutor.of(EXECUTORS[request.param], folder) as executor:
+        yield executor
 
 
-@pytest.mark.parametrize("name", ["node_executor.js", "express_executor.js"])
+@pytest.mark.parametrize("name", ["python", "node", "express", "go", "ruby"])
 def test_end(name: str, tmp_path: Path) -> None:
     """
     At its end an example answers the task that it has begun, and takes no more of them
     over that connection.
     """
-    server = ExampleServer(name, tmp_path)
-    blocking_until(server.listens)
-    body = b'{"params": {"name": "you"}}'
-    request = [b"POST /hello HTTP/1.1", b"Host: localhost"]
-    fields = server.signer.headers(None, body).items()
-    request += [f"{key}: {value}".encode() for key, value in fields]
-    request += [b"Content-Type: application/json"]
-    request += [b"Content-Length: %d" % len(body), b"", body[:5]]
-    with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as client:
-        client.sendall(b"\r\n".join(request))
-        # Answered, so that the first request has come, too.
-        assert server.ask("/none", b"{}")[0] == 404
-        server.process.send_signal(signal.SIGTERM)
-        blocking_until(lambda: not listening(server.port))
-        client.sendall(body[5:])
-        answer = b"".join(iter(lambda: client.recv(65_536), b""))
-    assert answer.startswith(b"HTTP/1.1 200 OK"), answer
-    assert b"onnection: close" in answer
-    assert server.process.wait(PATIENCE) == 0
+    with ExampleExecutor.of(EXECUTORS[name], tmp_path) as server:
+        body = b'{"params": {"name": "you"}}'
+        request = [b"POST /hello HTTP/1.1", b"Host: localhost"]
+        fields = server.signer.headers(None, body).items()
+        request += [f"{key}: {value}".encode() for key, value in fields]
+        request += [b"Content-Type: application/json"]
+        request += [b"Content-Length: %d" % len(body), b"", body[:5]]
+        with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as client:
+            client.sendall(b"\r\n".join(request))
+            # Answered, so that the first request has come, too.
+            assert server.ask("/none", b"{}")[0] == 404
+            server.process.send_signal(signal.SIGTERM)
+            blocking_until(lambda: not listening(server.port))
+            client.sendall(body[5:])
+            answer = b"".join(iter(lambda: client.recv(65_536), b""))
+        assert answer.startswith(b"HTTP/1.1 200 OK"), answer
+        assert b"onnection: close" in answer
+        assert server.process.wait(PATIENCE) == 0
 
 
 @pytest_twisted.ensureDeferred
 async def test_example(
-    example: ExampleServer, make_client: Callable[..., TxAMQPClient], names: Names
+    example: ExampleExecutor, make_client: Callable[..., TxAMQPClient], names: Names
 ) -> None:
     """
     It does tasks of any size and in any language, each over the connection of the one
@@ -243,15 +173,17 @@ async def test_example(
     assert results == ["hello, Zoë"] * len(sizes)
 
 
-def test_answers(example: ExampleServer) -> None:
+def test_answers(example: ExampleExecutor) -> None:
     """
-    What is no task is refused with a sentence, and a failure is none of the server.
+    What is no task is refused with a sentence, and so is what nobody has signed; a
+    failure is none of the server.
     """
     assert example.ask("/hello", b"{")[0] == 400
     assert example.ask("/none", b"{}")[0] == 404
     status, said = example.ask("/hello", b"{}")
     assert (status >= 400, "<" in said) == (True, False), said
-    signed = "express" in example.name
     task = b'{"params": {"name": "you"}}'
-    assert example.ask("/hello", task, signed=not signed)[0] == (401 if signed else 200)
+    assert example.ask("/hello", task, headers={})[0] == 401
+    stale = Signer([SECRET], now=lambda: time.time() - 310).headers(None, task)
+    assert example.ask("/hello", task, stale)[0] == 401
     assert example.ask("/hello", task)[0] == 200

@@ -66,7 +66,7 @@ def listening(port: int) -> bool:
     """
     try:
         socket.create_connection(("127.0.0.1", port), PATIENCE).close()
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):  # or it is closed just now
         return False
     return True
 

@@ -1,7 +1,7 @@
 // An executor with Express 5.
 //
 //     $ npm install express@5 standardwebhooks@1
-//     $ node examples/express_executor.js
+//     $ node express_executor.js
 //     tasks at http://127.0.0.1:8000/
 //
 // With TASK_SECRET=whsec_... only requests are taken that are signed with this secret:

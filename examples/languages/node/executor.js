@@ -1,30 +1,73 @@
 // An executor in Node without packages.
 //
-//     $ node examples/node_executor.js
+//     $ node executor.js
 //     tasks at http://127.0.0.1:8000/
 //
 // The body of a request is a task as JSON.  2xx is done; after anything else the task
-// comes again.
+// comes again.  With TASK_SECRET=whsec_... only requests are taken that are signed with
+// this secret: a line of the file that "quebert secret" has made.
 "use strict";
+const crypto = require("node:crypto");
 const http = require("node:http");
+const { setTimeout: pass } = require("node:timers/promises");
 
 const LARGEST = 16 * 2 ** 20; // bytes, as much as a task may have
-
-async function greet(params) {
-  if (typeof params?.name !== "string") {
-    throw new GiveUp("a greeting needs a name");
-  }
-  return { said: `hello, ${params.name}` };
-}
-
-async function refuse() {
-  throw new Error("not today");
-}
-
-const functions = { "/hello": greet, "/refuse": refuse };
+const SECRET = Buffer.from((process.env.TASK_SECRET ?? "").slice(6), "base64");
+const LEASED = Symbol("leased");
 
 // What no further attempt would mend.
 class GiveUp extends Error {}
+
+async function greet(params) {
+  if (typeof params?.name !== "string") throw new GiveUp("a greeting needs a name");
+  return { said: `hello, ${params.name}` };
+}
+
+// Goes on for up to an hour after the answer.
+async function encode(params, lease) {
+  if (!lease) throw new Error("the queue has no leases");
+  encodeAll(lease).catch(console.error);
+  return LEASED;
+}
+
+async function encodeAll(lease) {
+  try {
+    // The work.
+  } catch (error) {
+    console.error(error);
+    return tell(`${lease}:fail`, { seconds: 60 });
+  }
+  return tell(`${lease}:complete`, {});
+}
+
+// Tell quebert, which may be about to start.
+async function tell(url, body) {
+  const headers = { "Content-Type": "application/json" };
+  const request = { method: "POST", headers, body: JSON.stringify(body) };
+  for (const pause of [1, 5, 25, 125]) {
+    const answer = await fetch(url, request).catch(() => null);
+    if (answer?.ok) return;
+    // 409: the lease was lost.
+    if (answer && answer.status !== 503) throw new Error(await answer.text());
+    await pass(pause * 1000);
+  }
+  throw new Error(`${new URL(url).host} does not answer`);
+}
+
+// Whether a mediator has signed the request, in the last five minutes.
+function isSigned(headers, body) {
+  const stamp = headers["webhook-timestamp"] ?? "";
+  if (!/^\d+$/.test(stamp) || Math.abs(Date.now() / 1000 - stamp) > 300) return false;
+  const hmac = crypto.createHmac("sha256", SECRET);
+  hmac.update(`${headers["webhook-id"]}.${stamp}.`).update(body);
+  const right = Buffer.from(`v1,${hmac.digest("base64")}`);
+  return (headers["webhook-signature"] ?? "")
+    .split(" ")
+    .map((each) => Buffer.from(each))
+    .some((each) => each.length === right.length && crypto.timingSafeEqual(each, right));
+}
+
+const functions = { "/hello": greet, "/encode": encode };
 
 // The whole body, always: a client may otherwise not see the answer.
 async function read(request) {
@@ -41,6 +84,9 @@ async function answer(request) {
   const body = await read(request);
   if (body === null) return [413, "the task is too large"];
   if (request.method !== "POST") return [405, "tasks are POSTed"];
+  if (SECRET.length && !isSigned(request.headers, body)) {
+    return [401, "the request is not signed"];
+  }
   const [path] = request.url.split("?", 1);
   if (!Object.hasOwn(functions, path)) return [404, `no function does ${path}`];
   let task;
@@ -51,7 +97,10 @@ async function answer(request) {
   }
   if (task === null || typeof task !== "object") return [400, "the body is no task"];
   try {
-    return [200, await functions[path](task.params)];
+    const lease = request.headers["quebert-lease-url"];
+    const result = await functions[path](task.params, lease);
+    if (result === LEASED) return [202, "it goes on", { "Quebert-Lease": "3600" }];
+    return [200, result];
   } catch (error) {
     const sentence = String(error?.message ?? error);
     if (error instanceof GiveUp) {
