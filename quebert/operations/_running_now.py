@@ -4,7 +4,8 @@ Has a task run whose time has not come: it was delayed, or waits to be tried aga
 A task that waits on the delay ladder is fetched there, published to its queue with a
 header that has mediators heed no C{run_at}, and acknowledged once the broker has
 confirmed it in the queue.  A program that is killed in between leaves it in both
-places: it runs now, and again when its time comes.
+places: it runs now, and again when its time comes.  While no mediator consumes the
+queue, a delayed task is in the queue itself, and gets the header there.
 
 The queue counts as old (see L{NewQueues<quebert.amqp.queues.NewQueues>}): the task has
 come from there.
@@ -12,6 +13,7 @@ come from there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -19,7 +21,7 @@ import attrs
 from quebert._protocol.extensions import COUNTS, DEATH_HEADERS
 from quebert._protocol.properties import amend_properties
 from quebert.amqp import Message
-from quebert.amqp.coordination import RETRY_NOW, Answers, Question, ask_mediators
+from quebert.amqp.coordination import RETRY_NOW, Question, ask_mediators
 from quebert.amqp.queues import depth
 from quebert.amqp.watch import (
     DROPPED,
@@ -30,10 +32,11 @@ from quebert.amqp.watch import (
     identity_of,
 )
 from quebert.amqp.wire import DELAY, IN_QUESTION, NOT_BEFORE, RUN_NOW
-from quebert.errors import BrokerError, ConfigError
+from quebert.errors import BadTask, BrokerError, ConfigError
 from quebert.operations._access import BrokerAccess
 from quebert.operations._cancelled import NOT_FOUND
 from quebert.operations._taking import MOST, Taking, check_queue
+from quebert.task import decode, schedule
 
 if TYPE_CHECKING:
     from quebert.amqp import TxAMQPClient
@@ -92,40 +95,81 @@ async def _run_now(
     if held:
         return _of_held(uuid, *held[0])
     taking = Taking(client, wire, queue)
-
-    async def take(message: Message) -> bool:
-        # It is to be found out first how the mediator has ended that had a suspect.
-        is_in_question = message.number_in(IN_QUESTION) > 0
-        if is_in_question or identity_of(message.body)[0] != uuid:
-            return False
-        await taking.publish(queue, message.body, _at_once(message, client.now()))
-        return True
-
-    if await taking.from_ladder(take, most, first=True):
+    hastening = _Hastening(taking, uuid)
+    taken = await taking.from_ladder(hastening.hasten, most, first=True)
+    if not taken and not answers.answers and answers.silent == 0:
+        # Nobody takes it meanwhile.
+        await taking.from_arrivals(hastening.look)
+        if not hastening.seen:
+            taken = await taking.from_queue(hastening.hasten_delayed)
+    if taken:
         found = await depth(wire, queue)
         text = f"it waited for its time, and is in {queue} now"
         if found is None or not found.consumers:
             text += ", which no mediator consumes"
         return RunNow(uuid, RUNS_NOW, text)
-    return await _not_delayed(taking, uuid, answers)
+    return _not_delayed(queue, uuid, hastening.seen, taking.problems)
 
 
-async def _not_delayed(taking: Taking, uuid: str, answers: Answers) -> RunNow:
+@attrs.define
+class _Hastening:
+    """
+    Looks for a task, and has it run now.
+
+    @ivar seen: whether it was found where it waits for a mediator, and for nothing
+        else.
+    """
+
+    _taking: Taking
+    _uuid: str
+    seen: bool = False
+
+    async def hasten(self, message: Message) -> bool:
+        """
+        Put the task into its queue, if it is this one.
+        """
+        # It is to be found out first how the mediator has ended that had a suspect.
+        is_in_question = message.number_in(IN_QUESTION) > 0
+        if is_in_question or identity_of(message.body)[0] != self._uuid:
+            return False
+        taking = self._taking
+        properties = _at_once(message, taking.client.now())
+        await taking.publish(taking.queue, message.body, properties)
+        return True
+
+    async def look(self, message: Message) -> bool:
+        """
+        See whether it is this one, and leave it there.
+        """
+        self.seen = self.seen or identity_of(message.body)[0] == self._uuid
+        return False
+
+    async def hasten_delayed(self, message: Message) -> bool:
+        """
+        The same as C{hasten}, if its time has not come.
+        """
+        if _is_delayed(message, self._taking.client.now()):
+            return await self.hasten(message)
+        return await self.look(message)
+
+
+def _is_delayed(message: Message, now: float) -> bool:
+    """
+    Whether a mediator that gets a message would have it wait for its time.
+    """
+    if message.number_in(RUN_NOW):
+        return False
+    try:
+        run_at = schedule(decode(message.body)).run_at
+    except BadTask:
+        return False
+    return run_at is not None and run_at > now
+
+
+def _not_delayed(queue: str, uuid: str, seen: bool, problems: Sequence[str]) -> RunNow:
     """
     What there is to say of a task that does not wait for its time.
     """
-    seen = False
-
-    async def look(message: Message) -> bool:
-        nonlocal seen
-        seen = seen or identity_of(message.body)[0] == uuid
-        return False
-
-    queue, problems = taking.queue, taking.problems
-    if not answers.answers and answers.silent == 0:  # nobody takes it meanwhile
-        await taking.from_arrivals(look)
-        if not seen:
-            await taking.from_queue(look)
     if seen:
         text = f"it waits in {queue} for a mediator, and for nothing else"
         return RunNow(uuid, NOT_DELAYED, text, tuple(problems))

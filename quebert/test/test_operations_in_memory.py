@@ -113,6 +113,21 @@ class RunNowTests(OperationsTestCase):
         self.assertIn("it waits in tasks for a mediator", ran.text)
         self.assertEqual(self.run_now("b").result, NOT_FOUND)
 
+    def test_delayed_without_mediator(self) -> None:
+        """
+        A task that no mediator has put on the ladder yet runs as soon as one is there.
+        """
+        watcher = self.watch()
+        self.result(watcher.stop())
+        self.delay("a", "b")
+        ran = self.run_now("a")
+        self.assertEqual(ran.result, RUNS_NOW)
+        self.assertIn("tasks now, which no mediator consumes", ran.text)
+        self.assertEqual(self.run_now("a").result, NOT_DELAYED)
+        self.watch()
+        self.network.settle()
+        self.assertEqual(self.requested(), ["a"])
+
     def test_held(self) -> None:
         """
         A task that waits in a mediator for its retry begins; one that is dropped does
