@@ -46,6 +46,7 @@ from quebert.created_tasks._values import (
 )
 from quebert.errors import (
     BrokerError,
+    BrokerUnreachable,
     MessageRefused,
     NameTaken,
     PublishRefused,
@@ -240,12 +241,33 @@ class CreatedTasks:
         )
 
     async def _publish_again(self, old: float) -> int:
-        query = RowQuery(states=(NEW,), before=old, size=_FEW)
-        rows, _ = await self._rows.page(query)
-        tasks = [r.task for r in rows if r.task.uuid not in self._in_hand]
-        with self._handling(tasks):
-            results = await self._publish(tasks, again=True)
-        return sum(1 for each in results.values() if not _is_in_doubt(each))
+        """
+        Publish the tasks that are in doubt, some at a time.  A queue that does not take
+        one of these is left alone until the next time: its tasks, which are tried again
+        then, keep nobody waiting.
+
+        @return: how many are in doubt no more.
+        """
+        left: set[str] = set()
+        done = after = 0
+        while len(left) < _FEW:
+            query = RowQuery(
+                states=(NEW,),
+                before=old,
+                after=after,
+                size=_FEW,
+                except_queues=tuple(left),
+            )
+            rows, after = await self._rows.page(query)
+            tasks = [r.task for r in rows if r.task.uuid not in self._in_hand]
+            with self._handling(tasks):
+                results = await self._publish(tasks, again=True)
+            in_doubt = [t for t in tasks if _is_in_doubt(results[t.uuid])]
+            done += len(tasks) - len(in_doubt)
+            left.update([each.queue for each in in_doubt])
+            if not after or any(_is_away(each) for each in results.values()):
+                break
+        return done
 
     async def _delete_again(self) -> int:
         rows, _ = await self._rows.page(
@@ -279,7 +301,7 @@ class CreatedTasks:
                 results[task.uuid] = CreatedTask(task=task, state=PUBLISHED)
             else:
                 if again and not _is_refused_for_ever(problem):
-                    problem = BrokerError(str(problem))
+                    problem = _in_doubt_still(problem)
                 results[task.uuid] = problem
                 if _is_refused(problem):
                     refused.append(TaskChange(uuid=task.uuid, event=WITHDRAW))
@@ -362,6 +384,23 @@ def _is_refused_for_ever(problem: BrokerError) -> bool:
     Whether RabbitMQ cannot have taken the task earlier, or has it no more.
     """
     return isinstance(problem, (MessageRefused, Unroutable))
+
+
+def _in_doubt_still(problem: BrokerError) -> BrokerError:
+    """
+    Why a task is not published of which RabbitMQ may have another copy.
+    """
+    still = BrokerError(str(problem))
+    still.__cause__ = problem
+    return still
+
+
+def _is_away(result: object) -> bool:
+    """
+    Whether no queue could take it.
+    """
+    cause = result.__cause__ if isinstance(result, BrokerError) else None
+    return isinstance(cause, BrokerUnreachable)
 
 
 def _is_in_doubt(result: CreatedTask | QuebertError) -> bool:

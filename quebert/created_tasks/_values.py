@@ -82,6 +82,7 @@ class RowQuery:
     Conditions for a list of tasks, the oldest first; an empty one lets all through.
 
     @ivar queue: the name of the queue.
+    @ivar except_queues: the names of queues whose tasks are left out.
     @ivar name: of the task, whole.
     @ivar states: any of these.
     @ivar before: created before that time, in seconds since the epoch.
@@ -91,6 +92,7 @@ class RowQuery:
     """
 
     queue: str = ""
+    except_queues: tuple[str, ...] = ()
     name: str = ""
     states: tuple[str, ...] = ()
     before: float | None = None

@@ -41,6 +41,10 @@ def conditions_of(query: RowQuery, place: str) -> tuple[str, list[Any]]:
     if query.queue:
         conditions.append(f"queue = {place}")
         values.append(raw(query.queue))
+    if query.except_queues:
+        places = ", ".join([place] * len(query.except_queues))
+        conditions.append(f"queue NOT IN ({places})")
+        values += map(raw, query.except_queues)
     if query.name:
         conditions.append(f"name = {place} AND name IS NOT NULL")
         values.append(raw(query.name))

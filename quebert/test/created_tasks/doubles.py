@@ -21,7 +21,7 @@ from quebert.created_tasks import (
     is_changed_by,
 )
 from quebert.created_tasks._states import NEW
-from quebert.errors import BrokerError, TaskStoreError
+from quebert.errors import BrokerError, PublishRefused, TaskStoreError
 from quebert.operations import Cancelled, RunNow
 
 __all__ = ["MemoryBroker", "MemoryRows", "new_task"]
@@ -124,6 +124,7 @@ class MemoryRows:
             for number, row in self.rows.values()
             if number > query.after
             and query.queue in ("", row.task.queue)
+            and row.task.queue not in query.except_queues
             and query.name in ("", row.task.name)
             and (not query.states or row.state in query.states)
             and (query.before is None or row.task.created < query.before)
@@ -159,6 +160,8 @@ class MemoryBroker:
     @ivar queues: the tasks in each queue.
     @ivar cancelled: the uuids of those that are cancelled.
     @ivar problem: why it takes nothing, if set.
+    @ivar full: the names of queues that refuse tasks.
+    @ivar asked: how many tasks it was given.
     @ivar silent: whether it keeps what it is asked in C{waiting}, unanswered.
     @ivar waiting: Deferreds that are to be fired with what C{answers} gives.
     """
@@ -167,6 +170,8 @@ class MemoryBroker:
         self.queues: dict[str, list[NewTask]] = {}
         self.cancelled: list[str] = []
         self.problem: BrokerError | None = None
+        self.full: set[str] = set()
+        self.asked = 0
         self.silent = False
         self.waiting: list[Callable[[], None]] = []
 
@@ -177,6 +182,9 @@ class MemoryBroker:
         return self._answered(lambda: [self._take(each) for each in tasks])
 
     def _take(self, task: NewTask) -> BrokerError | None:
+        self.asked += 1
+        if task.queue in self.full:
+            return PublishRefused(f"the queue {task.queue} is full")
         if self.problem is None:
             self.queues.setdefault(task.queue, []).append(task)
         return self.problem

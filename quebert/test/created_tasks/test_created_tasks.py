@@ -205,6 +205,38 @@ class CreatedTasksTests(SynchronousTestCase):
         self.assertEqual(self.done(self.tasks.go_on()), 1)
         self.assertIsNone(self.state())
 
+    def test_full_queue(self) -> None:
+        """
+        Tasks in doubt of a queue that is full keep no others waiting, however many
+        there are; they are published once the queue takes them.
+        """
+        self.broker.silent = True
+        full = [new_task(f"f{n}", queue="full") for n in range(1_200)]
+        self.begin(self.tasks.create(full))
+        self.begin(self.tasks.create([new_task("u")]))
+        self.broker.silent = False
+        self.broker.full = {"full"}
+        self.tasks = self.another()
+        self.assertEqual(self.done(self.tasks.go_on()), 1)
+        self.assertEqual((self.state("u"), self.state("f0")), (PUBLISHED, NEW))
+        self.assertEqual(self.broker.asked, 500 + 1)
+        self.assertEqual(self.done(self.tasks.go_on()), 0)
+        self.broker.full = set()
+        self.assertEqual(self.done(self.tasks.go_on()), 1_200)
+        self.assertEqual(len(self.broker.queues["full"]), 1_200)
+
+    def test_broker_away(self) -> None:
+        """
+        While RabbitMQ is away, it is tried with some tasks alone.
+        """
+        self.broker.silent = True
+        new = [new_task(f"{n}", queue=f"q{n % 2}") for n in range(1_200)]
+        self.begin(self.tasks.create(new))
+        self.broker.silent = False
+        self.broker.problem = BrokerUnreachable("it is away")
+        self.assertEqual(self.done(self.another().go_on()), 0)
+        self.assertEqual(self.broker.asked, 500)
+
     def test_killed(self) -> None:
         """
         The next process publishes a task whose process was killed before the confirm.

@@ -552,6 +552,10 @@ class TaskRowsContract(SynchronousTestCase):
         self.assertEqual(self.listed(states=(DELETING,), queue="other")[0], ["4"])
         self.assertEqual(self.listed(states=(ENDED, DELETED))[0], ["3"])
         self.assertEqual(self.listed(states=(ENDED,), before=103.0)[0], [])
+        found, _ = self.listed(except_queues=("tasks", "none"))
+        self.assertEqual(found, ["1", "4"])
+        found, _ = self.listed(states=(NEW,), except_queues=("other",))
+        self.assertEqual(found, ["0"])
 
     # -- Sweeping
 
