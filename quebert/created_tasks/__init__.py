@@ -29,6 +29,7 @@ from quebert.created_tasks._values import (
     CreatedTask,
     NewTask,
     RowQuery,
+    Standing,
     TaskChange,
 )
 from quebert.task_ends import EndNote
@@ -51,6 +52,7 @@ __all__ = [
     "EndNote",
     "NewTask",
     "RowQuery",
+    "Standing",
     "TaskBroker",
     "TaskChange",
     "TaskRows",

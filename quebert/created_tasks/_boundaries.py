@@ -8,7 +8,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
-from quebert.created_tasks._values import CreatedTask, NewTask, RowQuery, TaskChange
+from quebert.created_tasks._values import (
+    CreatedTask,
+    NewTask,
+    RowQuery,
+    Standing,
+    TaskChange,
+)
 from quebert.errors import BrokerError
 from quebert.operations import Cancelled, RunNow
 
@@ -60,6 +66,11 @@ class TaskRows(Protocol):
         Rows, in the order in which they were added, and the position for
         L{RowQuery.after}: 0 where there are no more.  A page may be shorter although
         there are more, where bodies are long.
+        """
+
+    def standing(self) -> Awaitable[Standing]:
+        """
+        What this process is among those that have the rows.
         """
 
     def sweep(self, now: float) -> Awaitable[int]:

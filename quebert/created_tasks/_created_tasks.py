@@ -7,8 +7,12 @@ it.  Nothing is kept in memory alone: whatever moment the process is killed at, 
 one finds the row, and publishes the task or has mediators drop it.
 
 A task is I{in hand} while this process publishes or deletes it, and whoever wants to do
-something else with it waits for that.  One process has the rows of a database at a
-time.
+something else with it waits for that.
+
+Several processes may have the rows of one database.  Each creates tasks.  One of them
+I{leads}: it alone goes on with rows that another process, which may have been killed,
+or a try before has begun with.  It leaves those alone that are so young that another
+process may have them in hand.
 """
 
 from __future__ import annotations
@@ -96,6 +100,8 @@ class CreatedTasks:
         self._window = window
         self._in_hand: dict[str, Waiters[None]] = {}
         self._bytes = 0  # of tasks that are being created
+        # Those that are being deleted, maybe elsewhere, and when that was first seen.
+        self._deleting: dict[str, float] = {}
 
     # -- What clients ask for
 
@@ -149,9 +155,19 @@ class CreatedTasks:
             found = await self._rows.find(uuid)
             if found is None:
                 return TaskUnknown(f"RabbitMQ has refused the task {uuid} meanwhile")
-            if found.state == NEW:
-                return (await self._publish([found.task], again=True))[uuid]
-            return found
+            if found.state != NEW:
+                return found
+            if await self._may_have_in_hand(found.task):
+                return BrokerError(f"another process may be publishing the task {uuid}")
+            return (await self._publish([found.task], again=True))[uuid]
+
+    async def _may_have_in_hand(self, task: NewTask) -> bool:
+        """
+        Whether another process may be publishing a task now.
+        """
+        standing = await self._rows.standing()
+        is_old = task.created < self._now() - DOUBTFUL
+        return not (standing.is_alone or (standing.leads and is_old))
 
     async def find(self, uuid: str) -> CreatedTask:
         """
@@ -229,16 +245,27 @@ class CreatedTasks:
         the start, and then from time to time.
 
         @return: how many tasks and rows that is; 0 where all is done, or RabbitMQ takes
-            nothing.
+            nothing, or another process does that.
         @raise TaskStoreError: the database does not answer.
         @raise BrokerError: RabbitMQ does not.
         """
+        standing = await self._rows.standing()
+        if not standing.leads:
+            return 0
         old = self._now() - DOUBTFUL
         return (
             await self._publish_again(old)
-            + await self._delete_again()
+            + await self._delete_again(standing.is_alone)
             + await self._rows.sweep(self._now())
         )
+
+    async def leads(self) -> bool:
+        """
+        Whether this process goes on with what was begun.
+
+        @raise TaskStoreError: the database does not answer.
+        """
+        return (await self._rows.standing()).leads
 
     async def _publish_again(self, old: float) -> int:
         """
@@ -269,11 +296,23 @@ class CreatedTasks:
                 break
         return done
 
-    async def _delete_again(self) -> int:
+    async def _delete_again(self, at_once: bool) -> int:
+        """
+        Delete tasks once more.
+
+        @param at_once: whether no other process may be deleting them.
+        """
         rows, _ = await self._rows.page(
             RowQuery(states=(DELETING,), size=_FEW, bodies=False)
         )
-        tasks = [r.task for r in rows if r.task.uuid not in self._in_hand]
+        now, seen = self._now(), self._deleting
+        self._deleting = {r.task.uuid: seen.get(r.task.uuid, now) for r in rows}
+        tasks = [
+            r.task
+            for r in rows
+            if r.task.uuid not in self._in_hand
+            and (at_once or self._deleting[r.task.uuid] <= now - DOUBTFUL)
+        ]
         for each in tasks:
             with self._handling([each]):
                 await self._delete(each, "")

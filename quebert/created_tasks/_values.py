@@ -12,6 +12,7 @@ __all__ = [
     "CreatedTask",
     "NewTask",
     "RowQuery",
+    "Standing",
     "TaskChange",
 ]
 
@@ -56,6 +57,20 @@ class CreatedTask:
     state: str
     end: EndNote | None = None
     held_until: float = 0.0
+
+
+@attrs.frozen(kw_only=True)
+class Standing:
+    """
+    What a process is among those that have the rows of one database.
+
+    @ivar leads: whether it is the one that goes on with what was begun.  There is one
+        at most; when that ends, or is killed, another one is it.
+    @ivar is_alone: whether no other process has the rows now.
+    """
+
+    leads: bool
+    is_alone: bool
 
 
 @attrs.frozen(kw_only=True)

@@ -10,8 +10,8 @@ from typing import Any, Protocol, Union
 
 import attrs
 
-from quebert.created_tasks import Change, NewTask, RowQuery, TaskChange
-from quebert.errors import TaskStoreError
+from quebert.created_tasks import Change, NewTask, RowQuery, Standing, TaskChange
+from quebert.errors import TaskStoreClosed
 from quebert.task_store._touched_rows import Difference
 
 __all__ = [
@@ -23,9 +23,11 @@ __all__ = [
     "PublishedRequest",
     "Request",
     "RowValues",
+    "StandingRequest",
     "Statements",
     "SweepRequest",
     "TaskDatabase",
+    "TaskStoreInUse",
     "TaskStoreRefused",
     "WantedRows",
 ]
@@ -34,9 +36,15 @@ __all__ = [
 RowValues = Sequence[Any]
 
 
-class TaskStoreRefused(TaskStoreError):
+class TaskStoreRefused(TaskStoreClosed):
     """
     The database is another program's, of a newer version, in use, or cannot be made.
+    """
+
+
+class TaskStoreInUse(TaskStoreRefused):
+    """
+    Another process has the database, which may end at any time.
     """
 
 
@@ -96,6 +104,13 @@ class SweepRequest:
 
 
 @attrs.frozen
+class StandingRequest:
+    """
+    What this process is among those that have the rows.
+    """
+
+
+@attrs.frozen
 class WantedRows:
     """
     Rows that a group may be about.
@@ -144,6 +159,7 @@ Request = Union[
     LeaseRequest,
     PageRequest,
     PublishedRequest,
+    StandingRequest,
     SweepRequest,
 ]
 
@@ -160,8 +176,10 @@ class TaskDatabase(Statements, Protocol):
 
     def open(self) -> None:
         """
-        Make the tables, or bring them up to date, and keep other processes out.
+        Make the tables, or bring them up to date.  Keep other processes out, unless
+        this kind of database lets several have the rows.
 
+        @raise TaskStoreInUse: another process has it.
         @raise TaskStoreRefused: it is not to be used.
         """
 
@@ -189,6 +207,11 @@ class TaskDatabase(Statements, Protocol):
         Change the states of rows, and nothing else of them, without looking at them.
 
         @param change: one after which they are there still.
+        """
+
+    def standing(self) -> Standing:
+        """
+        What this process is among those that have the rows.
         """
 
     def sweep(self, now: float, most: int) -> int:

@@ -17,13 +17,14 @@ __all__ = ["open_store", "open_task_rows"]
 
 async def open_task_rows(where: str, *, reactor: Any = None) -> StoredTaskRows:
     """
-    Open the rows of created tasks, or begin some.  A database that is away is tried
-    again with each request; L{StoredTaskRows.problem} tells so.
+    Open the rows of created tasks, or begin some.  A database that is away, or that
+    another process has, is tried again with each request; L{StoredTaskRows.problem}
+    tells so.
 
     @param where: the path of a file, or C{postgresql://USER@HOST/DATABASE}.
     @raise ConfigError: there is no such kind of database, or a package is missing.
-    @raise TaskStoreError: the database is another program's, of a newer version, or in
-        use, or the file cannot be made.
+    @raise TaskStoreError: the database is another program's, or of a newer version, or
+        the file cannot be made.
     """
     rows = StoredTaskRows(open_store(where), given_or_global(reactor))
     await rows.start()

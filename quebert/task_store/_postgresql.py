@@ -1,10 +1,12 @@
 """
 Created tasks in PostgreSQL, by the driver alone.
 
-One process has the tasks of a database: its connection that writes holds an advisory
-lock.  When that connection breaks, another process may be quicker to connect again, and
-this one cannot write any more.  Source:
-U{https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS}.
+Several processes may have the tasks of a database.  Each transaction that writes locks
+the row of the greatest number first, so that one of them goes on at a time, and sees
+all that the others have written.  Each connection that writes shares an advisory lock,
+which tells how many processes there are, and keeps those of older versions out.  One of
+them leads: it holds another lock as long as its connection lasts.  Source:
+U{https://www.postgresql.org/docs/current/explicit-locking.html}.
 """
 
 from __future__ import annotations
@@ -21,9 +23,14 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
 from quebert._database_threads import shut
-from quebert.created_tasks import Change, RowQuery
+from quebert.created_tasks import Change, RowQuery, Standing
 from quebert.errors import ConfigError, TaskStoreError
-from quebert.task_store._boundaries import RowValues, TaskStoreRefused, WantedRows
+from quebert.task_store._boundaries import (
+    RowValues,
+    TaskStoreInUse,
+    TaskStoreRefused,
+    WantedRows,
+)
 from quebert.task_store._encoding import encode_over, encode_row, is_over
 from quebert.task_store._queries import bounded, columns_of, conditions_of
 from quebert.task_store._schema import COLUMNS, POSTGRESQL, SCHEMA, steps_from
@@ -31,9 +38,10 @@ from quebert.task_store._touched_rows import Difference
 
 __all__ = ["PostgreSQLTasks"]
 
-#: The advisory lock of whoever has the tasks: "qbrc".
-TASKS_LOCK = 0x71627263
-#: Seconds for which one waits for that lock: a process that was killed has it until
+#: The advisory lock that all share who have the tasks, "qbrc"; that of whoever leads;
+#: and that of whoever makes the tables.
+TASKS_LOCK, LEADER_LOCK, TABLES_LOCK = 0x71627263, 0x71627264, 0x71627265
+#: Seconds for which one waits for a lock: a process that was killed has it until
 #: PostgreSQL has noticed.
 LOCK_LIMIT = 2.0
 #: Seconds that a statement may take.
@@ -50,7 +58,10 @@ _SETTINGS = {
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
-    "idle_in_transaction_session_timeout": 60_000,
+    # Each statement sees what others have written before it.
+    "default_transaction_isolation": r"read\ committed",
+    # A process that is frozen within a transaction keeps others waiting so long.
+    "idle_in_transaction_session_timeout": 10_000,
     # A client that is gone without a word has the lock no longer than that.
     "tcp_keepalives_idle": 10,
     "tcp_keepalives_interval": 5,
@@ -84,6 +95,13 @@ _MOVE = (
     "UPDATE tasks SET state = %s WHERE state = ANY(%s::text[])"
     " AND uuid = ANY(%b::bytea[])"
 )
+_LAST = "SELECT last FROM numbers FOR UPDATE"
+_OTHERS = (
+    "SELECT count(*) FROM pg_locks"
+    " JOIN pg_database ON pg_database.oid = pg_locks.database"
+    " WHERE datname = current_database() AND locktype = 'advisory' AND classid = 0"
+    " AND objid = %s::bigint::oid AND objsubid = 1 AND pid <> pg_backend_pid()"
+)
 _SWEEP = (
     "DELETE FROM tasks WHERE id IN (SELECT id FROM tasks"
     " WHERE held_until > 0 AND held_until <= %s ORDER BY held_until LIMIT %s)"
@@ -108,12 +126,14 @@ class PostgreSQLTasks:
         self.where = _shown(url)
         self._writer: Connection[Any] | None = None
         self._reader: Connection[Any] | None = None
+        self._leads = False
         self._reading = Lock()
 
     def open(self) -> None:
         """
         Connect, and make the schema if there is none.
         """
+        self._leads = False
         connection = self._connected()
         self._writer = connection  # abort() is to find it
         try:
@@ -141,13 +161,14 @@ class PostgreSQLTasks:
     def _lock(self, connection: Connection[Any]) -> None:
         try:
             connection.execute(f"SET lock_timeout = {int(LOCK_LIMIT * 1_000)}")
-            connection.execute("SELECT pg_advisory_lock(%s)", [TASKS_LOCK])
+            connection.execute("SELECT pg_advisory_lock_shared(%s)", [TASKS_LOCK])
         except errors.LockNotAvailable:
-            text = f"another process has the tasks in {self.where}: end it, or use"
-            raise TaskStoreRefused(f"{text} another database") from None
+            text = f"a process of an older version has the tasks in {self.where}"
+            raise TaskStoreInUse(f"{text}: end it") from None
 
     def _migrate(self, connection: Connection[Any]) -> None:
         execute = connection.execute
+        execute("SELECT pg_advisory_xact_lock(%s)", [TABLES_LOCK])
         # Whoever may not make a schema may use one that is there.
         if _one(execute("SELECT to_regnamespace(%s)::text", [SCHEMA])) is None:
             execute(f"CREATE SCHEMA {SCHEMA}".encode())
@@ -178,7 +199,7 @@ class PostgreSQLTasks:
         assert connection is not None
         try:
             with connection.transaction():
-                yield _one(connection.execute("SELECT last FROM numbers"))
+                yield _one(connection.execute(_LAST))
         except BaseException:
             if connection.info.transaction_status != TransactionStatus.IDLE:
                 self._writer = None
@@ -233,6 +254,17 @@ class PostgreSQLTasks:
         """
         with self._cursor() as cursor:
             cursor.execute(_MOVE, [change.to, list(change.of), list(uuids)])
+
+    def standing(self) -> Standing:
+        """
+        Whether this process leads, now at the latest, and whether there are others.
+        """
+        with self._cursor() as cursor:
+            if not self._leads:
+                query = "SELECT pg_try_advisory_lock(%s)"
+                self._leads = _one(cursor.execute(query, [LEADER_LOCK]))
+            others = _one(cursor.execute(_OTHERS.encode(), [TASKS_LOCK]))
+        return Standing(leads=self._leads, is_alone=not others)
 
     def sweep(self, now: float, most: int) -> int:
         """

@@ -37,7 +37,7 @@ from quebert._log import Logger
 from quebert._repeated import RepeatedWarning
 from quebert._turn import EndOfTurn
 from quebert._waiters import Waiters
-from quebert.created_tasks import CreatedTask, NewTask, RowQuery, TaskChange
+from quebert.created_tasks import CreatedTask, NewTask, RowQuery, Standing, TaskChange
 from quebert.errors import TaskStoreError
 from quebert.task_store._boundaries import (
     AddRequest,
@@ -46,7 +46,9 @@ from quebert.task_store._boundaries import (
     PageRequest,
     PublishedRequest,
     Request,
+    StandingRequest,
     SweepRequest,
+    TaskStoreInUse,
     TaskStoreRefused,
 )
 
@@ -146,14 +148,17 @@ class StoredTaskRows:
 
     async def start(self) -> None:
         """
-        Open the database.  One that is away is tried again with each request.
+        Open the database.  One that is away, or that another process has, is tried
+        again with each request.
 
-        @raise TaskStoreError: it is another program's, of a newer version, in use, or
-            cannot be made.
+        @raise TaskStoreError: it is another program's, of a newer version, or cannot be
+            made.
         """
         self._threads.start()
         try:
             await self.find("")
+        except TaskStoreInUse:
+            pass  # the log has it
         except TaskStoreRefused:
             await self.close()
             raise
@@ -213,6 +218,12 @@ class StoredTaskRows:
         Some rows.
         """
         return self.ask(PageRequest(query))
+
+    def standing(self) -> Deferred[Standing]:
+        """
+        What this process is among those that have the rows.
+        """
+        return self.ask(StandingRequest())
 
     def sweep(self, now: float) -> Deferred[int]:
         """

@@ -3,7 +3,8 @@ Created tasks in an SQLite file, by the driver alone: SQLAlchemy would cost more
 row does.
 
 One process has a file: it locks another one beside it, as long as it lives.  So it need
-not wait for others that write, and a second process has its answer at once.  Source:
+not wait for others that write, and a second process has its answer at once; it has the
+file when the first one ends.  Source:
 U{https://www.sqlite.org/wal.html}.
 """
 
@@ -22,9 +23,14 @@ from typing import Any
 from urllib.parse import quote
 
 from quebert._text import what_is_wrong
-from quebert.created_tasks import Change, RowQuery
+from quebert.created_tasks import Change, RowQuery, Standing
 from quebert.errors import TaskStoreError
-from quebert.task_store._boundaries import RowValues, TaskStoreRefused, WantedRows
+from quebert.task_store._boundaries import (
+    RowValues,
+    TaskStoreInUse,
+    TaskStoreRefused,
+    WantedRows,
+)
 from quebert.task_store._encoding import encode_over, encode_row, is_over
 from quebert.task_store._queries import bounded, columns_of, conditions_of
 from quebert.task_store._schema import COLUMNS, SQLITE, steps_from
@@ -215,6 +221,12 @@ class SQLiteTasks:
             )
             self._writer.execute(statement, [*states, *some])
 
+    def standing(self) -> Standing:
+        """
+        Nobody else has the file.
+        """
+        return Standing(leads=True, is_alone=True)
+
     def sweep(self, now: float, most: int) -> int:
         """
         Remove rows whose hold has ended.
@@ -325,7 +337,7 @@ def _locked(path: str) -> int:
     """
     Lock a file, which nobody need read.
 
-    @raise TaskStoreError: another process has locked it.
+    @raise TaskStoreInUse: another process has locked it.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     lock = os.open(path, flags, 0o600)
@@ -336,7 +348,7 @@ def _locked(path: str) -> int:
         if not isinstance(e, BlockingIOError):
             raise
         text = f"another process has the tasks in {path.removesuffix('-lock')}"
-        raise TaskStoreRefused(f"{text}: end it, or use another file") from None
+        raise TaskStoreInUse(f"{text}: end it, or use another file") from None
     return lock
 
 

@@ -18,6 +18,7 @@ from quebert.task_store._boundaries import (
     PageRequest,
     PublishedRequest,
     Request,
+    StandingRequest,
     SweepRequest,
     TaskDatabase,
     WantedRows,
@@ -29,6 +30,8 @@ __all__ = ["TaskStore"]
 
 #: Rows that a sweep removes at most.
 SWEPT = 500
+# What is done by statements of its own, in its turn.
+_ALONE = LeaseRequest, StandingRequest, SweepRequest
 # Characters of what the database says.
 _LIMIT = 200
 
@@ -86,17 +89,27 @@ class TaskStore:
             self._note_published(requests)
             some: list[Request] = []
             for each in requests:
-                if not isinstance(each, (LeaseRequest, SweepRequest)):
+                if not isinstance(each, _ALONE):
                     some.append(each)
                     continue
                 last = self._carry_out(some, last, results)
                 some = []
-                if isinstance(each, SweepRequest):
-                    results.append(self._database.sweep(each.now, SWEPT))
-                else:
-                    results.append(each.work(self._database))
+                results.append(self._done_alone(each))
             self._carry_out(some, last, results)
         return results
+
+    def _done_alone(
+        self, request: LeaseRequest | StandingRequest | SweepRequest
+    ) -> Any:
+        match request:
+            case LeaseRequest(work):
+                return work(self._database)
+            case StandingRequest():
+                return self._database.standing()
+            case SweepRequest(now):
+                return self._database.sweep(now, SWEPT)
+            case _:
+                assert_never(request)
 
     def _note_published(self, requests: Sequence[Request]) -> None:
         """
@@ -159,7 +172,9 @@ def _done(rows: TouchedRows, request: Request) -> Any:
             return [rows.change(each) for each in changes]
         case FindRequest(uuid):
             return rows.find(uuid)
-        case LeaseRequest() | PageRequest() | PublishedRequest() | SweepRequest():
+        case PageRequest() | PublishedRequest():
             return None
+        case LeaseRequest() | StandingRequest() | SweepRequest():
+            return None  # they are done alone
         case _:
             assert_never(request)

@@ -17,6 +17,7 @@ from quebert.created_tasks import (
     CreatedTask,
     NewTask,
     RowQuery,
+    Standing,
     TaskChange,
     is_changed_by,
 )
@@ -41,9 +42,11 @@ class MemoryRows:
 
     @ivar rows: all rows, by their uuids, in the order in which they were added.
     @ivar problem: with which each call fails, if set.
+    @ivar standing_is: what C{standing} gives.
     """
 
     def __init__(self) -> None:
+        self.standing_is = Standing(leads=True, is_alone=True)
         self.rows: dict[str, tuple[int, CreatedTask]] = {}
         self.problem: TaskStoreError | None = None
         self._numbers = itertools.count(1)
@@ -135,6 +138,12 @@ class MemoryRows:
         if not query.bodies:
             rows = [attrs.evolve(r, task=attrs.evolve(r.task, body=b"")) for r in rows]
         return rows, after
+
+    def standing(self) -> Deferred[Standing]:
+        """
+        What this process is.
+        """
+        return self._done(lambda: self.standing_is)
 
     def sweep(self, now: float) -> Deferred[int]:
         """

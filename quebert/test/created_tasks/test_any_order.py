@@ -111,6 +111,12 @@ class GatedRows:
         """
         return self._gate.ask(lambda: self._rows.page(query))
 
+    def standing(self) -> Deferred[Any]:
+        """
+        See L{MemoryRows}.
+        """
+        return self._gate.ask(self._rows.standing)
+
     def sweep(self, now: float) -> Deferred[Any]:
         """
         See L{MemoryRows}.

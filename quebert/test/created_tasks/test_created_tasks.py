@@ -23,6 +23,7 @@ from quebert.created_tasks import (
     CreatedTasks,
     EndNote,
     RowQuery,
+    Standing,
     _created_tasks,
 )
 from quebert.errors import (
@@ -268,6 +269,50 @@ class CreatedTasksTests(SynchronousTestCase):
         self.clock.advance(60)
         self.broker.problem = None
         self.assertEqual(self.done(self.another().go_on()), 1)
+
+    def test_led_by_another(self) -> None:
+        """
+        What was begun is left to the process that leads, and what is young to the one
+        that may have it in hand, also where a client asks again.
+        """
+        self.broker.silent = True
+        now = self.clock.seconds()
+        self.begin(self.tasks.create([new_task(digest=b"1", created=now)]))
+        self.broker.silent = False
+        self.tasks = self.another()
+        for leads in (False, True):
+            self.rows.standing_is = Standing(leads=leads, is_alone=False)
+            self.assertEqual(self.done(self.tasks.go_on()), 0)
+            found = self.create(digest=b"1", created=now)
+            assert isinstance(found, BrokerError)
+            self.assertIsNone(found.added)
+        self.clock.advance(60)
+        self.rows.standing_is = Standing(leads=False, is_alone=False)
+        self.assertEqual(self.done(self.tasks.go_on()), 0)
+        self.assertIsInstance(self.create(digest=b"1"), BrokerError)
+        self.assertEqual(self.broker.queues, {})
+        self.rows.standing_is = Standing(leads=True, is_alone=False)
+        self.assertIsInstance(self.create(digest=b"1"), CreatedTask)
+        self.assertEqual(len(self.broker.queues["tasks"]), 1)
+
+    def test_deleted_by_another(self) -> None:
+        """
+        A task that another process is deleting is deleted again after a while.
+        """
+        self.create()
+        self.broker.silent = True
+        self.begin(self.tasks.delete("u", "ada"))
+        self.broker.silent = False
+        self.broker.cancelled = []
+        self.rows.standing_is = Standing(leads=True, is_alone=False)
+        self.tasks = self.another()
+        self.assertEqual(self.done(self.tasks.go_on()), 0)
+        self.clock.advance(29)
+        self.assertEqual(self.done(self.tasks.go_on()), 0)
+        self.clock.advance(1)
+        self.assertEqual(self.done(self.tasks.go_on()), 1)
+        self.assertEqual(self.broker.cancelled, ["u"])
+        self.assertEqual(self.state(), DELETED)
 
     def test_repeated(self) -> None:
         """

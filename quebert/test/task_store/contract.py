@@ -26,6 +26,7 @@ from quebert.created_tasks import (
     EndNote,
     NewTask,
     RowQuery,
+    Standing,
     TaskChange,
     TaskRows,
 )
@@ -556,6 +557,16 @@ class TaskRowsContract(SynchronousTestCase):
         self.assertEqual(found, ["1", "4"])
         found, _ = self.listed(states=(NEW,), except_queues=("other",))
         self.assertEqual(found, ["0"])
+
+    # -- Several processes
+
+    def test_standing(self) -> None:
+        """
+        A process that is alone leads.
+        """
+        for _ in range(2):
+            found = self.done(self.rows.standing())
+            self.assertEqual(found, Standing(leads=True, is_alone=True))
 
     # -- Sweeping
 

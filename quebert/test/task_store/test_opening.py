@@ -11,34 +11,36 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred
 
-from quebert.created_tasks import NEW, RowQuery
-from quebert.errors import ConfigError, TaskStoreError
-from quebert.task_store import _postgresql, open_task_rows
+from quebert.created_tasks import NEW, RowQuery, Standing
+from quebert.errors import ConfigError, TaskStoreClosed, TaskStoreError
+from quebert.task_store import open_task_rows
 from quebert.task_store._opening import open_store
 from quebert.test.checks import refusal
 from quebert.test.created_tasks.doubles import new_task
 
 
 @pytest_twisted.inlineCallbacks
-def test_opened(  # type: ignore[no-untyped-def]
-    history_url: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_opened(history_url: str):  # type: ignore[no-untyped-def]
     """
-    Rows are there for the next one who opens them; a second one at the same time is
-    told why not.
+    Rows are there for the next one who opens them, at once in PostgreSQL; one who opens
+    a file of another process is told so, and has it when that one closes it.
     """
-    monkeypatch.setattr(_postgresql, "LOCK_LIMIT", 0.1)
 
     async def work() -> None:
         rows = await open_task_rows(history_url)
         assert rows.problem == ""
         assert await rows.add([new_task()], 0.0) == [None]
-        with pytest.raises(TaskStoreError, match="another process has the tasks"):
-            await open_task_rows(history_url)
+        other = await open_task_rows(history_url)
+        if "://" not in history_url:
+            assert "another process has the tasks" in other.problem
+            with pytest.raises(TaskStoreClosed, match="another process has the tasks"):
+                await other.find("u")
         await rows.close()
         with pytest.raises(TaskStoreError, match="are closed"):
             await rows.find("u")
-        rows = await open_task_rows(history_url)
+        rows = other
+        assert await rows.standing() == Standing(leads=True, is_alone=True)
+        assert rows.problem == ""
         found, _ = await rows.page(RowQuery())
         assert [(row.task, row.state) for row in found] == [(new_task(), NEW)]
         await rows.close()

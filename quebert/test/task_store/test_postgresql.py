@@ -5,6 +5,7 @@ Created tasks in PostgreSQL.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -14,10 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
-from quebert.created_tasks import RowQuery
+from quebert.created_tasks import RowQuery, Standing
 from quebert.errors import ConfigError, TaskStoreError
 from quebert.task_store import _postgresql, _rows, open_task_rows
-from quebert.task_store._boundaries import AddRequest, FindRequest, TaskStoreRefused
+from quebert.task_store._boundaries import (
+    AddRequest,
+    FindRequest,
+    StandingRequest,
+    TaskStoreInUse,
+    TaskStoreRefused,
+)
 from quebert.task_store._postgresql import PostgreSQLTasks
 from quebert.task_store._store import TaskStore
 from quebert.test.checks import EXAMPLES, QUICK
@@ -99,12 +106,12 @@ def test_durable(store: TaskStore) -> None:
     assert shown == ("on",)
 
 
-def test_connection_lost(store: TaskStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connection_lost(store: TaskStore) -> None:
     """
     Where PostgreSQL ends the connections the next group has new ones; another process
-    that is quicker has the tasks.
+    that is quicker leads then.
     """
-    monkeypatch.setattr(_postgresql, "LOCK_LIMIT", 0.1)
+    assert _standing(store) == Standing(leads=True, is_alone=True)
     store.page(RowQuery())
     _end_connections(store)
     with pytest.raises(psycopg.OperationalError):
@@ -113,14 +120,62 @@ def test_connection_lost(store: TaskStore, monkeypatch: pytest.MonkeyPatch) -> N
         store.page(RowQuery())
     assert store.carry_out([FindRequest("u")]) != [None]
     assert len(store.page(RowQuery())[0]) == 1
+    assert _standing(store) == Standing(leads=True, is_alone=True)
     _end_connections(store)
     other = TaskStore(PostgreSQLTasks(store.where))
-    other.carry_out([])
+    assert _standing(other) == Standing(leads=True, is_alone=True)
     with pytest.raises(psycopg.OperationalError):
         store.carry_out([])
-    with pytest.raises(TaskStoreError, match="another process has the tasks"):
-        store.carry_out([])
+    assert _standing(store) == Standing(leads=False, is_alone=False)
     other.close()
+
+
+def test_two(store: TaskStore) -> None:
+    """
+    Two processes add rows; each name and each number is that of one, and one process
+    leads, until it ends.
+    """
+    other = TaskStore(PostgreSQLTasks(store.where))
+    both = (store, other)
+    assert _standing(store) == Standing(leads=True, is_alone=True)
+    assert _standing(other) == Standing(leads=False, is_alone=False)
+    assert _standing(store) == Standing(leads=True, is_alone=False)
+
+    def add(number: int) -> int:
+        added = 0
+        for n in range(50):
+            tasks = [new_task(f"{number}-{n}", name=f"n{n}"), new_task(f"{number}+{n}")]
+            [[held, nothing]] = both[number].carry_out([AddRequest(tasks, 0.0)])
+            assert nothing is None
+            added += held is None
+        return added
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sum(pool.map(add, (0, 1))) == 50
+    rows, _ = store.page(RowQuery(size=1_000))
+    assert len(rows) == 1 + 150
+    assert len({each.task.name for each in rows}) == 51
+    store.close()
+    assert _standing(other) == Standing(leads=True, is_alone=True)
+    other.close()
+
+
+def test_older_process(store: TaskStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A process of an older version, which knows of no others, is not disturbed.
+    """
+    monkeypatch.setattr(_postgresql, "LOCK_LIMIT", 0.1)
+    store.close()
+    with psycopg.connect(store.where, autocommit=True) as older:
+        older.execute("SELECT pg_advisory_lock(%s)", [_postgresql.TASKS_LOCK])
+        with pytest.raises(TaskStoreInUse, match="a process of an older version"):
+            store.carry_out([])
+    assert _standing(store) == Standing(leads=True, is_alone=True)
+
+
+def _standing(store: TaskStore) -> Any:
+    [found] = store.carry_out([StandingRequest()])
+    return found
 
 
 def _end_connections(store: TaskStore) -> None:

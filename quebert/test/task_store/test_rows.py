@@ -12,13 +12,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._database_threads import ANSWER
 from quebert.created_tasks import CreatedTask, RowQuery
-from quebert.errors import TaskStoreError
+from quebert.errors import TaskStoreClosed, TaskStoreError
 from quebert.task_store import StoredTaskRows, _rows
 from quebert.task_store._boundaries import (
     AddRequest,
     FindRequest,
     PublishedRequest,
     Request,
+    TaskStoreInUse,
     TaskStoreRefused,
 )
 from quebert.test.created_tasks.doubles import new_task
@@ -409,6 +410,22 @@ class StoredTaskRowsTests(SynchronousTestCase):
         self.turn()
         self.assertEqual(self.failure(starting), "another program's")
         self.assertTrue(self.store.closed)
+
+    def test_in_use(self) -> None:
+        """
+        Rows start on a database that another process has, and have it later.
+        """
+        self.store.error = TaskStoreInUse("another process has it")
+        self.done(self.rows.start())
+        self.assertEqual(self.rows.problem, "another process has it")
+        [asked] = self.find("u")
+        self.turn()
+        self.failureResultOf(asked, TaskStoreClosed)
+        self.store.error = None
+        [asked] = self.find("u")
+        self.turn()
+        self.assertEqual(self.successResultOf(asked), "u")
+        self.assertEqual(self.rows.problem, "")
 
     def test_away(self) -> None:
         """

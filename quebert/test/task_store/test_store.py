@@ -187,21 +187,6 @@ def test_next_version(store: TaskStore, monkeypatch: pytest.MonkeyPatch) -> None
         store.carry_out([])
 
 
-def test_in_use(store: TaskStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    One at a time has the rows of a database.
-    """
-    monkeypatch.setattr(_postgresql, "LOCK_LIMIT", 0.1)
-    store.carry_out([AddRequest([new_task()], 0.0)])
-    other = open_store(store.where)
-    text = "another process has the tasks in .*: end it, or use another"
-    with pytest.raises(TaskStoreError, match=text):
-        other.carry_out([FindRequest("u")])
-    store.close()
-    assert other.carry_out([FindRequest("u")]) != [None]
-    other.close()
-
-
 def _killed(where: str, rounds: int) -> None:
     chance = random.Random(rounds)
     added: set[str] = set()

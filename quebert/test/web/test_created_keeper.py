@@ -13,9 +13,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.created_tasks import RowQuery
-from quebert.errors import BrokerError, TaskStoreClosed
+from quebert.errors import BrokerError, TaskStoreClosed, TaskStoreError
 from quebert.operations import BrokerAccess
-from quebert.test.created_tasks.doubles import new_task
+from quebert.task_store._boundaries import TaskStoreInUse
+from quebert.test.created_tasks.doubles import MemoryRows, new_task
 from quebert.web.cluster import _created
 from quebert.web.cluster._created import ClosedRows, CreatedTaskKeeper
 
@@ -35,7 +36,10 @@ class CreatedTaskKeeperTests(SynchronousTestCase):
         """
         One with these rows.
         """
-        return CreatedTaskKeeper(self.access, rows, self.clock.seconds)
+        keeper = CreatedTaskKeeper(self.access, rows, self.clock.seconds)
+        if isinstance(rows, MemoryRows):
+            keeper._rows = mock.Mock(problem="", close=lambda: succeed(None))
+        return keeper
 
     def done(self, work: Coroutine[Any, Any, Any]) -> Any:
         """
@@ -48,8 +52,7 @@ class CreatedTaskKeeperTests(SynchronousTestCase):
         It goes on at once while there is something to go on with, else every five
         seconds, and after a failure in two; a failure is a problem while it lasts.
         """
-        rows = mock.Mock(problem="", close=lambda: succeed(None))
-        keeper = self.keeper(rows)
+        keeper = self.keeper(MemoryRows())
         results: list[Any] = [3, 2, 0, BrokerError("RabbitMQ is away"), 0, 0]
         go_on = mock.AsyncMock(side_effect=results)
         self.patch(keeper.tasks, "go_on", go_on)
@@ -67,10 +70,34 @@ class CreatedTaskKeeperTests(SynchronousTestCase):
         """
         What is wrong with the database, or with the reading of ends, is a problem.
         """
-        keeper = self.keeper(mock.Mock(problem="the disk is full"))
+        rows = MemoryRows()
+        keeper = self.keeper(rows)
         self.ends.problem = "RabbitMQ is away"
+        keeper.start()
+        self.assertEqual(list(keeper.problems), ["RabbitMQ is away"])
+        rows.problem = TaskStoreError("the disk is full")
+        self.clock.advance(5)
         found = list(keeper.problems)
         self.assertEqual(found, ["the disk is full", "RabbitMQ is away"])
+
+    def test_in_use(self) -> None:
+        """
+        While another process has the database, nothing that comes for its tasks is
+        taken; it is as soon as that process has ended.
+        """
+        rows = MemoryRows()
+        rows.problem = TaskStoreInUse("another process has it")
+        keeper, leases = self.keeper(rows), mock.Mock()
+        keeper.start(leases)
+        self.clock.advance(10)
+        self.ends.start.assert_not_called()
+        self.assertEqual(list(keeper.problems), ["another process has it"])
+        rows.problem = None
+        for _ in range(3):
+            self.clock.advance(2)
+            self.ends.start.assert_called_once_with()
+            leases.assert_called_once_with()
+        self.assertEqual(list(keeper.problems), [])
 
     def test_closed(self) -> None:
         """

@@ -16,6 +16,7 @@ from quebert.created_tasks import (
     CreatedTasks,
     NewTask,
     RowQuery,
+    Standing,
     TaskChange,
 )
 from quebert.errors import TaskStoreClosed, TaskStoreError
@@ -34,8 +35,9 @@ _PACE = 5.0
 
 class CreatedTaskKeeper:
     """
-    Keeps created tasks.  Where their database cannot be used, such as while another
-    process has the file, none can be created, and all else goes on.
+    Keeps created tasks.  Where their database cannot be used none can be created, and
+    all else goes on.  While another process has its file, that is tried again and
+    again: this process has the tasks once the other one has ended.
 
     @param now: gives the seconds since the epoch.
     @ivar tasks: the tasks.
@@ -55,6 +57,8 @@ class CreatedTaskKeeper:
         self.published = PublishedTasks(broker)
         self.tasks = CreatedTasks(rows, self.published, now)
         self._ends = EndNoteReader(broker, self.tasks)
+        self._begins: tuple[Callable[[], None], ...] = (self._ends.start,)
+        self._has_begun = False
         self._going = KeepGoing(
             self._go_on,
             broker.reactor,
@@ -89,7 +93,9 @@ class CreatedTaskKeeper:
         """
         found = [self._rows.problem]
         if self._is_open:
-            found += [self._ends.problem, self._going.problem]
+            found.append(self._going.problem)
+        if self._has_begun:
+            found.append(self._ends.problem)
         return tuple(dict.fromkeys(filter(None, found)))
 
     @property
@@ -104,12 +110,15 @@ class CreatedTaskKeeper:
         rows = self._rows
         return None if isinstance(rows, ClosedRows) else StoredLeaseRows(rows)
 
-    def start(self) -> None:
+    def start(self, *begins: Callable[[], None]) -> None:
         """
-        Begin to read ends, and to go on with what an earlier process has begun.
+        Begin to read ends, and to go on with what an earlier process has begun, as soon
+        as this process has the rows.
+
+        @param begins: called then, too.
         """
-        if self._is_open:  # the process that has the rows is to have the ends
-            self._ends.start()
+        self._begins += begins
+        if self._is_open:
             self._going.start()
 
     async def stop(self) -> None:
@@ -124,10 +133,21 @@ class CreatedTaskKeeper:
 
     async def _go_on(self) -> None:
         while not self._going.is_stopped:
+            await self.tasks.leads()
+            self._begin()
             done = await self.tasks.go_on()
             self._going.goes()
             pace = 0.0 if done else _PACE
             await self._going.wait(deferLater(self._reactor, pace))
+
+    def _begin(self) -> None:
+        """
+        The rows are there: whoever has them is to have what comes for them, too.
+        """
+        if not self._has_begun and not self._going.is_stopped:
+            self._has_begun = True
+            for begin in self._begins:
+                begin()
 
 
 class ClosedRows:
@@ -172,6 +192,18 @@ class ClosedRows:
         self._fail()
 
     async def page(self, query: RowQuery) -> tuple[Sequence[CreatedTask], int]:
+        """
+        Fail.
+        """
+        self._fail()
+
+    async def note_published(self, uuids: Sequence[str]) -> None:
+        """
+        Fail.
+        """
+        self._fail()
+
+    async def standing(self) -> Standing:
         """
         Fail.
         """

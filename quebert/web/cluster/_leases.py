@@ -5,7 +5,7 @@ created tasks, and the way of their messages from RabbitMQ and back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from twisted.internet.task import deferLater
 
@@ -36,6 +36,8 @@ class LeaseKeeper:
     @param published: publishes messages.
     @param ids: tells which messages are those of leases of ours.
     @param now: gives the seconds since the epoch.
+    @param leads: whether this process goes on with leases that have run out, of those
+        that have the rows.
     @ivar leases: the leases.
     @ivar unreadable: how many messages were dropped, since they are no leases of ours.
     """
@@ -49,8 +51,10 @@ class LeaseKeeper:
         published: PublishedTasks,
         ids: LeaseIDs,
         now: Callable[[], float],
+        leads: Callable[[], Awaitable[bool]],
     ) -> None:
         self.unreadable = 0
+        self._leads = leads
         self.leases = Leases(rows, _LeasePublisher(published, now), now)
         self._reactor = broker.reactor
         self._ids = ids
@@ -120,7 +124,7 @@ class LeaseKeeper:
 
     async def _go_on(self) -> None:
         while not self._going.is_stopped:
-            done = await self.leases.go_on()
+            done = await self.leases.go_on() if await self._leads() else 0
             self._going.goes()
             pace = 0.0 if done else _PACE
             await self._going.wait(deferLater(self._reactor, pace))

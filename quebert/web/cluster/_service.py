@@ -165,16 +165,19 @@ class WebService:
             cloud_tasks.start()
         live.start()
         feeder.start()
-        created.start()
-        if keeper is not None:
-            keeper.start()
+        created.start(*([] if keeper is None else [keeper.start]))
         self._live, self._history_feeder = live, feeder
 
     def _lease_keeper(self, created: CreatedTaskKeeper) -> LeaseKeeper | None:
         asked, rows = self._asked.leases, created.lease_rows
         if asked is not None and rows is not None:
             self._leases = LeaseKeeper(
-                self._broker, rows, created.published, asked.ids, self._now
+                self._broker,
+                rows,
+                created.published,
+                asked.ids,
+                self._now,
+                created.tasks.leads,
             )
         return self._leases
 
