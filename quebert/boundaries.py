@@ -18,6 +18,7 @@ from quebert.limits import WhenFree
 from quebert.outcome import Outcome
 from quebert.policy import FailedAnswer, History, RetryPolicy
 from quebert.task import Task
+from quebert.task_callbacks import CallbackTask
 from quebert.task_events import EndedTask
 
 __all__ = [
@@ -73,14 +74,18 @@ class WatchedMessage(Message, Protocol):
         and why each is not attempted, in a sentence.  More may come at any time.
     @ivar runs_now: whether somebody wants its task to run although its time has not
         come.
-    @ivar tells_end: whether its watch tells somebody how its task ends.
+    @ivar tells_end: whether its watch tells somebody how its task ends.  A mediator
+        says so, too, where it notes a C{callback_task}.
     @ivar last_attempt: the last attempt at its task, which a mediator notes here where
         C{tells_end} is true.
+    @ivar callback_task: what its task asks to be told its end by, which a mediator
+        notes here.
     """
 
     may_have_past: bool = True
     tells_end: bool = False
     last_attempt: EndedTask | None = None
+    callback_task: CallbackTask | None = None
     cancelled: Mapping[str, str] = MappingProxyType({})
     runs_now: bool = False
 

@@ -113,7 +113,8 @@ class RecordReader:
 
     @param id: that the uuids of tasks are made of, unless records say them.
     @param defaults: what holds where records do not say it.
-    @param check_url: raises L{BadTask} for a URL that is not meant so.
+    @param check_url: raises L{BadTask} for a URL, of the field that it is told, that is
+        not meant so.
     """
 
     def __init__(
@@ -121,7 +122,7 @@ class RecordReader:
         format: FileFormat,
         id: uuid.UUID,
         defaults: Mapping[str, Any],
-        check_url: Callable[[object], None],
+        check_url: Callable[[object, str], None],
         now: Callable[[], float],
     ) -> None:
         self.format = format
@@ -151,7 +152,8 @@ class RecordReader:
         if record.too_long:
             raise BadTask(record.too_long)
         item = checked_item(self.format.item(record), self._defaults)
-        self._check_url(item.get("url"))
+        for field in ("url", "callback_url"):
+            self._check_url(item.get(field), field)
         if item.get("uuid") is None:
             item["uuid"] = uuid_of(self._id, record.line)
         return item_letter(item, self._now())[1]

@@ -20,6 +20,7 @@ __all__ = ["FORMATS", "CSVRows", "FileFormat", "JSONLines", "checked_item"]
 #: What a line may say.
 KEYWORDS = frozenset(
     {
+        "callback_url",
         "delay",
         "extra",
         "headers",

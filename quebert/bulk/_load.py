@@ -33,7 +33,7 @@ __all__ = ["Load", "load"]
 _ATTEMPTS = 3
 
 
-def _anything(url: object) -> None:
+def _anything(url: object, field: str) -> None:
     """
     For C{check_url}.
     """
@@ -73,7 +73,7 @@ class Load:
     exchange: str = "flow"
     key: str | None = None
     defaults: Mapping[str, Any] = attrs.field(factory=dict)
-    check_url: Callable[[object], None] = _anything
+    check_url: Callable[[object, str], None] = _anything
     tell: Callable[[str], object] = _nothing
     step: Callable[[Count, int], object] = _nothing
 

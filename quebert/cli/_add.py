@@ -114,6 +114,11 @@ def _time(value: object) -> float:
     help="Fields of your own, as a JSON object: the executor gets to see them.",
 )
 @click.option(
+    "--callback-url",
+    metavar="URL",
+    help="What is requested, by a task of its own, when the task has ended.",
+)
+@click.option(
     "--priority",
     metavar="high|medium|low",
     help="The end of the routing key.  [default: medium]",
@@ -243,6 +248,7 @@ def _one(
     """
     try:
         check_url(fields["url"])
+        check_url(fields.get("callback_url"), "callback_url")
         uuid = run(lambda reactor: add(reactor, **by, **fields))
     except QuebertError as e:
         raise click.ClickException(one_line(str(e))) from None

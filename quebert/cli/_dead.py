@@ -22,6 +22,8 @@ __all__ = ["Listing", "plain", "whole"]
 
 # Headers with a time.
 _TIMES = {BURIED_AT, FIRST_ATTEMPT, LAST_ATTEMPT, RUN_NOW}
+# Fields whose values are URLs.
+_URLS = {"callback_url", "url"}
 # Characters of a text in a table: anybody can publish texts of any length.
 _CELL_WIDTH = 200
 # How many reasons are told at least.
@@ -108,7 +110,7 @@ def _without_secrets(name: str, value: Any) -> Any:
         return [_without_secrets(name, each) for each in value]
     if not isinstance(value, str):
         return value
-    return shown_url(value) if name == "url" else masked(value)
+    return shown_url(value) if name in _URLS else masked(value)
 
 
 # -- A list of them

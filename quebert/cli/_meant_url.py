@@ -18,16 +18,17 @@ _HOST = re.compile(
 )
 
 
-def check_url(url: object) -> None:
+def check_url(url: object, field: str = "url") -> None:
     """
     Refuse a URL that begins with a host and has no scheme.  It would be taken for a
     path of the mediator's default URL.
 
+    @param field: of the task.
     @raise BadTask: it is one; the text has what may be meant.
     """
     if isinstance(url, str) and _HOST.fullmatch(url):
         shown = url if len(url) <= 100 else f"{url[:100]}..."
         raise BadTask(
-            f"url has no scheme: write http://{shown}, or /{shown} for a path of the"
-            " mediator's default URL"
+            f"{field} has no scheme: write http://{shown}, or /{shown} for a path of"
+            " the mediator's default URL"
         )

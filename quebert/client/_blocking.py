@@ -98,6 +98,7 @@ class Client:
         retry: Mapping[str, Any] | None = None,
         filter: bool | None = None,
         extra: Mapping[str, Any] | None = None,
+        callback_url: str | None = None,
         uuid: str | None = None,
     ) -> str:
         """
@@ -130,6 +131,7 @@ class Client:
             "retry": retry,
             "filter": filter,
             "extra": extra,
+            "callback_url": callback_url,
             "uuid": uuid,
         }
         return self._caller.result(self._calls.create(fields, idempotency_key))

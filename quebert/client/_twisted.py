@@ -140,6 +140,7 @@ class AsyncClient:
         retry: Mapping[str, Any] | None = None,
         filter: bool | None = None,
         extra: Mapping[str, Any] | None = None,
+        callback_url: str | None = None,
         uuid: str | None = None,
     ) -> Deferred[str]:
         """
@@ -172,6 +173,7 @@ class AsyncClient:
             "retry": retry,
             "filter": filter,
             "extra": extra,
+            "callback_url": callback_url,
             "uuid": uuid,
         }
         return self._caller.begin(self._calls.create(fields, idempotency_key))

@@ -37,6 +37,8 @@ def requested(
     @raise BadTask: a field is wrong, or a mediator would set the task aside.
     @raise TypeError: one of C{fields} is no field of a task.
     """
+    if name is not None and "callback_url" in fields:
+        fields["callback_name"] = name
     task = tasks.make(now, url, params, **fields)
     due = tasks.schedule(task).run_at if "run_at" in task else None
     return NewTask(

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from quebert._log import Logger
-from quebert.errors import LeaseLost, QuebertError
+from quebert.errors import LeaseLost, PublishRefused, QuebertError
 from quebert.leases._boundaries import LeaseBroker, LeaseRows
 from quebert.leases._states import (
     COMPLETE,
@@ -151,9 +151,16 @@ class Leases:
         due = await self._rows.page(DUE, now, _FEW)
         put = await self._put_back(due)
         ending = await self._rows.page(ENDING, now + self._kept, _FEW)
+        refused: list[PublishRefused] = []
         for each in ending:
-            await self._told(each)
-        return put + len(ending) + await self._rows.sweep(now)
+            try:
+                await self._told(each)
+            except PublishRefused as e:  # its queue is full, and others are not
+                refused.append(e)
+        done = put + len(ending) + await self._rows.sweep(now)
+        if refused:
+            raise refused[0]
+        return done
 
     async def _put_back(self, due: Sequence[Lease]) -> int:
         messages = [each.message for each in due if each.message is not None]

@@ -52,6 +52,12 @@ class Codec:
         except Exception as e:
             raise BadTask(f"the body cannot be decoded: {one_line(e)}") from e
 
+    def may_have(self, field: bytes, body: bytes) -> bool:
+        """
+        Whether a task may have a field, as far as that is seen without decoding it.
+        """
+        return field in body or not self._is_json
+
     def can_read_part(self, body: bytes) -> bool:
         """
         Whether of a body only the fields can be decoded that mediators read.

@@ -29,7 +29,7 @@ from quebert.mediator._history import (
 from quebert.mediator._judging import cancelled, no_task
 from quebert.mediator._observation import Observation
 from quebert.mediator._reading import TaskReader
-from quebert.mediator._redaction import Redaction
+from quebert.mediator._redaction import ANSWER, Redaction
 from quebert.outcome import FORBIDDEN, Bury, Outcome, Retry
 from quebert.policy import History
 from quebert.task import Task
@@ -116,7 +116,10 @@ class Failures:
         """
         error = failure.value
         if isinstance(error, BadStatus):
+            is_cut = len(error.body) > ANSWER
             error.body = self._kept(error.body, task)
+            if message.callback_task is not None:
+                message.callback_task.answered(error.body, is_cut)
         elif isinstance(error, NotAdmitted):
             if error.after:
                 message.was_refused(error.after, error.when_free)

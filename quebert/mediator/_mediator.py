@@ -38,6 +38,7 @@ from quebert.mediator._target import RequestTarget
 from quebert.outcome import Outcome
 from quebert.signatures import IDTokens, Signer
 from quebert.task import Bounds, Task
+from quebert.task_callbacks import CallbackTask
 from quebert.task_events import TaskObserver, TaskRecorder
 
 __all__ = ["DEFAULT_TIMEOUT", "MAX_TIMEOUT", "Mediator"]
@@ -87,8 +88,8 @@ class Mediator:
     @param id_tokens: makes the ID tokens that tasks ask for with C{cloud_tasks}; by
         default such a task is buried.
     @param target: takes the place of parts of each request.
-    @param keep_answers: whether a dead letter holds the beginning of the last answer;
-        by default the guard says.
+    @param keep_answers: whether a dead letter holds the beginning of the last answer,
+        and a callback task the answer; by default the guard says.
     @param secrets: texts that are hidden where an answer or an exception has them,
         beside the secrets of a task: those of headers that C{http} adds.
     @param policy: decides what becomes of failed tasks; by default each is put back as
@@ -263,6 +264,13 @@ class Mediator:
         Bytes of memory that the task in C{body} takes at most while it is at work.
         """
         return self._codec.memory_of(body, in_part=self._pipeline.reads_part(body))
+
+    def callback_in(self, body: bytes) -> CallbackTask | None:
+        """
+        The callback task that the task in C{body} asks for; C{None} where it asks for
+        none.
+        """
+        return self._pipeline.callback_in(body)
 
     def failed(self, task: Task, failure: Failure) -> Outcome:
         """

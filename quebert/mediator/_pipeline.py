@@ -42,6 +42,7 @@ from quebert.mediator._reading import TaskReader, Wanted
 from quebert.mediator._requests import Requests
 from quebert.outcome import Done, Outcome
 from quebert.task import Task
+from quebert.task_callbacks import CallbackTask
 
 __all__ = ["Pipeline"]
 
@@ -139,6 +140,8 @@ class Pipeline:
         try:
             if whole:
                 task = self._codec.decode(message.body)
+            if type(task) is dict and "callback_url" in task:  # seldom
+                self._call_back(task, message)
             wanted = self._reader.read(task, message)
         except BadTask as e:
             return succeed(self._no_task(task, e, message))
@@ -171,6 +174,32 @@ class Pipeline:
         deciding.addCallbacks(ended, self._failed, errbackArgs=arguments)
         decided: Deferred[Outcome] = deciding
         return decided
+
+    def _call_back(self, task: Task, message: WatchedMessage) -> None:
+        callback = self._callback_of(task)
+        if callback is not None:
+            message.callback_task = callback
+            message.tells_end = True
+
+    def _callback_of(self, task: Task) -> CallbackTask | None:
+        return self._reader.callback_of(
+            task,
+            encode=self._codec.encode,
+            keeps_answer=self._failures.keep_answers,
+        )
+
+    def callback_in(self, body: bytes) -> CallbackTask | None:
+        """
+        The callback task that the task in C{body} asks for; C{None} where it asks for
+        none, or is no task.
+        """
+        if not self._codec.may_have(b"callback_url", body):
+            return None
+        try:
+            task = self._codec.decode(body)
+            return self._callback_of(task) if type(task) is dict else None
+        except BadTask:
+            return None
 
     def _failed(
         self,

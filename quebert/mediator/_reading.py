@@ -17,6 +17,7 @@ from quebert.mediator._history import NO_ATTEMPTS, history_of
 from quebert.mediator._target import RequestTarget, retargeted
 from quebert.policy import LEASE_URL, History, RetryPolicy
 from quebert.task import Bounds, Request, Schedule, Task
+from quebert.task_callbacks import CallbackTask
 
 __all__ = ["TaskReader", "Wanted", "replace"]
 
@@ -108,6 +109,18 @@ class TaskReader:
         """
         request = tasks.request(task, self._defaulturl, self.bounds)
         return request if self.target is None else retargeted(request, self.target)
+
+    def callback_of(self, task: Task, **options: Any) -> CallbackTask | None:
+        """
+        The callback task that a task asks for; C{None} where it asks for none.
+
+        @param options: as for L{CallbackTask}.
+        @raise BadTask: it cannot be requested.
+        """
+        url = task.get("callback_url")
+        if url is not None:
+            tasks.check_callback_url(url, self._defaulturl, self.bounds)
+        return CallbackTask.of_task(task, **options)
 
     def check(self, task: Task) -> None:
         """

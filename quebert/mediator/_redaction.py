@@ -61,8 +61,9 @@ class Redaction:
         token, which nobody keeps.
         """
         found, headers, has_token = [*self._secrets], task.get("headers"), True
-        if isinstance(url := task.get("url"), str):
-            found.extend(in_url(url))
+        for field in ("url", "callback_url"):
+            if isinstance(url := task.get(field), str):
+                found.extend(in_url(url))
         try:
             request = self._request(task)
         except BadTask:  # hooks spoiled it

@@ -134,17 +134,21 @@ class Requests:
         except Exception as e:
             if admitted is not None:
                 admitted.ended(e)
-            return fail(e)
-        return Attempt(
-            answering,
-            method,
-            url,
-            seconds,
-            self._deadlines,
-            self._overrules,
-            observation,
-            admitted,
-        ).success
+            made: Deferred[bytes] = fail(e)
+        else:
+            made = Attempt(
+                answering,
+                method,
+                url,
+                seconds,
+                self._deadlines,
+                self._overrules,
+                observation,
+                admitted,
+            ).success
+        if message.callback_task is not None:  # seldom
+            made.addCallback(message.callback_task.answered)
+        return made
 
     def _with_token(
         self, wanted: IDTokenWanted, url: str, headers: dict[str, str]

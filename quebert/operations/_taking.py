@@ -15,12 +15,18 @@ from quebert.amqp import Message, TxAMQPClient
 from quebert.amqp.coordination import Cancellation
 from quebert.amqp.delays import LadderSearch, arrivals_of
 from quebert.amqp.queues import browse, depth
-from quebert.amqp.watch import EndNotes, identity_of, tells_end
+from quebert.amqp.watch import (
+    EndNotes,
+    callback_message,
+    identity_of,
+    wants_end_note,
+)
 from quebert.errors import BrokerError, MayNotLook, NoSuchQueue
 from quebert.operations._access import publish_confirmed
 from quebert.operations._progress import Progress
 from quebert.operations._refusals import no_stream
 from quebert.outcome import CANCELLED, Discard
+from quebert.task_callbacks import callback_in
 
 if TYPE_CHECKING:
     from quebert.amqp.link import Publisher
@@ -177,17 +183,28 @@ class Taking:
     async def _takes(self, take: Take, message: Message) -> bool:
         """
         Whether a message is to leave.  If its task is cancelled then, and somebody
-        wants to know the end of the task, that is told first.
+        wants to know the end of the task, or the task has a callback, that is told
+        first.
 
         @raise BrokerError: it cannot be told.
         """
         ours = await take(message)
-        if ours and self.events is not None and tells_end(message):
-            uuid, _ = identity_of(message.body)
-            why = Cancellation(uuid, self.client.now(), self.events.by).reason
-            note = self._end_notes.note(message, Discard(why, CANCELLED))
-            await self._end_notes.publish(self.wire, self._send, note)
+        if ours and self.events is not None:
+            await self._tell_end(message, self.events.by)
         return ours
+
+    async def _tell_end(self, message: Message, by: str) -> None:
+        callback, is_noted = callback_in(message.body), wants_end_note(message)
+        if callback is None and not is_noted:
+            return
+        uuid, _ = identity_of(message.body)
+        why = Cancellation(uuid, self.client.now(), by).reason
+        note = self._end_notes.note(message, Discard(why, CANCELLED))
+        if callback is not None:
+            told = callback_message(callback, note, message.encoded_properties)
+            await self.publish(self.queue, *told)
+        if is_noted:
+            await self._end_notes.publish(self.wire, self._send, note)
 
     async def _send(
         self, exchange: str, queue: str, body: bytes, properties: bytes

@@ -69,6 +69,7 @@ class Producer:
         payload: bytes | None = None,
         retry: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
+        callback_url: str | None = None,
         max_url_length: int = tasks.BOUNDS.url,
         max_body: int = tasks.BOUNDS.body,
         **fields: Any,
@@ -90,7 +91,8 @@ class Producer:
             C{max_attempts}, C{max_retry_duration}, C{min_backoff}, C{max_backoff},
             C{max_doublings} and C{jitter}.
         @param extra: fields of your own, which the executor gets to see.
-        @param max_url_length: characters that the URL may have at most; a mediator has
+        @param callback_url: requested, by a task of its own, when the task has ended.
+        @param max_url_length: characters that each URL may have at most; a mediator has
             the same limit.
         @param max_body: bytes that the message may have at most; a mediator has the
             same limit.
@@ -117,6 +119,7 @@ class Producer:
             "payload": payload,
             "retry": retry,
             "extra": extra,
+            "callback_url": callback_url,
             "max_url_length": max_url_length,
         }
         return Deferred.fromCoroutine(self._add(url, params, fields))

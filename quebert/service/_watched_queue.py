@@ -17,6 +17,7 @@ from quebert.config import QueueSettings
 from quebert.mediator import Mediator
 from quebert.metrics import QueueHealth
 from quebert.outcome import Outcome
+from quebert.task_callbacks import CallbackTask
 
 __all__ = ["WatchedQueue"]
 
@@ -64,6 +65,12 @@ class WatchedQueue:
         Bytes of memory that a message takes at most with the mediator of now.
         """
         return self.mediator.memory_of(body)
+
+    def callback_in(self, body: bytes) -> CallbackTask | None:
+        """
+        The callback task that a task asks for, as the mediator of now makes it.
+        """
+        return self.mediator.callback_in(body)
 
     def supersede(self, client: TxAMQPClient | None) -> None:
         """

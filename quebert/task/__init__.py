@@ -14,6 +14,7 @@ L{quebert.mediator}.  A large field that mediators do not read is left out in C{
 """
 
 from quebert._bounds import BOUNDS, Bounds
+from quebert.task._callback import check_callback_url
 from quebert.task._cloud_tasks import CloudTasksField, IDTokenWanted, kept_headers
 from quebert.task._codec import Task, decode, encode, encode_finite, encode_new
 from quebert.task._header_names import folded
@@ -45,6 +46,7 @@ __all__ = [
     "Schedule",
     "Task",
     "ages_since_sent",
+    "check_callback_url",
     "check_keywords",
     "decode",
     "encode",

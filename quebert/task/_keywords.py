@@ -13,6 +13,8 @@ __all__ = ["FIELDS", "check_keywords", "meant_by"]
 #: docs/tasks.rst.
 FIELDS = frozenset(
     {
+        "callback_name",
+        "callback_url",
         "cloud_tasks",
         "failures",
         "filter",
@@ -33,7 +35,7 @@ FIELDS = frozenset(
 # The fields that make() has no parameter for: they go into the task as they are.
 _PASSED_ON = frozenset({"failures", "filter", "timestamp", "traceback"})
 # Producers do not make these.
-_OF_MAKERS = frozenset({"cloud_tasks"})
+_OF_MAKERS = frozenset({"callback_name", "cloud_tasks"})
 # Only the functions of quebert.producer have these: a producer is made with them.
 _OF_PRODUCERS = frozenset({"amqp_url", "exchange", "patience"})
 # All keywords of C{add_task}, blocking or not.
@@ -46,11 +48,13 @@ _KEYWORDS = sorted(
 _ELSEWHERE = {
     "args": "params",
     "body": "params",
+    "callback": "callback_url",
     "countdown": "delay",
     "data": "params",
     "dispatch_deadline": "timeout",
     "eta": "run_at",
     "expires": "ttl",
+    "failure_callback": "callback_url",
     "id": "uuid",
     "json": "params",
     "kwargs": "params",

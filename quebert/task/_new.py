@@ -13,6 +13,7 @@ from typing import Any
 from quebert._bounds import BOUNDS, Bounds
 from quebert.errors import BadTask
 from quebert.policy import RetryPolicy, overridden
+from quebert.task._callback import check_callback_url
 from quebert.task._codec import Task, kind_of
 from quebert.task._keywords import FIELDS, check_keywords
 from quebert.task._payload import written_payload
@@ -42,6 +43,8 @@ def make(
     payload: bytes | None = None,
     retry: Mapping[str, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
+    callback_url: str | None = None,
+    callback_name: str | None = None,
     cloud_tasks: Mapping[str, Any] | None = None,
     max_url_length: int = BOUNDS.url,
     **fields: Any,
@@ -57,6 +60,8 @@ def make(
     @param payload: the body of the request, in place of the task.
     @param retry: the terms of a retry policy for this task alone.
     @param extra: fields of your own, which the executor gets to see.
+    @param callback_url: what is requested when the task has ended.
+    @param callback_name: what the task is called there, beside its uuid.
     @param cloud_tasks: what a handler of Cloud Tasks is told: C{queue}, C{task}, and
         C{oidc}, if it wants an ID token.
     @param max_url_length: characters that the URL may have.
@@ -89,6 +94,10 @@ def make(
         if params is not None:
             raise BadTask("params would not be sent beside payload: give one of them")
         task["payload"] = written_payload(payload)
+    if callback_url is not None:
+        task["callback_url"] = callback_url
+        if callback_name is not None:
+            task["callback_name"] = callback_name
     if cloud_tasks is not None:
         task["cloud_tasks"] = dict(cloud_tasks)
     _check_new(task, now, max_url_length, "timestamp" in fields)
@@ -168,6 +177,8 @@ def _check_new(
         raise BadTask(f"timeout must be 0 or more seconds, not {timeout}")
     bounds = BOUNDS if max_url_length == BOUNDS.url else Bounds(url=max_url_length)
     request(task, "http://localhost/", bounds)
+    if "callback_url" in task:
+        check_callback_url(task["callback_url"], "http://localhost/", bounds)
     overridden(_ANY_POLICY, task.get("retry"))
     ttl = task["ttl"]
     can_expire = ttl is not None and read_seconds("ttl", ttl) > 0

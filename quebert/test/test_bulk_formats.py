@@ -122,7 +122,7 @@ class CSVRowsTests(SynchronousTestCase):
         A header that is wrong ends all, before anything is added.
         """
         for raw, text in (
-            ("url,colour", "has a column 'colour': columns are delay, extra"),
+            ("url,colour", "has a column 'colour': columns are callback_url, delay"),
             ("url,params.", "has a column 'params.'"),
             ("url,retry.max_attempts", "has a column 'retry.max_attempts'"),
             ("url,url", "says 'url' twice"),
@@ -205,12 +205,12 @@ class RecordReaderTests(SynchronousTestCase):
             reader.add(record(each, number), batch)
         return batch
 
-    def check(self, url: object) -> None:
+    def check(self, url: object, field: str) -> None:
         """
         Refuses a URL.
         """
         if url == "bad":
-            raise BadTask("it is bad")
+            raise BadTask(f"{field} is bad")
 
     def test_tasks(self) -> None:
         """
@@ -235,8 +235,20 @@ class RecordReaderTests(SynchronousTestCase):
         batch = self.read(*lines)
         told = [(each.record.line, each.reason) for each in batch.refusals]
         self.assertEqual([line for line, _ in told], [1, 2, 3])
-        self.assertEqual(told[0][1], "it is bad")
+        self.assertEqual(told[0][1], "url is bad")
         self.assertEqual((batch.read, len(batch.entries)), (4, 1))
+
+    def test_callback(self) -> None:
+        """
+        A record may have a C{callback_url}, which is checked as its URL is.
+        """
+        batch = self.read(
+            b'{"url": "/", "callback_url": "/ended"}',
+            b'{"url": "/", "callback_url": "bad"}',
+        )
+        self.assertEqual([e.reason for e in batch.refusals], ["callback_url is bad"])
+        [entry] = batch.entries
+        self.assertEqual(json.loads(entry.letter.body)["callback_url"], "/ended")
 
     @QUICK
     @given(st.dictionaries(st.sampled_from(sorted(KEYWORDS)), JSON))

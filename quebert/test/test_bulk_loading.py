@@ -163,7 +163,7 @@ class LoadingTests(SynchronousTestCase):
         source = Source(
             self.wire.clock, "the file", descriptor, RecordSplitter(is_line)
         )
-        reader = RecordReader(JSONLines(), state.id, {}, lambda url: None, lambda: 5.0)
+        reader = RecordReader(JSONLines(), state.id, {}, lambda *_: None, lambda: 5.0)
         count, sending = Count(), FakeSending(last, answer)
         loading = Loading(
             source, reader, state, rejects, count,

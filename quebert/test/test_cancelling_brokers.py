@@ -146,6 +146,8 @@ async def test_end_notes(tasks: Tasks) -> None:
         task = {"url": "/task", "uuid": f"{tasks.queue}-{uuid}", "params": {}}
         if delays[uuid]:
             task["run_at"] = format_time(time.time() + delays[uuid])
+        if uuid == "waiting":
+            task["callback_url"] = "/ended"
         properties = {**PERSISTENT, "message-id": f"{tasks.queue}-{uuid}"}
         if uuid != "other":
             properties["reply-to"] = ENDED
@@ -169,6 +171,16 @@ async def test_end_notes(tasks: Tasks) -> None:
     await reader.stop()
     found = {each.uuid: each.outcome for each in told if each.queue == tasks.queue}
     assert found == expected
+    callbacks: list[dict[str, Any]] = []
+
+    async def note_callback(message: DeliveredMessage) -> None:
+        callbacks.append(json.loads(message.body)["params"])
+
+    await client.watch("", tasks.queue, "", note_callback)
+    await until(lambda: callbacks)
+    [callback] = callbacks
+    assert callback["uuid"] == f"{tasks.queue}-waiting"
+    assert (callback["outcome"], callback["reason"]) == ("cancelled", "cancelled")
 
 
 class Heard(EventHandler):

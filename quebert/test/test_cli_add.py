@@ -106,6 +106,7 @@ class AddTests(SynchronousTestCase):
             *("--ttl=9.5", "--delay=2h", "--timeout=90s", "--method=get"),
             *("--header", "A: b: c", "--header", "D:", '--extra={"colour": "red"}'),
             *('--retry={"max_attempts": 3}', "--uuid=u", "--run-at=2027-01-31"),
+            "--callback-url=/ended",
         )
         self.assertEqual((asked["amqp_url"], asked["exchange"]), ("amqp://a", ""))
         self.assertEqual((asked["key"], asked["wait"]), ("queue", 120.0))
@@ -115,6 +116,7 @@ class AddTests(SynchronousTestCase):
         self.assertEqual((asked["method"], asked["uuid"]), ("get", "u"))
         self.assertEqual(asked["headers"], {"A": "b: c", "D": ""})
         self.assertEqual(asked["extra"], {"colour": "red"})
+        self.assertEqual(asked["callback_url"], "/ended")
         self.assertEqual(asked["retry"], {"max_attempts": 3})
 
     def test_payload(self) -> None:
@@ -194,6 +196,8 @@ class AddTests(SynchronousTestCase):
         for url in hosts:
             told = self.refused(url, code=1)
             self.assertIn(f"url has no scheme: write http://{url}, or /{url}", told)
+        told = self.refused("/", "--callback-url=localhost:8000/x", code=1)
+        self.assertIn("callback_url has no scheme: write http://localhost:8000/x", told)
         partial = "/example.com/x", "hello", "hello/x.html", "?a=b.c", "#x", ""
         others: tuple[object, ...] = "http://localhost", "https://a.b/", "../x", None, 5
         for other in (*partial, *others):

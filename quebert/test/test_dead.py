@@ -117,6 +117,7 @@ class DeadLetterTests(SynchronousTestCase):
         url = "http://me:pa/s3cret@example.com/a?key=canary"
         task = {
             "url": url,
+            "callback_url": "https://me:pa/s3cret@example.com/ended?key=canary",
             "headers": {"Authorization": "Bearer s3cret", "X-API-Key": "s3cret"},
             "params": [{"see": f"at {TASK['url']}", "proxy-authorization": ["s3cret"]}],
             "uuid": "8f14",
@@ -130,6 +131,7 @@ class DeadLetterTests(SynchronousTestCase):
             dead = letter(headers, body, **{"correlation-id": "//me:s3cret@a"})
             text = "\n".join(whole(dead))
             self.assertNotIn("s3cret", text)
+            self.assertNotIn("canary", text)
             self.assertIn("quebert-reason: for http://...@example.com/a", text)
             shown = "\n".join(whole(dead, secrets=True))
             self.assertGreaterEqual(shown.count("s3cret"), 4)

@@ -8,7 +8,7 @@ from typing import Any
 
 from quebert._protocol.properties import encode_properties
 from quebert.amqp.watch import DeliveredMessage, _end_notes
-from quebert.amqp.watch._end_notes import tells_end
+from quebert.amqp.watch._end_notes import wants_end_note
 from quebert.errors import BrokerRefused, PublishRefused, Unroutable
 from quebert.outcome import CANCELLED, EXPIRED, FORBIDDEN, Bury, Discard, Done, Retry
 from quebert.policy import History
@@ -94,7 +94,7 @@ class WantedTests(EndNoteTestCase):
         ):
             message.__dict__.pop("properties", None)
             message.encoded_properties = encode_properties(properties)
-            self.assertIs(tells_end(message), told)
+            self.assertIs(wants_end_note(message), told)
 
 
 class OrderTests(EndNoteTestCase):

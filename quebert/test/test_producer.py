@@ -43,6 +43,7 @@ ARGUMENTS: list[tuple[dict[str, Any], dict[str, Any]]] = [
         {"colour": "red", "n": {"deep": [1]}},
     ),
     ({"retry": {"max_attempts": 3}}, {"retry": {"max_attempts": 3}}),
+    ({"callback_url": "/ended"}, {"callback_url": "/ended"}),
     ({"timestamp": "2020-01-01T00:00:00Z"}, {"timestamp": "2020-01-01T00:00:00Z"}),
 ]
 
@@ -52,6 +53,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"url": None}, "url"),
     ({"url": "ftp://h/"}, "url"),
     ({"url": "/a b"}, "url"),
+    ({"callback_url": "ftp://h/"}, "callback_url"),
     ({"params": object()}, "params"),
     ({"params": float("nan")}, "params"),
     ({"params": {1, 2}}, "params"),

@@ -1748,9 +1748,10 @@ class MakeTests(SynchronousTestCase):
             "countdown": "'countdown': did you mean delay? A",
             "dealy": "'dealy': did you mean delay? A",
             "Timeout": "'Timeout': did you mean timeout? A",
+            "failure_callback": "did you mean callback_url? A",
             "eta": "'eta': did you mean run_at? A",
             "prority": "'prority': did you mean priority? A",
-            "colour": "'colour'; it has amqp_url, delay, exchange, extra, failures,",
+            "colour": "'colour'; it has amqp_url, callback_url, delay, exchange,",
         }
         for name, why in cases.items():
             text = refusal(TypeError, self.make, **{name: 1})

@@ -111,6 +111,9 @@ NEW_TASK = closed(
     retry={"type": ["object", "null"], "description": "Terms of a retry policy."},
     filter={"type": ["boolean", "null"]},
     extra={"type": ["object", "null"], "description": "Fields of your own."},
+    callback_url=_text(
+        1, BOUNDS.url, description="Requested, by another task, when it has ended."
+    ),
     uuid=_text(1, BOUNDS.uuid),
 )
 #: What is wrong (RFC 9457).

@@ -32,7 +32,8 @@ LONGEST_NAME = 500
 #: for those of a routing key, and those that mediators write.
 FIELDS = (
     *("queue", "url", "params", "name", "delay", "run_at", "ttl", "timeout"),
-    *("method", "headers", "payload", "retry", "filter", "extra", "uuid"),
+    *("method", "headers", "payload", "retry", "filter", "extra", "callback_url"),
+    "uuid",
 )
 _KNOWN = frozenset(FIELDS)
 _FIRST_WORD = re.compile(r"[a-z_]+")

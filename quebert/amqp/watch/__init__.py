@@ -26,6 +26,7 @@ These words are used of messages:
    message is replaced by its retry (put back), by a copy, or by a dead letter (bury).
  - end note: what is published, beside or without a replacement, before a message is
    acknowledged for good that somebody wants to know the end of.
+ - callback task: the same, where a task asks for it that is done by a mediator.
  - copy: replace a message that was not attempted by one whose headers count the ends of
    mediators.
  - bury: move a message to the queue C{<queue>.dead}.
@@ -36,7 +37,7 @@ These words are used of messages:
 """
 
 from quebert.amqp.watch._delivered_message import DeliveredMessage
-from quebert.amqp.watch._end_notes import EndNotes, tells_end
+from quebert.amqp.watch._end_notes import EndNotes, callback_message, wants_end_note
 from quebert.amqp.watch._handler import Callback
 from quebert.amqp.watch._held_tasks import identity_of
 from quebert.amqp.watch._ledger import Counts
@@ -83,8 +84,9 @@ __all__ = [
     "ThrottleGroup",
     "WatchOptions",
     "Watcher",
+    "callback_message",
     "flight_sign",
     "identity_of",
     "in_order_sign",
-    "tells_end",
+    "wants_end_note",
 ]

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from quebert._protocol.properties import TIMESTAMP
 from quebert.amqp.wire import NOT_BEFORE, RUN_NOW, Message
 from quebert.limits import WhenFree
+from quebert.task_callbacks import CallbackTask
 from quebert.task_events import EndedTask
 
 __all__ = ["DeliveredMessage"]
@@ -67,10 +68,11 @@ class DeliveredMessage(Message):
     @ivar cancelled: the tasks of its queue that are cancelled, by their uuids; the
         reasons, in sentences.
     @ivar hastened: whether its wait here was ended, since somebody wants it to run.
-    @ivar tells_end: whether an end note is published before it is acknowledged for
-        good.
+    @ivar tells_end: whether an end note or a callback task is published before it is
+        acknowledged for good.
     @ivar last_attempt: the last attempt at its task, if C{tells_end}, and if its
         callback is a mediator that has come so far.
+    @ivar callback_task: the callback task, if its task asks for one, and likewise.
     """
 
     came = 0.0
@@ -88,6 +90,7 @@ class DeliveredMessage(Message):
     hastened = False
     tells_end = False
     last_attempt: EndedTask | None = None
+    callback_task: CallbackTask | None = None
 
     @property
     def runs_now(self) -> bool:

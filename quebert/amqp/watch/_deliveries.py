@@ -16,10 +16,11 @@ from quebert._deadlines import Deadlines
 from quebert._protocol.extensions import QUEUE_TYPE, SINGLE_ACTIVE_CONSUMER
 from quebert.amqp.link import Publisher
 from quebert.amqp.watch._backlog import Backlog
+from quebert.amqp.watch._callbacks import callbacks_known_to
 from quebert.amqp.watch._consumer import Consumer
 from quebert.amqp.watch._delivered_message import DeliveredMessage
 from quebert.amqp.watch._delivery import Event, State
-from quebert.amqp.watch._end_notes import MARK, tells_end
+from quebert.amqp.watch._end_notes import MARK, wants_end_note
 from quebert.amqp.watch._examinations import Examinations
 from quebert.amqp.watch._handler import Callback, Handler
 from quebert.amqp.watch._hanging_hosts import HangingHosts
@@ -98,7 +99,10 @@ class Deliveries:
         )
         self.waits = self._settlement.waits
         self._redelivery = Redelivery(
-            self._settlement, client.suspects, self._handler.early_by
+            self._settlement,
+            client.suspects,
+            self._handler.early_by,
+            callbacks_known_to(callback),
         )
         self._memory = TaskMemory(
             client.budget,
@@ -255,7 +259,7 @@ class Deliveries:
         if len(message.body) + len(message.encoded_properties) > self._memory.light:
             self._memory.weigh(message)
         if MARK in message.encoded_properties:  # seldom
-            message.tells_end = tells_end(message)
+            message.tells_end = wants_end_note(message)
         # That is was_put_back, without a call.
         if message.redelivered or OURS in message.encoded_properties:
             self._examinations.received(message)

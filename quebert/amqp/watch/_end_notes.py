@@ -1,12 +1,14 @@
 """
-End notes: what a watch tells of a message that is settled for good, to whoever asked
-for it by the property C{reply-to} (L{quebert.task_ends}).
+What a watch tells of a message that is settled for good: an end note, to whoever asked
+for it by the property C{reply-to} (L{quebert.task_ends}), and the callback task that
+the task of the message asks for (L{quebert.task_callbacks}).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -14,20 +16,21 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from quebert._protocol.properties import encode_properties
+from quebert._protocol.properties import decode_properties, encode_properties
 from quebert.amqp.link import Send
 from quebert.amqp.watch._properties import REASON_LIMIT, writable
 from quebert.amqp.watch._side_queue import SideQueue
 from quebert.amqp.wire import Message
 from quebert.outcome import Bury, Discard, Done
 from quebert.policy import History
+from quebert.task_callbacks import CallbackTask
 from quebert.task_ends import ENDED, EndNote, encode_end_note
 from quebert.task_events import EndedTask
 
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
 
-__all__ = ["MARK", "EndNotes", "tells_end"]
+__all__ = ["MARK", "EndNotes", "callback_message", "wants_end_note"]
 
 #: In the encoded properties of each message whose end is told.
 MARK = ENDED.encode()
@@ -35,19 +38,45 @@ MARK = ENDED.encode()
 _PERSISTENT = encode_properties(
     {"delivery-mode": 2, "content-type": "application/json"}
 )
+_UNREADABLE: Mapping[str, Any] = {"headers": {}}
 #: Notes that are published in one message at most.
 MOST = 100
 
 
-def tells_end(message: Message) -> bool:
+def wants_end_note(message: Message) -> bool:
     """
     Whether somebody wants an end note of a message.
     """
-    try:
-        properties = message.properties
-    except ValueError:  # then it has no uuid, either
-        return False
+    properties = _properties_of(message)
     return properties.get("reply-to") == ENDED and bool(properties.get("message-id"))
+
+
+def _properties_of(message: Message) -> Mapping[str, Any]:
+    try:
+        return message.properties
+    except ValueError:  # then it has no uuid, either
+        return _UNREADABLE
+
+
+def callback_message(
+    callback: CallbackTask, end: EndNote, encoded: bytes
+) -> tuple[bytes, bytes]:
+    """
+    The body and the encoded properties of a callback task.
+
+    @param encoded: the properties of the message of the task that has ended.  In a
+        queue with priorities the callback task has the same one.
+    """
+    uuid, body = callback.told(end)
+    own: dict[str, Any] = {
+        "content-type": "application/json",
+        "delivery-mode": 2,
+        "message-id": uuid,
+        "timestamp": int(end.ended),
+    }
+    with suppress(ValueError):
+        own["priority"] = decode_properties(encoded).get("priority")
+    return body, encode_properties(own)
 
 
 class EndNotes:
@@ -67,26 +96,19 @@ class EndNotes:
         message: Message,
         outcome: Done | Discard | Bury,
         attempt: EndedTask | None = None,
-    ) -> bytes:
+    ) -> EndNote:
         """
-        The end note of a message.
+        The end of the task of a message.
 
         @param attempt: the last one at its task, if it is known.
         """
-        return encode_end_note(self._note(message, outcome, attempt))
-
-    def _note(
-        self,
-        message: Message,
-        outcome: Done | Discard | Bury,
-        attempt: EndedTask | None,
-    ) -> EndNote:
         kind, reason = "done", ""
         if not isinstance(outcome, Done):
             kind, reason = outcome.kind, writable(outcome.reason[:REASON_LIMIT])
-        told = _attempts(message, outcome, attempt)
+        properties = _properties_of(message)
+        told = _attempts(properties["headers"], outcome, attempt)
         return EndNote(
-            uuid=str(message.properties["message-id"]),
+            uuid=str(properties.get("message-id", "")),
             queue=self._queue,
             outcome=kind,
             ended=self._now(),
@@ -98,14 +120,14 @@ class EndNotes:
             last_attempt=told.last if math.isfinite(told.last) else None,
         )
 
-    async def publish(self, wire: Wire, send: Send, note: bytes) -> None:
+    async def publish(self, wire: Wire, send: Send, note: EndNote) -> None:
         """
         Publish a note; returns when the broker has confirmed it.
 
         @param wire: the connection of the message.
         @raise BrokerError: it does not take it.
         """
-        await self._groups.publish(wire, send, note)
+        await self._groups.publish(wire, send, encode_end_note(note))
 
 
 @attrs.frozen(eq=False)
@@ -169,12 +191,13 @@ class NoteGroups:
 
 
 def _attempts(
-    message: Message, outcome: Done | Discard | Bury, attempt: EndedTask | None
+    headers: Mapping[str, Any],
+    outcome: Done | Discard | Bury,
+    attempt: EndedTask | None,
 ) -> History:
     """
     The attempts at a task, with the one that has ended it.
     """
-    headers: Mapping[str, Any] = message.headers
     if attempt is None:  # no mediator, or it was decided without one
         given = outcome.headers if isinstance(outcome, Bury) else {}
         return History.read({**headers, **given})

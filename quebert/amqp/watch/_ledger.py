@@ -105,7 +105,7 @@ class Ledger(Generic[M]):
     @param table: as L{TABLE<quebert.amqp.watch._delivery.TABLE>}.
     @ivar counts: what became of all messages.
     @ivar numbers: how many deliveries are in each state.
-    @ivar bytes: of the bodies of all deliveries.
+    @ivar bytes: of the bodies of all deliveries, and of what is published for them.
     @ivar of_consumers: how many deliveries each consumer has, by its tag.
     """
 

@@ -40,6 +40,7 @@ from contextlib import suppress
 from typing import Any
 
 from quebert._protocol.extensions import DELIVERY_COUNT
+from quebert.amqp.watch._callbacks import CallbackIn
 from quebert.amqp.watch._delivered_message import DeliveredMessage
 from quebert.amqp.watch._record import SUSPECT, Record
 from quebert.amqp.watch._settlement import Settlement
@@ -65,6 +66,7 @@ class Redelivery:
     Decides what becomes of the messages of one watch that RabbitMQ delivers anew.
 
     @param early_by: in how many seconds a message is due.
+    @param callback_in: tells the callback task that the task in a body asks for.
     @ivar highest_count: the highest delivery count that a message of the queue can
         reach: RabbitMQ drops one that has come back (up to 4.2) or failed (since 4.3)
         more often; infinity where no limit is known; 0 where RabbitMQ counts nothing.
@@ -75,10 +77,12 @@ class Redelivery:
         settlement: Settlement,
         suspects: Suspects,
         early_by: Callable[[DeliveredMessage], float],
+        callback_in: CallbackIn,
     ) -> None:
         self._settlement = settlement
         self._suspects = suspects
         self._early_by = early_by
+        self._callback_in = callback_in
         self.highest_count = 0.0
 
     def examination(
@@ -155,6 +159,8 @@ class Redelivery:
         flight, record = record.flight, record.counted(alone=True)
         if record.poisonous:
             bury = Bury(str(record), POISON, {ENDS: record.ends})
+            message.callback_task = self._callback_in(message.body)
+            message.tells_end |= message.callback_task is not None
             is_counted = await self._settlement.bury(message, bury)
         else:
             is_counted = await self._copy(message, record.copied())

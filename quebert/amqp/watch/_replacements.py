@@ -21,16 +21,17 @@ from quebert.amqp.link import Publisher, Send
 from quebert.amqp.queues import DeadLetters, dead_letters_of
 from quebert.amqp.watch._delivered_message import DeliveredMessage
 from quebert.amqp.watch._delivery import State
-from quebert.amqp.watch._end_notes import EndNotes
+from quebert.amqp.watch._end_notes import EndNotes, callback_message, wants_end_note
 from quebert.amqp.watch._ledger import Ledger
 from quebert.amqp.watch._properties import AT_ONCE
 from quebert.amqp.watch._side_queue import SideQueue
 from quebert.amqp.watch._waits import Waits
 from quebert.amqp.wire import Unconfirmed
-from quebert.errors import BrokerError, ChannelLost, PublishRefused
+from quebert.errors import BrokerError, ChannelLost, MessageRefused, PublishRefused
 from quebert.outcome import Bury, Discard, Done
 from quebert.policy import exponential
-from quebert.task_ends import ENDED
+from quebert.task_callbacks import CallbackTask
+from quebert.task_ends import ENDED, EndNote
 
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
@@ -198,17 +199,48 @@ class Replacements:
         self, message: DeliveredMessage, wire: Wire, outcome: Done | Discard | Bury
     ) -> bool:
         """
-        Publish the end note of a message.
+        Publish the callback task of a message, and its end note.
 
         @param wire: its connection.
         @return: as L{publish}.
         """
         note = self._end_notes.note(message, outcome, message.last_attempt)
+        callback = message.callback_task
+        if callback is not None:
+            try:
+                told = await self._call_back(message, callback, note, MessageRefused)
+            except MessageRefused:
+                callback.forget_answer()
+                told = await self._call_back(message, callback, note)
+            if not told:
+                return False
+        if not wants_end_note(message):
+            return True
 
         def publish(send: Send) -> Coroutine[Any, Any, None]:
             return self._end_notes.publish(wire, send, note)
 
         return await self._until_confirmed(message, publish, self._ends_refused)
+
+    async def _call_back(
+        self,
+        message: DeliveredMessage,
+        callback: CallbackTask,
+        end: EndNote,
+        *refusals: type[BrokerError],
+    ) -> bool:
+        body, properties = callback_message(callback, end, message.encoded_properties)
+
+        def publish(send: Send) -> Coroutine[Any, Any, None]:
+            return send("", self._queue, body, properties)
+
+        self._ledger.bytes += len(body)  # thousands of answers may wait for RabbitMQ
+        try:
+            return await self._until_confirmed(
+                message, publish, self._refused, *refusals
+            )
+        finally:
+            self._ledger.bytes -= len(body)
 
     async def _until_confirmed(
         self,

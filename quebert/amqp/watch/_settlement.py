@@ -318,8 +318,8 @@ class Settlement:
         self, message: DeliveredMessage, outcome: Done | Discard
     ) -> None:
         """
-        Publish the end note of a message that nothing replaces, and then acknowledge
-        the message; nothing if its channel is lost.
+        Publish the callback task and the end note of a message that nothing replaces,
+        and then acknowledge the message; nothing if its channel is lost.
         """
         if message not in self._ledger:
             return

@@ -105,6 +105,8 @@ class ClientServiceTests(TestCase):
             client.add_task(URL, queue="mail", uuid="u/v:w")
         with self.assertRaises(BadTask):
             client.add_task("nothing:", queue="mail")
+        with self.assertRaisesRegex(BadTask, "callback_url"):
+            client.add_task(URL, queue="mail", callback_url="nothing:")
         with self.assertRaises(APIError) as unknown:
             client.add_task(URL, queue="none")
         told = unknown.exception.type, unknown.exception.done
@@ -145,6 +147,8 @@ class ClientServiceTests(TestCase):
         await self.begin()
         client = self.on_twisted()
         uuid = await client.add_task(URL, queue="mail", name="n", payload=b"\xff")
+        with self.assertRaisesRegex(BadTask, "callback_url"):
+            await client.add_task(URL, queue="mail", callback_url="nothing:")
         told: list[TaskResult] = []
         item = {"url": URL, "queue": "mail", "name": "n"}
         self.assertEqual(await client.add_tasks([item], told.append), 0)

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred, fail, succeed
 
-from quebert.errors import BrokerError, QuebertError, Unroutable
+from quebert.errors import BrokerError, PublishRefused, QuebertError, Unroutable
 from quebert.leases import (
     DUE,
     EARLY,
@@ -167,6 +167,8 @@ class MemoryLeaseBroker:
         Hear of the end of tasks.
         """
         problem: QuebertError | None = self.problem
+        if not self.refused.isdisjoint(each.queue for each in messages):
+            problem = PublishRefused("the queue is full")
         if problem is not None:
             return fail(problem)
         self.told.extend(each.uuid for each in messages)

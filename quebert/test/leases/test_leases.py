@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.errors import BrokerUnreachable, LeaseLost
+from quebert.errors import BrokerUnreachable, LeaseLost, PublishRefused
 from quebert.leases import (
     DUE,
     EARLY,
@@ -215,6 +215,24 @@ class LeasesTests(SynchronousTestCase):
         self.assertEqual(self.row().until, 1_000 + KEPT)
         self.go_on(1_000)
         self.assertEqual(self.put(), [])
+
+    def test_full_queue(self) -> None:
+        """
+        Where the end of a task cannot be told, since its queue is full, those of other
+        queues are told all the same; and it is told later.
+        """
+        self.broker.refused = {"full"}
+        self.hold("m", queue="full", uuid="first", identity=b"m")
+        self.hold("l", identity=b"l")
+        self.done(self.leases.complete("m", b"m"))
+        self.broker.problem = BrokerUnreachable("away")
+        self.done(self.leases.complete("l", b"l"))
+        self.broker.problem = None
+        self.failureResultOf(self.begin(self.leases.go_on()), PublishRefused)
+        self.assertEqual(self.broker.told, ["u"])
+        self.broker.refused = set()
+        self.go_on()
+        self.assertEqual(self.broker.told, ["u", "first"])
 
     def test_early_beside_another(self) -> None:
         """

@@ -24,6 +24,7 @@ from quebert.limits import (
 )
 from quebert.mediator import PolicyMediator
 from quebert.outcome import Discard, Done, Outcome, Retry
+from quebert.task_callbacks import CallbackTask
 from quebert.task_events import EndedTask
 from quebert.test.mediating import (
     NOW,
@@ -231,6 +232,7 @@ class AskingMessage:
     runs_now: bool = False
     tells_end: bool = False
     last_attempt: EndedTask | None = None
+    callback_task: CallbackTask | None = None
     told: list[str] = attrs.field(factory=list)
     when_free: WhenFree | None = None
     properties: Mapping[str, Any] = attrs.field(factory=dict)

@@ -67,6 +67,7 @@ class HistoryTests(SynchronousTestCase):
             runs_now = False
             tells_end = False
             last_attempt = None
+            callback_task = None
 
             def may_request(self, url: str) -> bool:
                 """

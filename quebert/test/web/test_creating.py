@@ -127,6 +127,7 @@ class CreateTests(CreatingCase):
             "payload": "aGk=",
             "retry": {"max_attempts": 3},
             "filter": True,
+            "callback_url": "https://caller.example/ended",
             "uuid": "my/own",
         }
         nulls = dict.fromkeys(("queue", "name", "params", "delay", "extra"))
@@ -141,6 +142,18 @@ class CreateTests(CreatingCase):
         self.assertEqual(found["uuid"], "my/own")
         self.post({"url": _URL, "extra": {"mine": [1]}})
         self.assertEqual(self.published()[1]["mine"], [1])
+
+    def test_callback_name(self) -> None:
+        """
+        A task with a name and a callback has the name, which its callback tells.
+        """
+        for fields, name in (
+            ({"name": "order 7", "callback_url": "/ended"}, "order 7"),
+            ({"name": "order 8"}, None),
+            ({"callback_url": "/ended"}, None),
+        ):
+            self.post({"url": _URL, **fields})
+            self.assertEqual(self.published()[-1].get("callback_name"), name)
 
     def test_bad(self) -> None:
         """
@@ -178,6 +191,9 @@ class CreateTests(CreatingCase):
             ({"payload": "aGk=", "method": "GET"}, "payload", ""),
             ({"retry": {"max": 1}}, "retry", "is not known"),
             ({"filter": 1}, "filter", "true or false"),
+            ({"callback_url": "ftp://x"}, "callback_url", "must begin with http"),
+            ({"callback_url": {"url": "/x"}}, "callback_url", "no callback of its own"),
+            ({"callback_name": "n"}, "callback_name", "is not known"),
             ({"extra": 1}, "extra", "must be a dict"),
             ({"extra": {"url": 1}}, "extra", "give it by itself"),
             ({"countdown": 1}, "countdown", "did you mean delay?"),

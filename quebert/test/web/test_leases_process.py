@@ -52,18 +52,25 @@ SHORT, LONG = 2, 300
 
 class LeasingExecutor(Executor):
     """
-    Leases each task.
+    Leases each task, and is told the end of each.
 
     @ivar urls: of the leases of each task, in their order.
+    @ivar ended: what callbacks have told, by their uuids.
     """
 
     def __init__(self) -> None:
         super().__init__(reactor)
         self.urls: dict[int, list[str]] = {}
+        self.ended: dict[str, dict[str, Any]] = {}
         self.answer = lambda task: 202
 
     def _write(self, status: int, request: Request) -> None:
-        n = json.loads(self.bodies[-1])["params"]
+        task = json.loads(self.bodies[-1])
+        n = task["params"]
+        if isinstance(n, dict):
+            self.ended[task["uuid"]] = n
+            super()._write(200, request)
+            return
         url = request.getHeader("Quebert-Lease-URL")
         assert url is not None
         self.urls.setdefault(n, []).append(url)
@@ -201,7 +208,12 @@ async def test_restart(
     try:
         await site.begin()
         new = [
-            {"url": f"{executor.url}/", "params": n, "name": f"n{n}"}
+            {
+                "url": f"{executor.url}/",
+                "params": n,
+                "name": f"n{n}",
+                "callback_url": f"{executor.url}/ended",
+            }
             for n in range(count)
         ]
         _, told = await post(f"{site.url}/tasks:batch", {"tasks": new}, site.token)
@@ -231,5 +243,11 @@ async def test_restart(
                     break
                 await deferLater(reactor, 0.1)
             assert row["created"]["end"]["outcome"] == "done"
+        # Each callback comes when its task is completed, and not at the 202.
+        await until(lambda: len(executor.ended) == count)
+        ended = executor.ended.values()
+        assert {each["uuid"] for each in ended} == set(uuids)
+        assert {each["name"] for each in ended} == {f"n{n}" for n in range(count)}
+        assert {(each["outcome"], each["status"]) for each in ended} == {("done", 202)}
     finally:
         await executor.close()

@@ -5,7 +5,7 @@ created tasks, and the way of their messages from RabbitMQ and back.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from twisted.internet.task import deferLater
 
@@ -13,11 +13,13 @@ from quebert._log import Logger
 from quebert._protocol.properties import decode_properties
 from quebert._repeated import RepeatedWarning
 from quebert.amqp import Message
-from quebert.errors import BrokerError
+from quebert.amqp.watch import callback_message
+from quebert.errors import BrokerError, Unroutable
 from quebert.leases import LeasedMessage, LeaseRows, Leases, received
 from quebert.operations import BrokerAccess
 from quebert.policy import LEASES, History
 from quebert.signatures import LeaseIDs
+from quebert.task_callbacks import callback_in
 from quebert.task_ends import ENDED, EndNote, encode_end_note
 from quebert.web.cluster._keep_going import KeepGoing
 from quebert.web.cluster._queue_reader import QueueReader
@@ -135,6 +137,8 @@ class _LeasePublisher:
     RabbitMQ, for leases: a L{LeaseBroker<quebert.leases.LeaseBroker>}.
     """
 
+    log = Logger()
+
     def __init__(self, published: PublishedTasks, now: Callable[[], float]) -> None:
         self._published = published
         self._now = now
@@ -151,15 +155,31 @@ class _LeasePublisher:
 
     async def tell_end(self, messages: Sequence[LeasedMessage]) -> None:
         """
-        Publish end notes of those messages that ask for one.
+        Publish the callback tasks and the end notes of those messages that ask for one.
         """
-        notes = [self._note(each) for each in messages if _asks(each)]
-        if not notes:
+        told = [own for each in messages for own in self._told(each)]
+        if not told:
             return
-        told = [("", ENDED, encode_end_note(each), PERSISTENT) for each in notes]
-        for problem in await self._published.publish_messages(told):
-            if problem is not None:
+        problems = await self._published.publish_messages(told)
+        for (_, queue, *_), problem in zip(told, problems, strict=True):
+            if isinstance(problem, Unroutable) and queue != ENDED:
+                self.log.warn(
+                    "A callback task is dropped, as its queue {queue!r} was deleted",
+                    queue=queue,
+                )
+            elif problem is not None:
                 raise problem
+
+    def _told(self, message: LeasedMessage) -> Iterator[tuple[str, str, bytes, bytes]]:
+        callback, asks = callback_in(message.body), _asks(message)
+        if callback is None and not asks:
+            return
+        note = self._note(message)
+        if callback is not None:
+            own = callback_message(callback, note, message.properties)
+            yield ("", message.queue, *own)
+        if asks:
+            yield "", ENDED, encode_end_note(note), PERSISTENT
 
     def _note(self, message: LeasedMessage) -> EndNote:
         headers = decode_properties(message.properties).get("headers") or {}
