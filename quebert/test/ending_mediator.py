@@ -48,10 +48,11 @@ async def _watch(options: Any) -> Callable[[], Any]:
 
 
 def _kill_between(folder: Path) -> None:
-    tell_end = Replacements.tell_end
+    replacements: Any = Replacements
+    tell_end = replacements.tell_end
 
     async def tell_and_kill(self: Any, message: Any, *arguments: Any) -> bool:
-        told = await tell_end(self, message, *arguments)
+        told: bool = await tell_end(self, message, *arguments)
         callback = message.callback_task
         if callback is not None and callback.uuid.endswith("-killer"):
             killed = folder / callback.uuid
@@ -60,4 +61,4 @@ def _kill_between(folder: Path) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
         return told
 
-    setattr(Replacements, "tell_end", tell_and_kill)
+    replacements.tell_end = tell_and_kill
