@@ -179,12 +179,6 @@ class ClosedRows:
         """
         self._fail()
 
-    async def note_published(self, uuids: Sequence[str]) -> None:
-        """
-        Fail.
-        """
-        self._fail()
-
     async def find(self, uuid: str) -> CreatedTask | None:
         """
         Fail.
