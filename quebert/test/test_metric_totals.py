@@ -137,10 +137,10 @@ class TotalsTests(SynchronousTestCase):
         """
         Queues beyond the limit count together.
         """
-        totals = Totals(most=3)
-        totals.add([row(f"queue {n}") for n in range(10)])
-        self.assertEqual(len(totals.queues), 4)
-        self.assertEqual(totals.queues[OTHERS].attempts["2xx", "done"], 7)
+        for totals, most in (Totals(most=3), 3), (Totals(), 200):
+            totals.add([row(f"queue {n}") for n in range(most + 7)])
+            self.assertEqual(len(totals.queues), most + 1)
+            self.assertEqual(totals.queues[OTHERS].attempts["2xx", "done"], 7)
 
     def test_records(self) -> None:
         """

@@ -285,6 +285,19 @@ class OverviewTests(ClientTestCase):
         found = self.result(looks.look({name, "others"}))
         self.assertEqual(found.counts, ((20, 1),))
 
+    def test_few(self) -> None:
+        """
+        All are looked at if these are at most 200, of which 24 in each rung.
+        """
+        looks = _elsewhere.LadderLooks(self.wire, lambda: 0.0)
+        for counts, few in (
+            ([24] * 8 + [8], True),
+            ([24] * 8 + [9], False),
+            ([25], False),
+        ):
+            named = {str(number): count for number, count in enumerate(counts)}
+            self.assertIs(looks._are_few(named), few, counts)
+
     async def look_again(self, asked: list[str]) -> list[list[str]]:
         """
         Which rungs each of four looks asks for.

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
 from quebert.events import ATTEMPTS, EXCHANGE, EventReader
 from quebert.test.events.test_publisher import Told
@@ -107,6 +107,30 @@ class EventReaderTests(EventsTestCase):
         waiting.pop().callback(None)
         self.network.settle()
         self.assertEqual((kept.totals, reader.at), ([1, 1, 1, 2], 2.0))
+
+    def test_gives_up(self) -> None:
+        """
+        A batch that cannot be taken is tried no more once its connection is lost, since
+        it comes again, or once the reader is being stopped.
+        """
+        kept, others = Kept(), Kept()
+        for each in kept, others:
+            each.answer = lambda: fail(OSError("full"))
+        with logged():
+            self.reader(others)
+            self.tell(1)
+            self.network.is_down = True
+            self.network.cut()
+            self.network.pass_time(4)
+            self.assertEqual(others.totals, [1])
+            self.network.is_down = False
+            self.wire = self.connect()
+            reader = self.reader(kept)
+            self.tell(2)
+            ending = Deferred.fromCoroutine(reader.stop())
+            self.network.pass_time(4)
+        self.assertEqual(kept.totals, [2])
+        self.successResultOf(ending)
 
     def test_goes_on(self) -> None:
         """

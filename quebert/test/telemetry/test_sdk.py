@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from unittest import mock
 
 from opentelemetry import metrics, trace
+from opentelemetry.sdk import metrics as sdk_metrics
+from opentelemetry.sdk import trace as sdk_trace
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.telemetry._environment import signals_in
@@ -85,11 +88,32 @@ class SdkTests(SynchronousTestCase):
         """
         A signal that nobody wants is not exported.
         """
-        sdk = self.made({"OTEL_METRICS_EXPORTER": "none"})
-        sdk.tracer.start_span("a").end()
+        for unwanted, path in (
+            ("OTEL_METRICS_EXPORTER", "/v1/traces"),
+            ("OTEL_TRACES_EXPORTER", "/v1/metrics"),
+        ):
+            self.collector.paths.clear()
+            with mock.patch.dict(os.environ):
+                sdk = self.made({unwanted: "none"})
+                sdk.tracer.start_span("a").end()
+                sdk.meter.create_counter("b").add(3)
+                self.assertTrue(sdk.end(60))
+            self.assertEqual(set(self.collector.paths), {path})
+
+    def test_given(self) -> None:
+        """
+        What the program has set up already is used, and left to the program to end.
+        """
+        traced, reader = sdk_trace.TracerProvider(), InMemoryMetricReader()
+        measured = sdk_metrics.MeterProvider([reader])
+        self.patch(trace, "get_tracer_provider", lambda: traced)
+        self.patch(metrics, "get_meter_provider", lambda: measured)
+        sdk = self.made({})
+        self.assertIs(sdk.tracer.start_span("a").resource, traced.resource)
         sdk.meter.create_counter("b").add(3)
         self.assertTrue(sdk.end(60))
-        self.assertEqual(set(self.collector.paths), {"/v1/traces"})
+        self.assertIsNotNone(reader.get_metrics_data())
+        self.assertEqual(self.collector.paths, [])
 
     def test_not_global(self) -> None:
         """

@@ -12,16 +12,21 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.errors import HistoryError
-from quebert.history import LatencyMap
+from quebert.history import LatencyMap, PastAttempt
 from quebert.operations import Live, LiveQueue
-from quebert.test.history_records import NOW
+from quebert.test.history_records import NOW, record_of
 from quebert.web.cluster._cluster import RealCluster
 
 
 class _LiveCluster:
     """
-    A cluster with one queue, in which nothing has happened of late.
+    A cluster with one queue.
+
+    @param attempts: how many there were of late.
     """
+
+    def __init__(self, attempts: int = 0) -> None:
+        self._recent = [(record_of(1, uuid="recent"), "m")] * attempts
 
     async def view(self) -> Live:
         """
@@ -33,7 +38,7 @@ class _LiveCluster:
         """
         The last attempts.
         """
-        return []
+        return self._recent
 
 
 class _HangingLedger:
@@ -86,3 +91,28 @@ class RealClusterTests(SynchronousTestCase):
         self.assertEqual(found.queue.problems, ("odd", "no answer"))
         self.assertEqual(found.latency, LatencyMap(buckets=(), columns=()))
         self.assertEqual((found.due, found.attempts), ((), ()))
+
+    def test_attempts(self) -> None:
+        """
+        A queue's page shows fifty attempts.  The history is asked where there were
+        fewer of late, and counts where it has more.
+        """
+        none: Any = None
+        for recent, past, shown in (
+            (50, None, ["recent"] * 50),
+            (49, 50, ["past"] * 50),
+            (49, 49, ["recent"] * 49),
+        ):
+            live: Any = _LiveCluster(recent)
+            ledger: Any = _HangingLedger()
+            cluster = RealCluster(live, none, ledger, none, none, lambda: NOW)
+            reading = Deferred.fromCoroutine(cluster.queue("mail"))
+            self.assertEqual(len(ledger.asked), 2 if past is None else 3)
+            for each in ledger.asked[:2]:
+                each.errback(HistoryError("no answer"))
+            if past is not None:
+                ledger.asked[2].callback(
+                    [PastAttempt.of(record_of(1, uuid="past"), "m")] * past
+                )
+            found = self.successResultOf(reading).attempts
+            self.assertEqual([each.uuid for each in found], shown)
