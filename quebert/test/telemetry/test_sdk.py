@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import Any
 from unittest import mock
 
 from opentelemetry import metrics, trace
@@ -30,7 +31,9 @@ class SdkTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.collector = self.enterContext(Collector())
 
-    def made(self, more: Mapping[str, str], service: str = "") -> Sdk:
+    def made(
+        self, more: Mapping[str, str], service: str = "", *, is_global: bool = False
+    ) -> Sdk:
         """
         An SDK that exports when it ends.
         """
@@ -40,7 +43,9 @@ class SdkTests(SynchronousTestCase):
         }
         environ = {**self.collector.environment, **quiet, **more}
         self.enterContext(mock.patch.dict(os.environ, environ))
-        return sdk_of(signals_in(environ), environ, FAULTS, service=service)
+        return sdk_of(
+            signals_in(environ), environ, FAULTS, service=service, is_global=is_global
+        )
 
     def services(self, more: Mapping[str, str], service: str = "") -> list[str]:
         """
@@ -109,11 +114,25 @@ class SdkTests(SynchronousTestCase):
         self.patch(trace, "get_tracer_provider", lambda: traced)
         self.patch(metrics, "get_meter_provider", lambda: measured)
         sdk = self.made({})
-        self.assertIs(sdk.tracer.start_span("a").resource, traced.resource)
+        span: Any = sdk.tracer.start_span("a")
+        self.assertIs(span.resource, traced.resource)
         sdk.meter.create_counter("b").add(3)
         self.assertTrue(sdk.end(60))
         self.assertIsNotNone(reader.get_metrics_data())
         self.assertEqual(self.collector.paths, [])
+
+    def test_global(self) -> None:
+        """
+        Other libraries use it, too, if they are to.
+        """
+        for given in (False, True):
+            told: list[object] = []
+            self.patch(trace, "set_tracer_provider", told.append)
+            self.patch(metrics, "set_meter_provider", told.append)
+            sdk = self.made({}, is_global=given)
+            self.assertTrue(sdk.end(60))
+            kinds = [sdk_trace.TracerProvider, sdk_metrics.MeterProvider]
+            self.assertEqual([type(each) for each in told], kinds if given else [])
 
     def test_not_global(self) -> None:
         """
