@@ -20,11 +20,13 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from quebert.amqp.queues import KIND, REASON
+from quebert.amqp.watch import EndNotes
 from quebert.errors import QuebertError
 from quebert.limits import TokenBucket
 from quebert.operations import DeadLetter
 from quebert.outcome import Bury, Discard, Done, Outcome, Retry
 from quebert.policy import BURIED_AT
+from quebert.task_callbacks import CallbackTask
 from quebert.testing._added import AddedTask
 from quebert.testing._exchange import Answer, SimulatedRequest
 from quebert.testing._executors import Answered
@@ -192,6 +194,24 @@ class MemoryQueue:
         result, retry_in = self._carried_out(outcome, message)
         if message.attempt is not None:
             message.attempt.result, message.attempt.retry_in = result, retry_in
+        if message.callback_task is not None and not isinstance(outcome, Retry):
+            self.add(self._callback(message.callback_task, outcome, message))
+
+    def _callback(
+        self,
+        callback: CallbackTask,
+        outcome: Done | Discard | Bury,
+        message: QueuedMessage,
+    ) -> AddedTask:
+        """
+        The task that tells how the task of a message has ended.
+        """
+        added, last = message.added, message.last_attempt
+        notes = EndNotes(added.kind or added.routing_key, self._clock.seconds)
+        end = notes.note(message, outcome, last)
+        uuid, body = callback.told(end)
+        properties = {"message-id": uuid, "timestamp": int(end.ended)}
+        return AddedTask(added.exchange, added.routing_key, body, properties)
 
     def _carried_out(
         self, outcome: Outcome, message: QueuedMessage

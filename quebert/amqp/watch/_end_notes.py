@@ -20,7 +20,7 @@ from quebert._protocol.properties import decode_properties, encode_properties
 from quebert.amqp.link import Send
 from quebert.amqp.watch._properties import REASON_LIMIT, writable
 from quebert.amqp.watch._side_queue import SideQueue
-from quebert.amqp.wire import Message
+from quebert.boundaries import Message
 from quebert.outcome import Bury, Discard, Done
 from quebert.policy import History
 from quebert.task_callbacks import CallbackTask

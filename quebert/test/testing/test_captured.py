@@ -24,7 +24,13 @@ from quebert.producer import (
     aio,
 )
 from quebert.test.testing.doubles import chain, functions
-from quebert.testing import AddedTask, Answer, TaskFailed, captured_tasks
+from quebert.testing import (
+    AddedTask,
+    Answer,
+    SimulatedRequest,
+    TaskFailed,
+    captured_tasks,
+)
 
 #: Nobody listens there.
 NOWHERE = "amqp://guest:guest@127.0.0.1:9/"
@@ -302,6 +308,24 @@ class DoingTests(SynchronousTestCase):
         with captured_tasks(answers=[answer]) as tasks:
             add_task("/x")
         self.assertEqual(tasks[0].result, "dropped")
+
+    def test_callback(self) -> None:
+        """
+        The executor gets the callback of a task that has ended, which tells the result
+        of that task alone.
+        """
+        urls: list[str] = []
+
+        def answer(request: SimulatedRequest) -> int:
+            urls.append(request.path)
+            return 200
+
+        with captured_tasks(answers=answer) as tasks:
+            add_task("/x", callback_url="/ended")
+            old = "2001-01-01T00:00:00Z"
+            add_task("/y", callback_url="/ended", timestamp=old, run_at=old, ttl=60)
+        self.assertEqual(urls, ["/x", "/ended", "/ended"])
+        self.assertEqual([each.result for each in tasks], ["done", "dropped"])
 
     def test_chain(self) -> None:
         """

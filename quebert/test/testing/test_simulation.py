@@ -81,6 +81,24 @@ class RetryTests(SynchronousTestCase):
         self.assertEqual(dead.buried_at, (START + timedelta(hours=2)).timestamp())
         self.assertIn("is given up after 3 attempts in 7200 s", dead.reason)
 
+    def test_callback(self) -> None:
+        """
+        A task with a callback is followed by it when it has ended, done or not.
+        """
+        policy = RetryPolicy(max_attempts=2, min_backoff=60)
+        for answers, told in (
+            ([500, Answer(200, "7")], ("done", 2, {"json": 7})),
+            ([503, 503], ("exhausted", 2, None)),
+        ):
+            sim = Simulation(answers=[*answers, 200], policy=policy, start=START)
+            uuid = sim.add_task("/resize", callback_url="/ended")
+            self.assertEqual(len(sim.finish()), 3)
+            callback = sim.done[-1]
+            self.assertEqual((callback.url, callback.kind), ("/ended", "tasks"))
+            end = callback.params
+            self.assertEqual((end["uuid"], end["queue"]), (uuid, "tasks"))
+            self.assertEqual((end["outcome"], end["attempts"], end["answer"]), told)
+
     def test_weeks(self) -> None:
         """
         All of the default policy passes: 100 attempts in three and a half days.
