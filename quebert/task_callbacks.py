@@ -57,6 +57,8 @@ class CallbackTask:
     @ivar uuid: of the task that ends; empty where it has none.
     @ivar name: that it has in the HTTP API; empty for none.
     @ivar keeps_answer: whether the answer of its executor is told.
+    @param encode: from a task to a body.
+    @param max_body: bytes that a mediator takes at most.
     """
 
     def __init__(
@@ -67,12 +69,14 @@ class CallbackTask:
         *,
         encode: Encode = tasks.encode,
         keeps_answer: bool = True,
+        max_body: int = BOUNDS.body,
     ) -> None:
         self.url = url
         self.uuid = uuid
         self.name = name
         self.keeps_answer = keeps_answer
         self._encode = encode
+        self._max_body = max_body
         self._answer = b""
         self._is_cut = False
 
@@ -85,7 +89,7 @@ class CallbackTask:
         if url is None:
             return None
         name = name[:_NAME] if isinstance(name, str) else ""
-        return cls(url, "" if uuid is None else str(uuid), name, **options)
+        return cls(url, _known(uuid), name, **options)
 
     def answered(self, answer: bytes, is_cut: bool = False) -> bytes:
         """
@@ -102,7 +106,7 @@ class CallbackTask:
 
     def forget_answer(self) -> None:
         """
-        Do not tell the answer: its message would be too large for the broker.
+        Do not tell the answer: its message would be too large.
         """
         self._answer, self._is_cut = b"", bool(self._answer)
 
@@ -114,6 +118,13 @@ class CallbackTask:
         """
         uuid = self.uuid or end.uuid
         own = _uuid_of(uuid, end.outcome)
+        body = self._body(end, uuid, own)
+        if len(body) > self._max_body:
+            self.forget_answer()
+            body = self._body(end, uuid, own)
+        return own, body
+
+    def _body(self, end: EndNote, uuid: str, own: str) -> bytes:
         ended = _time(end.ended)
         params = {
             "uuid": uuid or None,
@@ -134,7 +145,7 @@ class CallbackTask:
             body = self._encode(task)
         except Exception:  # a codec of a user, which may have no form for it
             body = tasks.encode(task)
-        return own, body.encode("utf-8") if isinstance(body, str) else body
+        return body.encode("utf-8") if isinstance(body, str) else body
 
     def _told_answer(self) -> dict[str, Any] | None:
         cut = {"truncated": True} if self._is_cut else {}
@@ -166,6 +177,15 @@ def callback_in(body: bytes) -> CallbackTask | None:
     except BadTask:
         return None
     return CallbackTask.of_task(task)
+
+
+def _known(uuid: object) -> str:
+    """
+    The C{uuid} of a task, if it is one: what is set aside may have any.
+    """
+    if isinstance(uuid, str) and len(uuid) <= BOUNDS.uuid:
+        return uuid
+    return str(uuid) if isinstance(uuid, (int, float)) else ""
 
 
 def _uuid_of(uuid: str, outcome: str) -> str:

@@ -186,6 +186,7 @@ class Pipeline:
             task,
             encode=self._codec.encode,
             keeps_answer=self._failures.keep_answers,
+            max_body=self._codec.bounds.body,
         )
 
     def callback_in(self, body: bytes) -> CallbackTask | None:

@@ -344,6 +344,14 @@ class AnswerTests(CallbackTestCase):
         self.assertNotIn("t0p-secret", answer["text"])
         self.assertNotIn("12345", answer["text"])
 
+    def test_max_body(self) -> None:
+        """
+        An answer is left out with which the mediator would refuse its own callback.
+        """
+        self.watch(FakeHTTP(200, b"x" * 5_000), max_body=2_000)
+        self.add()
+        self.assertEqual(self.told["answer"], {"truncated": True})
+
 
 class RefusedTests(CallbackTestCase):
     """

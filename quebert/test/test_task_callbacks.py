@@ -182,6 +182,14 @@ class AnswerTests(SynchronousTestCase):
         callback.forget_answer()
         self.assertEqual(told(callback)["answer"], {"truncated": True})
 
+    def test_too_large(self) -> None:
+        """
+        So is one with which no mediator would take the callback task.
+        """
+        callback = CallbackTask(URL, "u", max_body=20_000)
+        callback.answered(b"\0" * 10_000)
+        self.assertEqual(told(callback)["answer"], {"truncated": True})
+
     @given(st.binary(max_size=200), st.booleans())
     @settings(max_examples=50, deadline=None)
     def test_anything(self, answer: bytes, is_cut: bool) -> None:
@@ -208,6 +216,16 @@ class InTests(SynchronousTestCase):
         callback = callback_in(body.encode())
         assert callback is not None
         self.assertEqual((callback.url, callback.uuid), ("/ended", "7"))
+
+    def test_odd_uuid(self) -> None:
+        """
+        What is no uuid is not told.
+        """
+        for uuid in ("x" * 256, ["x"] * 10, {"x": 1}, None):
+            body = json.dumps({"uuid": uuid, "callback_url": "/ended"})
+            callback = callback_in(body.encode())
+            assert callback is not None
+            self.assertEqual(callback.uuid, "")
 
     def test_none(self) -> None:
         """
