@@ -44,9 +44,8 @@ _ANSWER = tasks.Bounds(depth=BOUNDS.depth - _AROUND)
 # Characters of the name that a task has in the HTTP API.
 _NAME = 500
 
+_Encode = Callable[[tasks.Task], Union[bytes, str]]
 _Decoder = codecs.getincrementaldecoder("utf-8")
-
-Encode = Callable[[tasks.Task], Union[bytes, str]]
 
 
 class CallbackTask:
@@ -67,7 +66,7 @@ class CallbackTask:
         uuid: str = "",
         name: str = "",
         *,
-        encode: Encode = tasks.encode,
+        encode: _Encode = tasks.encode,
         keeps_answer: bool = True,
         max_body: int = BOUNDS.body,
     ) -> None:

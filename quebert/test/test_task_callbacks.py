@@ -31,6 +31,13 @@ END = EndNote(
     last_attempt=1_800_000_060.0,
 )
 
+#: Anything that JSON can say.
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+).map(lambda value: json.dumps(value).encode())
+
 
 def answered(answer: bytes, is_cut: bool = False) -> Any:
     """
@@ -190,8 +197,8 @@ class AnswerTests(SynchronousTestCase):
         callback.answered(b"\0" * 10_000)
         self.assertEqual(told(callback)["answer"], {"truncated": True})
 
-    @given(st.binary(max_size=200), st.booleans())
-    @settings(max_examples=50, deadline=None)
+    @given(st.binary(max_size=200) | JSON, st.booleans())
+    @settings(max_examples=100, deadline=None)
     def test_anything(self, answer: bytes, is_cut: bool) -> None:
         """
         A mediator takes the callback task for a task, whatever was answered.
