@@ -11,7 +11,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from queue import SimpleQueue
+from queue import Queue
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -28,6 +28,9 @@ TIMEOUT, PATIENCE = 30.0, 300.0
 _AGAIN = 0.2
 #: That a task that is to be deleted is done, or that an earlier try has deleted it.
 ENDED = "ended"
+# Clients that delete tasks and run them now, for each that creates some; and tasks that
+# may wait for these.
+_CHANGERS, _WAITING = 3, 16
 # Answers that say: ask again.
 _LATER = (429, 503)
 
@@ -188,19 +191,22 @@ class Clients:
         self._orders = iter(orders)
         self._executor = executor
         self._lock = threading.Lock()
-        self._created: SimpleQueue[AcceptedTask | None] = SimpleQueue()
+        self._created: Queue[AcceptedTask | None] = Queue(_WAITING)
 
-    def run(self, number: int) -> None:
+    def run(self, number: int, created: Callable[[], object]) -> None:
         """
-        Have so many clients carry out all orders, and as many delete tasks and run them
-        now, which takes longer.
+        Have so many clients carry out all orders, and more of them delete tasks and run
+        them now, which takes longer: those that create tasks wait for these.
+
+        @param created: called when all tasks are created.
         """
         creators = [_thread(self._create_all) for _ in range(number)]
-        others = [_thread(self._change_all) for _ in range(number)]
+        others = [_thread(self._change_all) for _ in range(_CHANGERS * number)]
         for each in (*creators, *others):
             each.start()
         for each in creators:
             each.join()
+        created()
         for _ in others:
             self._created.put(None)
         for each in others:

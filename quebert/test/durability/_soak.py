@@ -85,7 +85,7 @@ class Soak:
         killing.start()
         telling.start()
         try:
-            clients.run(self.clients)
+            clients.run(self.clients, over.set)
         finally:
             over.set()
             killing.join()

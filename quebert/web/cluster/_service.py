@@ -38,6 +38,7 @@ from quebert.web.cluster._leases import LeaseKeeper
 from quebert.web.cluster._live_cluster import LiveCluster
 from quebert.web.cluster._report import ClusterReport
 from quebert.web.cluster._single_tasks import SingleTasks
+from quebert.web.cluster._unread_leases import UnreadLeases
 
 __all__ = ["WebService", "access_warnings"]
 
@@ -73,7 +74,7 @@ class WebService:
         self._ledger: HistoryLedger | None = None
         self._created: CreatedTaskKeeper | None = None
         self._cloud_tasks: CloudTasksFaces | None = None
-        self._leases: LeaseKeeper | None = None
+        self._leases: LeaseKeeper | UnreadLeases | None = None
         self._live: LiveCluster | None = None
         self._history_feeder: HistoryFeeder | None = None
         self._server: WebServer | None = None
@@ -137,10 +138,13 @@ class WebService:
         tasks = SingleTasks(broker, live, ledger, notes.write, now)
         cloud_tasks = self._cloud_tasks_faces(created, audit)
         keeper = self._lease_keeper(created)
-        kept = (created,) if keeper is None else (created, keeper)
+        leases: LeaseKeeper | UnreadLeases = keeper or UnreadLeases(broker)
+        self._leases = leases
         self._server = WebServer(
             self._reactor,
-            RealCluster(live, feeder, ledger, letters, tasks.why, now, kept),
+            RealCluster(
+                live, feeder, ledger, letters, tasks.why, now, (created, leases)
+            ),
             RealControls(broker, letters, tasks, notes),
             created.tasks,
             ClusterReport(metrics, live, feeder),
@@ -165,21 +169,25 @@ class WebService:
             cloud_tasks.start()
         live.start()
         feeder.start()
-        created.start(*([] if keeper is None else [keeper.start]))
+        if keeper is None:
+            leases.start()
+            created.start()
+        else:
+            created.start(keeper.start)
         self._live, self._history_feeder = live, feeder
 
     def _lease_keeper(self, created: CreatedTaskKeeper) -> LeaseKeeper | None:
         asked, rows = self._asked.leases, created.lease_rows
-        if asked is not None and rows is not None:
-            self._leases = LeaseKeeper(
-                self._broker,
-                rows,
-                created.published,
-                asked.ids,
-                self._now,
-                created.tasks.leads,
-            )
-        return self._leases
+        if asked is None or rows is None:
+            return None
+        return LeaseKeeper(
+            self._broker,
+            rows,
+            created.published,
+            asked.ids,
+            self._now,
+            created.tasks.leads,
+        )
 
     def _cloud_tasks_faces(
         self, created: CreatedTaskKeeper, audit: Audit
