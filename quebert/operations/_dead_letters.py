@@ -17,8 +17,12 @@ from quebert.operations._browsing import go_through, letter_of
 from quebert.operations._dead_letter import DeadLetter
 from quebert.operations._matching import Match, matched
 from quebert.operations._progress import Progress
+from quebert.operations._taking import Taking
+from quebert.outcome import Discard
 
 __all__ = ["browse", "discard", "find", "redrive"]
+
+_DISCARDED = Discard("it was discarded as a dead letter")
 
 
 async def browse(
@@ -182,16 +186,20 @@ async def discard(
             return False
 
     async def visit(message: Message, _: Browsing) -> bool:
-        if not matched(matches, letter_of(message)):
+        letter = letter_of(message)
+        if not matched(matches, letter):
             return False
         if shown is not None:
             which = fingerprint(message)
             if not shown[which]:
                 return False
             shown[which] -= 1
+        if not letter.kind:  # no mediator has told its end
+            await taking.tell_ends([message], _DISCARDED)
         return True
 
     async with broker.client() as (client, wire):
+        taking = Taking(client, wire, queue)
         await go_through(client, wire, queue, progress, visit)
     progress.missing = shown.total() if shown is not None else 0
     return True

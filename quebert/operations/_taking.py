@@ -5,12 +5,13 @@ where delayed tasks arrive, and from their queue.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import attrs
 
+from quebert._lanes import all_of
 from quebert.amqp import Message, TxAMQPClient
 from quebert.amqp.coordination import Cancellation
 from quebert.amqp.delays import LadderSearch, arrivals_of
@@ -190,16 +191,31 @@ class Taking:
         """
         ours = await take(message)
         if ours and self.events is not None:
-            await self._tell_end(message, self.events.by)
+            now, by = self.client.now(), self.events.by
+            await self._tell(
+                message, lambda u: Discard(Cancellation(u, now, by).reason, CANCELLED)
+            )
         return ours
 
-    async def _tell_end(self, message: Message, by: str) -> None:
+    async def tell_ends(self, messages: Sequence[Message], outcome: Discard) -> None:
+        """
+        Tell the ends of tasks to whoever wants to know them, before they leave.
+
+        @raise BrokerError: they cannot be told.
+        """
+        await all_of(self._tell(each, lambda _: outcome) for each in messages)
+
+    async def _tell(self, message: Message, outcome: Callable[[str], Discard]) -> None:
+        """
+        Tell the end of a task, if somebody wants to know it.
+
+        @param outcome: gives it for a uuid.
+        """
         callback, is_noted = callback_in(message.body), wants_end_note(message)
         if callback is None and not is_noted:
             return
         uuid, _ = identity_of(message.body)
-        why = Cancellation(uuid, self.client.now(), by).reason
-        note = self._end_notes.note(message, Discard(why, CANCELLED))
+        note = self._end_notes.note(message, outcome(uuid))
         if callback is not None:
             told = callback_message(callback, note, message.encoded_properties)
             await self.publish(self.queue, *told)

@@ -23,12 +23,14 @@ from twisted.internet.threads import deferToThread
 
 from quebert import operations
 from quebert.amqp import TxAMQPClient, Watcher
+from quebert.amqp.queues import CLASSIC, KIND, declare_queue
 from quebert.amqp.queues import _browse as _browse
 from quebert.amqp.wire import temporary_channel, version_of
 from quebert.cli._dead import Listing
 from quebert.errors import ConfigError, Unroutable
 from quebert.operations import BrokerAccess, DeadLetter, Match, Progress
 from quebert.outcome import EXHAUSTED, POISON, Bury, Outcome
+from quebert.task_ends import ENDED, EndNote, decode_end_note
 from quebert.test.conftest import AnyBroker, Names
 from quebert.test.support import Program, options_of, until
 from quebert.testing import RabbitMQNode, free_port
@@ -365,6 +367,44 @@ async def test_purge_what_was_shown(
     assert await lying(asked, names.queue) == bodies[10:]
     assert await operations.purge(asked, names.queue, progress, None)
     assert progress.done == 1_000
+
+
+@ensureDeferred
+async def test_ends_are_told(
+    asked: BrokerAccess, make_client: MakeClient, names: Names
+) -> None:
+    """
+    Of tasks whose ends are told, as of those that are created over HTTP, it is told
+    that they are purged; and that they are discarded, if no mediator has given them up.
+    """
+    client, queue = make_client(asked.url), names.queue
+    dead = f"{queue}.dead"
+    wire = await client.connected()
+    for each in (queue, dead, ENDED):
+        await declare_queue(wire, each, CLASSIC)
+    for n in range(450):
+        properties = {"message-id": f"{queue}-{n}"} if n % 3 else {}
+        telling = {"reply-to": ENDED, **properties}
+        await client.publish("", queue, b"", {**PERSISTENT, **telling})
+    told = {"message-id": "given-up", "reply-to": ENDED, "headers": {KIND: POISON}}
+    await client.publish("", dead, b"", {**PERSISTENT, **told})
+    told = {"message-id": "dropped", "reply-to": ENDED}
+    await client.publish("", dead, b"", {**PERSISTENT, **told})
+    progress = Progress()
+    assert await operations.purge(asked, queue, progress)
+    assert (progress.done, progress.total) == (450, 450)
+    assert await operations.discard(asked, queue, [])
+    ends: dict[str, EndNote] = {}
+    async with temporary_channel(wire) as channel:
+        while (message := await channel.get(ENDED)) is not None:
+            channel.ack(message.delivery_tag)
+            notes = map(decode_end_note, message.body.split(b"\n"))
+            ends.update((each.uuid, each) for each in notes if each.queue == queue)
+    dropped = ends.pop("dropped")
+    assert (dropped.outcome, dropped.attempts) == ("discarded", 0)
+    assert ends.keys() == {f"{queue}-{n}" for n in range(450) if n % 3}
+    reasons = {(each.outcome, each.reason) for each in ends.values()}
+    assert reasons == {("cancelled", "its queue was purged")}
 
 
 # -- The dead
