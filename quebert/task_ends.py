@@ -40,7 +40,7 @@ class EndNote:
     @ivar uuid: of the task; it is the C{message-id} of its message.
     @ivar queue: that the task was in.
     @ivar outcome: C{done}, C{exhausted}, C{expired}, C{cancelled}, C{discarded},
-        C{poison} or C{forbidden}.
+        C{poison} or C{forbidden}; C{unknown} where no mediator has told it.
     @ivar ended: when, in seconds since the epoch.
     @ivar reason: one sentence; empty where it is done.
     @ivar status: of the last answer; C{None} where there was none.

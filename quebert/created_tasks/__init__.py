@@ -4,6 +4,7 @@ name is free again.
 
   - C{_states}: what may become of a task, as one table.
   - C{_created_tasks}: creates, deletes, and goes on after a kill.
+  - C{_unended}: ends rows whose end nobody will tell.
   - C{_requested}: from the fields of a request to a task.
   - C{_boundaries}: the roles that it needs, L{TaskRows} and L{TaskBroker}.
 """
@@ -25,6 +26,7 @@ from quebert.created_tasks._states import (
     Change,
     is_changed_by,
 )
+from quebert.created_tasks._unended import UNKNOWN
 from quebert.created_tasks._values import (
     CreatedTask,
     NewTask,
@@ -45,6 +47,7 @@ __all__ = [
     "PUBLISH",
     "PUBLISHED",
     "STATES",
+    "UNKNOWN",
     "WINDOW",
     "Change",
     "CreatedTask",

@@ -68,6 +68,11 @@ class TaskRows(Protocol):
         there are more, where bodies are long.
         """
 
+    def queues(self) -> Awaitable[Sequence[str]]:
+        """
+        The names of the queues of tasks that live.
+        """
+
     def standing(self) -> Awaitable[Standing]:
         """
         What this process is among those that have the rows.
@@ -94,6 +99,13 @@ class TaskBroker(Protocol):
 
         @return: for each C{None} once RabbitMQ has confirmed it, or why not: the
             C{added} of the error is C{False} where RabbitMQ has not got it for certain.
+        """
+
+    def has_queue(self, name: str) -> Awaitable[bool]:
+        """
+        Whether there is such a queue, as far as the user may see.
+
+        @raise BrokerError: RabbitMQ does not answer.
         """
 
     def cancel(self, queue: str, uuid: str, by: str) -> Awaitable[Cancelled]:

@@ -42,6 +42,7 @@ from quebert.created_tasks._states import (
     REMOVE,
     WITHDRAW,
 )
+from quebert.created_tasks._unended import UnendedTasks
 from quebert.created_tasks._values import (
     CreatedTask,
     NewTask,
@@ -98,6 +99,7 @@ class CreatedTasks:
         self._broker = broker
         self._now = now
         self._window = window
+        self._unended = UnendedTasks(rows, broker, now, window)
         self._in_hand: dict[str, Waiters[None]] = {}
         self._bytes = 0  # of tasks that are being created
         # Those that are being deleted, maybe elsewhere, and when that was first seen.
@@ -241,7 +243,8 @@ class CreatedTasks:
     async def go_on(self) -> int:
         """
         Publish or delete some tasks for which an earlier process, or an earlier try,
-        has only begun to; and remove rows whose names are free again.  To be called at
+        has only begun to; end rows whose end nobody will tell, and remove those whose
+        names are free again.  To be called at
         the start, and then from time to time.
 
         @return: how many tasks and rows that is; 0 where all is done, or RabbitMQ takes
@@ -257,6 +260,7 @@ class CreatedTasks:
             await self._publish_again(old)
             + await self._delete_again(standing.is_alone)
             + await self._rows.sweep(self._now())
+            + await self._unended.end_some()
         )
 
     async def leads(self) -> bool:

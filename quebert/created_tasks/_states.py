@@ -29,6 +29,7 @@ __all__ = [
     "ENDED",
     "EVENTS",
     "LIVING",
+    "LOSE",
     "NEW",
     "PUBLISH",
     "PUBLISHED",
@@ -61,6 +62,8 @@ PUBLISH = "publish"
 WITHDRAW = "withdraw"
 #: A mediator tells the end.
 END = "end"
+#: Nobody will tell the end.
+LOSE = "lose"
 #: A client deletes it.
 DELETE = "delete"
 #: Mediators will drop it.
@@ -81,11 +84,12 @@ class Change:
 
 
 #: What each event does.  A task may end twice: as a duplicate, or as a dead letter that
-#: was put back.
+#: was put back, or when nobody was to tell it any more.
 CHANGES: Mapping[str, Change] = {
     PUBLISH: Change((NEW,), PUBLISHED),
     WITHDRAW: Change((NEW,), None),
     END: Change((NEW, PUBLISHED, DELETING, ENDED), ENDED),
+    LOSE: Change((PUBLISHED,), ENDED),
     DELETE: Change((NEW, PUBLISHED), DELETING),
     REMOVE: Change((DELETING,), DELETED),
 }

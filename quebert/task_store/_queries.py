@@ -8,17 +8,34 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from quebert.created_tasks import DELETED, DELETING, ENDED, NEW, RowQuery
-from quebert.task_store._boundaries import RowValues
-from quebert.task_store._encoding import raw
+from quebert.task_store._boundaries import RowValues, Statements
+from quebert.task_store._encoding import raw, text
 from quebert.task_store._schema import COLUMNS
 
-__all__ = ["bounded", "columns_of", "conditions_of"]
+__all__ = ["bounded", "columns_of", "conditions_of", "queues_of_living"]
 
 #: Bytes of the bodies of one list, about.
 MOST_BYTES = 16_000_000
 
+# From one queue to the next by the index: there may be a million tasks of each.
+_FIRST_QUEUE = (
+    "SELECT queue FROM tasks WHERE state NOT IN ('ended', 'deleted') {0}"
+    " ORDER BY queue LIMIT 1"
+)
+_QUEUES = (
+    f"WITH RECURSIVE living (q) AS (SELECT ({_FIRST_QUEUE.format('')})"  # nosec B608
+    f" UNION ALL SELECT ({_FIRST_QUEUE.format('AND queue > q')}) FROM living"
+    " WHERE q IS NOT NULL) SELECT q FROM living WHERE q IS NOT NULL"
+)
 _OVER = frozenset([ENDED, DELETED])
 _BEGUN = frozenset([NEW, DELETING])
+
+
+def queues_of_living(statements: Statements) -> list[str]:
+    """
+    The queues of tasks that live, in the order of their names as bytes.
+    """
+    return [text(queue) for (queue,) in statements.execute(_QUEUES, ())]
 
 
 def columns_of(query: RowQuery, nothing: str) -> str:

@@ -43,6 +43,7 @@ from quebert.task_store._boundaries import (
     AddRequest,
     ChangeRequest,
     FindRequest,
+    LeaseRequest,
     PageRequest,
     PublishedRequest,
     Request,
@@ -51,6 +52,7 @@ from quebert.task_store._boundaries import (
     TaskStoreInUse,
     TaskStoreRefused,
 )
+from quebert.task_store._queries import queues_of_living
 
 __all__ = ["RowsStore", "StoredTaskRows"]
 
@@ -218,6 +220,12 @@ class StoredTaskRows:
         Some rows.
         """
         return self.ask(PageRequest(query))
+
+    def queues(self) -> Deferred[list[str]]:
+        """
+        The queues of tasks that live.
+        """
+        return self.ask(LeaseRequest(queues_of_living))
 
     def standing(self) -> Deferred[Standing]:
         """

@@ -111,6 +111,8 @@ class PostgreSQLServer:
         self._tell(pids[:1], signal.SIGKILL)
         while any(map(_runs, pids)):
             time.sleep(0.01)
+        # It names a process that may still have to be waited for.
+        (self._data / "postmaster.pid").unlink()
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:

@@ -21,7 +21,7 @@ from quebert.created_tasks import (
     TaskChange,
     is_changed_by,
 )
-from quebert.created_tasks._states import NEW
+from quebert.created_tasks._states import DELETED, ENDED, NEW
 from quebert.errors import BrokerError, PublishRefused, TaskStoreError
 from quebert.operations import Cancelled, RunNow
 
@@ -139,6 +139,17 @@ class MemoryRows:
             rows = [attrs.evolve(r, task=attrs.evolve(r.task, body=b"")) for r in rows]
         return rows, after
 
+    def queues(self) -> Deferred[list[str]]:
+        """
+        The queues of tasks that live.
+        """
+        over = ENDED, DELETED
+        return self._done(
+            lambda: sorted(
+                {r.task.queue for _, r in self.rows.values() if r.state not in over}
+            )
+        )
+
     def standing(self) -> Deferred[Standing]:
         """
         What this process is.
@@ -170,6 +181,7 @@ class MemoryBroker:
     @ivar cancelled: the uuids of those that are cancelled.
     @ivar problem: why it takes nothing, if set.
     @ivar full: the names of queues that refuse tasks.
+    @ivar lacking: the names of queues that are not there.
     @ivar asked: how many tasks it was given.
     @ivar silent: whether it keeps what it is asked in C{waiting}, unanswered.
     @ivar waiting: Deferreds that are to be fired with what C{answers} gives.
@@ -180,6 +192,7 @@ class MemoryBroker:
         self.cancelled: list[str] = []
         self.problem: BrokerError | None = None
         self.full: set[str] = set()
+        self.lacking: set[str] = set()
         self.asked = 0
         self.silent = False
         self.waiting: list[Callable[[], None]] = []
@@ -197,6 +210,14 @@ class MemoryBroker:
         if self.problem is None:
             self.queues.setdefault(task.queue, []).append(task)
         return self.problem
+
+    def has_queue(self, name: str) -> Deferred[bool]:
+        """
+        Whether it has a queue: each that it does not lack.
+        """
+        if self.problem is not None:
+            return fail(self.problem)
+        return self._answered(lambda: name not in self.lacking)
 
     def cancel(self, queue: str, uuid: str, by: str) -> Deferred[Cancelled]:
         """

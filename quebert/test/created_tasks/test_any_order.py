@@ -111,6 +111,12 @@ class GatedRows:
         """
         return self._gate.ask(lambda: self._rows.page(query))
 
+    def queues(self) -> Deferred[Any]:
+        """
+        See L{MemoryRows}.
+        """
+        return self._gate.ask(self._rows.queues)
+
     def standing(self) -> Deferred[Any]:
         """
         See L{MemoryRows}.
@@ -147,6 +153,12 @@ class GatedBroker:
             return self._broker.publish(tasks)
 
         return self._gate.ask(publish)
+
+    def has_queue(self, name: str) -> Deferred[bool]:
+        """
+        See L{MemoryBroker}.
+        """
+        return self._gate.ask(lambda: self._broker.has_queue(name))
 
     def cancel(self, queue: str, uuid: str, by: str) -> Deferred[Cancelled]:
         """

@@ -78,6 +78,7 @@ class Soak:
             try:
                 site.keep_killing(self.chance, self.pause, self.kills, over)
             except BaseException as e:
+                self.say(f"nothing is killed any more: {e}")
                 failed.append(e)
 
         killing = threading.Thread(target=kill)

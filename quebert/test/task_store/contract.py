@@ -558,6 +558,19 @@ class TaskRowsContract(SynchronousTestCase):
         found, _ = self.listed(states=(NEW,), except_queues=("other",))
         self.assertEqual(found, ["0"])
 
+    def test_queues(self) -> None:
+        """
+        The queues of tasks that live are told, each once.
+        """
+        self.assertEqual(self.done(self.rows.queues()), [])
+        for n, queue in enumerate(["b", "é", "b", "a", "c", "\ud800", ""]):
+            self.add(f"{n}", queue=queue)
+        self.change(END, "3", held_until=1e9)
+        self.change(PUBLISH, "2")
+        self.change(DELETE, "4")
+        found = self.done(self.rows.queues())
+        self.assertEqual(sorted(found), sorted(["", "b", "c", "é", "\ud800"]))
+
     # -- Several processes
 
     def test_standing(self) -> None:

@@ -197,6 +197,12 @@ class ClosedRows:
         """
         self._fail()
 
+    async def queues(self) -> Sequence[str]:
+        """
+        Fail.
+        """
+        self._fail()
+
     async def standing(self) -> Standing:
         """
         Fail.

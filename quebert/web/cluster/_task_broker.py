@@ -20,8 +20,9 @@ from quebert._protocol.codec import encode_shortstr
 from quebert._protocol.properties import encode_properties
 from quebert._turn import EndOfTurn
 from quebert.amqp import TxAMQPClient
+from quebert.amqp.queues import find_queue
 from quebert.created_tasks import NewTask
-from quebert.errors import BrokerError, ConfigError, NoSuchQueue
+from quebert.errors import BrokerError, ConfigError, MayNotLook, NoSuchQueue
 from quebert.operations import NOT_FOUND, BrokerAccess, Cancelled, RunNow
 from quebert.operations import cancel as cancel_task
 from quebert.operations import run_now as run_task_now
@@ -107,6 +108,16 @@ class PublishedTasks:
         The same for any messages: exchange, routing key, body, encoded properties.
         """
         return await self._publisher.publish_group(messages, PATIENCE)
+
+    async def has_queue(self, name: str) -> bool:
+        """
+        See L{TaskBroker.has_queue<quebert.created_tasks.TaskBroker.has_queue>}.
+        """
+        async with self._broker.client() as (_, wire):
+            try:
+                return await find_queue(wire, name) is not None
+            except MayNotLook:
+                return True
 
     async def cancel(self, queue: str, uuid: str, by: str) -> Cancelled:
         """
