@@ -30,7 +30,7 @@ _AGAIN = 0.2
 ENDED = "ended"
 # Clients that delete tasks and run them now, for each that creates some; and tasks that
 # may wait for these.
-_CHANGERS, _WAITING = 3, 16
+_CHANGERS, _WAITING = 3, 200
 # Answers that say: ask again.
 _LATER = (429, 503)
 
