@@ -17,7 +17,6 @@ from quebert.doctor._broker import (
 )
 from quebert.doctor._delays import check_delays
 from quebert.doctor._findings import Finding, Level, fail, ok, unknown
-from quebert.doctor._leases import check_leases
 from quebert.doctor._permissions import check_permissions
 from quebert.doctor._queues import check_queue
 from quebert.doctor._subject import Subject, together
@@ -92,7 +91,6 @@ async def _checks(subject: Subject) -> list[Finding]:
     found += version_findings(subject.wire.server_properties)
     alarms = await _guarded(subject, "alarms", check_alarms(subject))
     checks = [_guarded(subject, "permissions", check_permissions(subject))]
-    checks.append(_guarded(subject, "leases", check_leases(subject)))
     if subject.settings is not None:
         for queue in subject.settings.queues.values():
             about = f"queue {queue.name}"
