@@ -13,7 +13,7 @@ import quebert  # noqa: E402
 project = "quebert"
 author = "the quebert authors"
 version = release = quebert.__version__
-extensions = ["file_links"]
+extensions = ["file_links", "llms_file"]
 exclude_patterns = ["changes"]
 highlight_language = "text"
 smartquotes = False

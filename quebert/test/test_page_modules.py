@@ -92,21 +92,22 @@ def test_rules() -> None:
         assert text.count("\n") <= 350, module.name
 
 
-def test_document() -> None:
+@pytest.mark.parametrize("name", ["index.html", "openapi.html"])
+def test_document(name: str) -> None:
     """
-    The document has no script, style or file that the policy would not let in, and all
+    A document has no script, style or file that the policy would not let in, and all
     that it names is there.
     """
-    text = (ASSETS / "index.html").read_text(encoding="utf-8")
+    text = (ASSETS / name).read_text(encoding="utf-8")
     assert not re.search(r"<style|\sstyle=|\son[a-z]+=|https?://", text)
     assert all("src=" in each for each in re.findall(r"<script[^>]*>", text))
-    for name in re.findall(r'"/assets/([^"]+)"', text):
-        assert (ASSETS / name).is_file(), name
+    for each in re.findall(r'"/assets/([^"]+)"', text):
+        assert (ASSETS / each).is_file(), each
     for module in MODULES:
-        for name in re.findall(
+        for each in re.findall(
             r'from "\./([^"]+)"', module.read_text(encoding="utf-8")
         ):
-            assert (ASSETS / name).is_file(), f"{module.name}: {name}"
+            assert (ASSETS / each).is_file(), f"{module.name}: {each}"
     policy = dict(PAGE_HEADERS)["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy

@@ -39,6 +39,12 @@ _POLICY = (
     " font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none';"
     " form-action 'none'; frame-ancestors 'none'"
 )
+#: Files with a path of their own.
+_FILES = {
+    ("favicon.ico",): "favicon.ico",
+    ("llms.txt",): "llms.txt",
+    ("v1", "openapi"): "openapi.html",
+}
 #: No script but those of the assets, nothing from elsewhere, in no frame.
 PAGE_HEADERS = (
     ("Content-Security-Policy", _POLICY),
@@ -108,6 +114,6 @@ def _asset_name(path: tuple[str, ...]) -> str | None:
     first, *others = path
     if first == "assets":
         return others[0] if len(others) == 1 else None
-    if path == ("favicon.ico",):
-        return first
+    if path in _FILES:
+        return _FILES[path]
     return _INDEX if len(others) <= _PAGES.get(first, -1) else None

@@ -78,7 +78,7 @@ def _operation(route: Route[Any], schemas: Schemas) -> Mapping[str, Any]:
 
 def _security(right: str) -> Iterable[Mapping[str, Any]]:
     if right:
-        yield {"token": []}
+        yield {"token": [right]}
     if right == "read":  # programs of the same machine need none, unless told otherwise
         yield {}
 

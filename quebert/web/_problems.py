@@ -1,12 +1,13 @@
 """
 The kinds of problems that the API names, and which of them an error is.  Pure.
 
-To add a kind: a constant here, the error that it stands for, and the table in
-C{docs/web.rst}.
+To add a kind: a constant here, its meaning, the error that it stands for, and the table
+in C{docs/web.rst}.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from quebert.errors import (
@@ -32,9 +33,9 @@ __all__ = [
     "DATABASE_AWAY",
     "IN_DOUBT",
     "KEY_REUSED",
-    "KINDS",
     "LATER",
     "LEASE_LOST",
+    "MEANINGS",
     "NAME_TAKEN",
     "NOT_JSON",
     "NO_LEASE",
@@ -66,20 +67,31 @@ TASK_ENDED = "task-ended"
 TOO_LARGE = "too-large"
 UUID_TAKEN = "uuid-taken"
 
-#: All kinds.
-KINDS = (
-    *(BAD_TASK, DATABASE_AWAY, IN_DOUBT, KEY_REUSED, LEASE_LOST, NAME_TAKEN),
-    *(NO_LEASE, NO_QUEUE, NO_TASK),
-    *(
-        NOT_JSON,
-        QUEUE_REFUSES,
-        RABBITMQ_AWAY,
-        RATE_LIMIT,
-        TASK_ENDED,
-        TOO_LARGE,
-        UUID_TAKEN,
+#: Of each kind the status, and what it means, as C{docs/web.rst} has it.
+MEANINGS: Mapping[str, tuple[int, str]] = {
+    NOT_JSON: (400, "the body is no JSON"),
+    NO_TASK: (404, "there is no such task"),
+    NO_QUEUE: (404, "there is no such queue"),
+    NO_LEASE: (404, "there is no such lease"),
+    LEASE_LOST: (409, "the lease has run out, or its task is completed"),
+    NAME_TAKEN: (409, "the queue has a task of this name, or had one"),
+    UUID_TAKEN: (409, "there is another task with this uuid"),
+    TASK_ENDED: (410, "the task has ended, or is deleted"),
+    TOO_LARGE: (413, "RabbitMQ takes no task that is so large"),
+    BAD_TASK: (422, "field is wrong, or is not known"),
+    KEY_REUSED: (422, "the key is of another request"),
+    RATE_LIMIT: (429, "the token, or the address, asks too often"),
+    QUEUE_REFUSES: (503, "the queue takes no task now; none was created"),
+    RABBITMQ_AWAY: (503, "RabbitMQ is away; nothing was created"),
+    DATABASE_AWAY: (
+        503,
+        "the database is away, or slow and too much waits for it; nothing was created",
     ),
-)
+    IN_DOUBT: (
+        503,
+        "it is done now or later, or not: ask again, with an Idempotency-Key or a name",
+    ),
+}
 #: When to try again.
 LATER = ("Retry-After", "2")
 

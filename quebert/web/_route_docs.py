@@ -73,6 +73,10 @@ class RouteDoc:
     needs_body: bool = False
 
 
+def _said(description: str, schema: Schema) -> Schema:
+    return {"description": description, **schema}
+
+
 _TEXT: Schema = {"type": "string", "maxLength": 2_048, "pattern": "^[^\\u0000]*$"}
 _QUEUE: Schema = {**_TEXT, "maxLength": SHORT_STRING}
 # An empty text is as good as none.
@@ -81,14 +85,18 @@ _TIME: Schema = {
     "anyOf": [{"type": "number", "minimum": 0, "exclusiveMaximum": 1e12}, _NONE]
 }
 _PAGE: Mapping[str, Schema] = {
-    "page_token": _TEXT,
+    "page_token": _said("next_page_token of the page before.", _TEXT),
     "page_size": {
         "anyOf": [{"type": "integer", "minimum": 1, "maximum": 500}, _NONE],
         "default": 50,
     },
 }
 _KEY: Mapping[str, Schema] = {
-    "Idempotency-Key": {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"},
+    "Idempotency-Key": {
+        "description": "Makes the request safe to repeat.",
+        "type": "string",
+        "pattern": "^[!-~]([ -~]{0,253}[!-~])?$",
+    },
 }
 _HEALTH: Schema = {"type": "object"}
 _OPERATION = opened(operation={"type": "string"})
@@ -102,13 +110,30 @@ _ITEM: Schema = {
     },
     "required": ["status"],
 }
+# A task that is wrong has a result of its own.
+_TASKS = array(
+    {"description": "A task, as createTask takes it."},
+    minItems=1,
+    maxItems=MOST_TASKS,
+    examples=[[{"url": "http://localhost:8000/hello", "params": {"name": "Ada"}}]],
+)
 _SEARCH: Mapping[str, Schema] = {
-    **dict.fromkeys(("q", "url", "outcome", "reason", "name"), _TEXT),
+    "q": _said("How the uuid begins.", _TEXT),
+    "url": _said("A part of the URL.", _TEXT),
+    "outcome": _said("Of the last attempt.", _TEXT),
+    "reason": _said("A part of the reason of the last attempt.", _TEXT),
+    "name": _said("Of a task that was created here.", _TEXT),
     "queue": _QUEUE,
-    "status": {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 999}, _NONE]},
-    "after": _TIME,
-    "before": _TIME,
-    "state": {"type": "array", "items": {"enum": list(STATES)}},
+    "status": _said(
+        "Of the last answer.",
+        {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 999}, _NONE]},
+    ),
+    "after": _said("The last attempt ended then or later: seconds since 1970.", _TIME),
+    "before": _said("Likewise, then or earlier.", _TIME),
+    "state": _said(
+        "Of tasks that were created here.",
+        {"type": "array", "items": {"enum": list(STATES)}},
+    ),
     **_PAGE,
 }
 
@@ -242,7 +267,7 @@ DOCS: Mapping[str, RouteDoc] = {
         answer=opened(results=array(_ITEM)),
         problems=(413, 415, 422, 503),
         headers=_KEY,
-        body=closed("tasks", tasks=array({}, minItems=1, maxItems=MOST_TASKS)),
+        body=closed("tasks", tasks=_TASKS),
         needs_body=True,
     ),
     "GET /v1/tasks/{uuid}": RouteDoc(
@@ -278,7 +303,7 @@ DOCS: Mapping[str, RouteDoc] = {
     "POST /v1/leases/{id}:renew": _of_lease(
         "renewLease",
         "Have a lease run out later.",
-        seconds={"type": "number", "minimum": 1, "maximum": LONGEST},
+        seconds={"type": "number", "minimum": 1, "maximum": LONGEST, "examples": [300]},
     ),
     "POST /v1/leases/{id}:complete": _of_lease(
         "completeLease", "Tell that a leased task is done."

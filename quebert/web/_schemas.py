@@ -14,6 +14,7 @@ import attrs
 
 from quebert._bounds import BOUNDS, SHORT_STRING
 from quebert.web._json import fields_of
+from quebert.web._problems import MEANINGS
 from quebert.web._task_body import LONGEST_NAME, QUEUE
 
 __all__ = [
@@ -74,7 +75,12 @@ def _seconds(description: str) -> Schema:
 
 
 #: The name of a queue.
-QUEUE_NAME: Schema = {"type": "string", "minLength": 1, "maxLength": SHORT_STRING}
+QUEUE_NAME: Schema = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": SHORT_STRING,
+    "examples": [QUEUE],
+}
 #: A condition for dead letters and tasks.
 MATCH: Schema = {
     "type": "string",
@@ -82,13 +88,18 @@ MATCH: Schema = {
     "pattern": "^(answer|attempts|kind|reason|status|url|uuid)!?[=~]",
 }
 #: Several of them: all apply.
-MATCHES = array(MATCH, maxItems=20)
+MATCHES = array(MATCH, maxItems=20, examples=[["kind=poison"]])
 #: A task to create.
 NEW_TASK = closed(
     "url",
     queue=_text(1, SHORT_STRING, default=QUEUE, description="The queue it goes to."),
-    url={"type": "string", "minLength": 1, "maxLength": BOUNDS.url},
-    params={"description": "Of the task; any JSON."},
+    url={
+        "type": "string",
+        "minLength": 1,
+        "maxLength": BOUNDS.url,
+        "examples": ["http://localhost:8000/hello"],
+    },
+    params={"description": "Of the task; any JSON.", "examples": [{"name": "Ada"}]},
     name=_text(1, LONGEST_NAME, description="Unique in the queue."),
     delay=_seconds("Seconds until it may run."),
     run_at={
@@ -116,11 +127,16 @@ NEW_TASK = closed(
     ),
     uuid=_text(1, BOUNDS.uuid),
 )
+# The types of problems; their statuses are for people, and for pages.
+_TYPES = [
+    {"const": f"/problems/{kind}", "description": meaning, "x-status": status}
+    for kind, (status, meaning) in MEANINGS.items()
+]
 #: What is wrong (RFC 9457).
 PROBLEM_SCHEMA: Schema = {
     "type": "object",
     "properties": {
-        "type": {"type": "string", "format": "uri-reference"},
+        "type": {"type": "string", "format": "uri-reference", "oneOf": _TYPES},
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string"},

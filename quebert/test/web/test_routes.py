@@ -35,7 +35,7 @@ from quebert.test.web.doubles import LOOPBACK, MemoryAPI
 from quebert.web import RIGHTS, Assets, Grant, _resource
 from quebert.web._exchange import JSON, PROBLEM
 from quebert.web._openapi import openapi, statuses_of
-from quebert.web._problems import KINDS
+from quebert.web._problems import MEANINGS
 from quebert.web._resource import WebResource
 from quebert.web._routes import Route
 from quebert.web._site import WebSite
@@ -446,7 +446,13 @@ class DocumentedTests(SynchronousTestCase):
         if not path.exists():
             raise SkipTest("not in a checkout")
         text = path.read_text("utf-8")
-        for word in (*(f"/problems/{each}" for each in KINDS), *STATES, *FIELDS):
+        for word in (*STATES, *FIELDS):
             self.assertIn(f"``{word}``", text)
-        told = {part.partition("``")[0] for part in text.split("``/problems/")[1:]}
-        self.assertEqual(told, set(KINDS))
+        table = re.sub(r"\n {20,}", " ", text)
+        rows = re.findall(r"(?m)^``/problems/([a-z-]+)`` +(\d+): (.*)$", table)
+        plain = {kind: (int(status), _plain(what)) for kind, status, what in rows}
+        self.assertEqual(plain, MEANINGS)
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"``|`(?=\w)| <[^>]+>`_", "", text)

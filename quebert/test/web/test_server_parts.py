@@ -95,6 +95,8 @@ class AssetsTests(TestCase):
         self.folder.mkdir()
         for name in (
             "index.html",
+            "llms.txt",
+            "openapi.html",
             "app.js",
             "app.css",
             "icon.svg",
@@ -114,6 +116,8 @@ class AssetsTests(TestCase):
         """
         table = {
             ("",): "text/html; charset=utf-8",
+            ("v1", "openapi"): "text/html; charset=utf-8",
+            ("llms.txt",): "text/plain; charset=utf-8",
             ("assets", "app.js"): "text/javascript; charset=utf-8",
             ("assets", "app.css"): "text/css; charset=utf-8",
             ("assets", "icon.svg"): "image/svg+xml",
@@ -144,6 +148,7 @@ class AssetsTests(TestCase):
             self.assertEqual(self._get(*path).body, b"index.html", path)
         others: list[tuple[str, ...]] = [
             ("v1",),
+            ("v1", "openapi", ""),
             ("", ""),
             ("queues", "a", "b"),
             ("hosts", "x"),

@@ -175,6 +175,7 @@ export function showKeys(bindings, keys) {
       return [
         list,
         h("label", { class: "check" }, on, " Keys without Ctrl or Alt do something"),
+        h("p", { class: "beside" }, h("a", { href: "/v1/openapi" }, "The HTTP API")),
         h(
           "div",
           { class: "buttons" },

@@ -119,6 +119,7 @@ export function createRouter(show) {
         const target = event.target instanceof Element ? event.target.closest("a") : null;
         const address = target?.getAttribute("href");
         if (!target || !address?.startsWith("/") || target.target) return;
+        if (address.startsWith("/v1/")) return; // Of the API, and its page.
         event.preventDefault();
         go(address);
       });
