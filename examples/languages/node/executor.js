@@ -64,7 +64,9 @@ function isSigned(headers, body) {
   return (headers["webhook-signature"] ?? "")
     .split(" ")
     .map((each) => Buffer.from(each))
-    .some((each) => each.length === right.length && crypto.timingSafeEqual(each, right));
+    .some(
+      (each) => each.length === right.length && crypto.timingSafeEqual(each, right),
+    );
 }
 
 const functions = { "/hello": greet, "/encode": encode };

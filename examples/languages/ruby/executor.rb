@@ -49,7 +49,7 @@ def tell(url, body)
     # 409: the lease was lost.
     return warn("the lease: #{answer.body}") unless answer.code == "503"
     sleep pause
-  rescue SystemCallError, IOError
+  rescue SystemCallError, IOError, Timeout::Error
     sleep pause
   end
 end

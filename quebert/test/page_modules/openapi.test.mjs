@@ -53,7 +53,9 @@ const MAKE = {
 const DOCUMENT = {
   paths: {
     "/v1/tasks": { post: MAKE },
-    "/v1/tasks/{uuid}:run": { delete: { operationId: "run", security: [{ token: ["read"] }, {}] } },
+    "/v1/tasks/{uuid}:run": {
+      delete: { operationId: "run", security: [{ token: ["read"] }, {}] },
+    },
     "/healthz": { get: { operationId: "health" } },
   },
   components: {
@@ -94,7 +96,10 @@ test("each operation has its right, its fields and its answers", () => {
 });
 
 test("types and bounds are told in words", () => {
-  const said = (schema) => typeOf(schema).map((each) => each.schema ?? each).join("");
+  const said = (schema) =>
+    typeOf(schema)
+      .map((each) => each.schema ?? each)
+      .join("");
   assert.equal(said({}), "any JSON");
   assert.equal(said({ type: ["string", "null"] }), "string or null");
   assert.equal(said({ type: "array", items: { enum: ["a", "b"] } }), "array of a | b");
@@ -102,12 +107,21 @@ test("types and bounds are told in words", () => {
   const size = { anyOf: [{ type: "integer", minimum: 1, maximum: 5 }, empty], default: 2 };
   assert.equal(said(size), "integer");
   assert.equal(noteOf(size), "by default 2; 1 to 5");
-  assert.equal(said({ anyOf: [{ $ref: "#/components/schemas/A" }, { type: "null" }] }), "A or null");
-  assert.equal(said({ type: "object", additionalProperties: { type: "string" } }), "object of string");
+  assert.equal(
+    said({ anyOf: [{ $ref: "#/components/schemas/A" }, { type: "null" }] }),
+    "A or null",
+  );
+  assert.equal(
+    said({ type: "object", additionalProperties: { type: "string" } }),
+    "object of string",
+  );
   assert.equal(said({ type: "object", additionalProperties: false }), "object");
   assert.equal(noteOf({ description: "Seconds.", minimum: 0 }), "Seconds; at least 0");
   assert.equal(noteOf({ maxLength: 9, pattern: "^[^\\u0000]*$" }), "up to 9 characters");
-  assert.equal(noteOf({ maxItems: 20, contentEncoding: "base64" }), "up to 20 items; base64");
+  assert.equal(
+    noteOf({ maxItems: 20, contentEncoding: "base64" }),
+    "up to 20 items; base64",
+  );
 });
 
 test("objects within are told, too", () => {
@@ -130,14 +144,27 @@ test("a command has what is needed, and can be pasted", () => {
       `--data '{"url":"http://o'\\''x/"}'`,
     ].join(" \\\n  "),
   );
-  assert.match(curlOf(run, "http://h"), /^curl -X DELETE 'http:\/\/h\/v1\/tasks\/UUID:run'/);
+  assert.match(
+    curlOf(run, "http://h"),
+    /^curl -X DELETE 'http:\/\/h\/v1\/tasks\/UUID:run'/,
+  );
   assert.equal(curlOf(health, "http://h"), "curl 'http://h/healthz'");
-  assert.deepEqual(exampleOf({ type: "array", items: { type: "integer", minimum: 3 } }), [3]);
+  assert.deepEqual(
+    exampleOf({ type: "array", items: { type: "integer", minimum: 3 } }),
+    [3],
+  );
 });
 
 test("words of what is shown find an operation", () => {
   const [make] = operationsOf(DOCUMENT);
-  for (const text of ["", "post tasks", "IDEMPOTENCY", "ttl 404", "location", "makething"]) {
+  for (const text of [
+    "",
+    "post tasks",
+    "IDEMPOTENCY",
+    "ttl 404",
+    "location",
+    "makething",
+  ]) {
     assert.ok(matches(make, text), text);
   }
   assert.ok(!matches(make, "post queues"));

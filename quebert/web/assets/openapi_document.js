@@ -199,7 +199,11 @@ export function noteOf(schema) {
 function between(least, most, unit) {
   if (least === undefined && most === undefined) return "";
   const range =
-    most === undefined ? `at least ${least}` : least ? `${least} to ${most}` : `up to ${most}`;
+    most === undefined
+      ? `at least ${least}`
+      : least
+        ? `${least} to ${most}`
+        : `up to ${most}`;
   return unit ? `${range} ${unit}` : range;
 }
 

@@ -55,7 +55,12 @@ function fieldTable(caption, fields) {
         place ? h("span", { class: "dim" }, ` ${place}`) : null,
         required ? h("span", { class: "needed" }, " required") : null,
       ),
-      h("dd", {}, h("span", { class: "type" }, ...typed(type)), note ? foreign(note) : null),
+      h(
+        "dd",
+        {},
+        h("span", { class: "type" }, ...typed(type)),
+        note ? foreign(note) : null,
+      ),
     ),
   );
   return part(caption, h("dl", { class: "fields" }, ...rows));
@@ -88,7 +93,9 @@ function lazily(fold, make) {
 function rightOf({ right, open }) {
   if (!right) return "Needs no token.";
   const needed = `Needs a token with the right ${right}`;
-  return open ? `${needed}; none on the same machine, unless that is forbidden.` : `${needed}.`;
+  return open
+    ? `${needed}; none on the same machine, unless that is forbidden.`
+    : `${needed}.`;
 }
 
 /**
@@ -268,7 +275,8 @@ function show(told) {
       setHidden(fold, !fits);
       found += Number(fits);
     }
-    for (const each of groups) setHidden(each, !each.querySelector("details:not([hidden])"));
+    for (const each of groups)
+      setHidden(each, !each.querySelector("details:not([hidden])"));
     for (const each of rest) setHidden(each, text.trim() !== "");
     setText(count, text.trim() ? `${found} of ${shown.length} routes` : `${found} routes`);
   }

@@ -138,7 +138,7 @@ func does(function func(Task, string) (any, error)) http.HandlerFunc {
 		case errors.As(err, &reason):
 			w.Header().Set("Quebert-Outcome", "bury; "+err.Error())
 			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
-		case err == errLeased:
+		case errors.Is(err, errLeased):
 			w.Header().Set("Quebert-Lease", "3600")
 			w.WriteHeader(http.StatusAccepted)
 		case err != nil:
