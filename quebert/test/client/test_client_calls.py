@@ -33,7 +33,7 @@ from quebert.errors import (
     UUIDTaken,
 )
 from quebert.producer import TaskResult
-from quebert.web._problems import KINDS
+from quebert.web._problems import MEANINGS
 
 CALLS = APICalls(APIAccess("http://api", "secret"))
 ROW = {
@@ -292,8 +292,8 @@ class ProblemTests(SynchronousTestCase):
             "task-ended": TaskEnded,
             "uuid-taken": UUIDTaken,
         }
-        self.assertLessEqual(set(own), set(KINDS))
-        for kind in KINDS:
+        self.assertLessEqual(set(own), set(MEANINGS))
+        for kind in MEANINGS:
             error = error_of(409, json.loads(problem(409, kind, "f").body), "k")
             self.assertIsInstance(error, own.get(kind, APIError))
             told = error.type, error.status, error.field, str(error)
