@@ -34,7 +34,7 @@ LIMITS = ExecutorLimits(
     connections=ExecutorLimits().connections // 4 or 1,
     memory=32 * 2**20,
 )
-#: Streams of events at once.
+#: Streams of events at once; half of them for one token, or for all who have none.
 MOST_STREAMS = 200
 
 _FAULT = problem_answer(500, "this is a fault of the server; its log has it")
@@ -66,7 +66,7 @@ class WebResource:
         self._hub = hub
         self._now = now
         self._date = HTTPDate()
-        self._streams: set[EventStream] = set()
+        self._streams: dict[EventStream, str] = {}  # each with the name of its token
         self._refused = RepeatedWarning(
             self.log,
             lambda: given_or_global(reactor),
@@ -138,16 +138,20 @@ class WebResource:
         return _FAULT
 
     def _unless_too_many(self, found: Streaming) -> Reply:
-        if len(self._streams) < MOST_STREAMS:
+        owners, half = list(self._streams.values()), MOST_STREAMS // 2
+        if len(owners) >= MOST_STREAMS:
+            text = f"{MOST_STREAMS} listen already"
+        elif owners.count(found.grant.name) >= half:
+            text = f"{half} listen already with this token, or without one"
+        else:
             return found
-        text = f"{MOST_STREAMS} listen already"
         return problem_answer(503, text, ("Retry-After", "10"))
 
     def open(self, wanted: Streaming, sink: EventSink) -> EventStream:
         """
         Begin to write a stream of events.
         """
-        stream = EventStream(self._reactor, self._hub, sink, self._streams.discard)
-        self._streams.add(stream)
+        stream = EventStream(self._reactor, self._hub, sink, self._streams.pop)
+        self._streams[stream] = wanted.grant.name
         stream.begin(wanted.grant, wanted.queue, wanted.last_id)
         return stream
