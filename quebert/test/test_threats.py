@@ -17,10 +17,7 @@ from quebert.test.fuzz import TARGETS
 
 ROOT = Path(quebert.__file__).parents[1]
 #: A test, as the threat model has it.
-_TEST = re.compile(
-    r"``((?:(?:broker|events|mediator|web(?:/cloud_tasks)?)/)?"
-    r"test_\w+)((?:::\w+){1,2})``"
-)
+_TEST = re.compile(r"``((?:\w+/)*test_\w+)((?:::\w+){1,2})``")
 _FUZZER = re.compile(r"``fuzz/(\w+)``")
 
 
