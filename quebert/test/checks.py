@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Generator
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
@@ -46,6 +48,27 @@ def refusal(
     raise AssertionError(
         f"no {error.__name__} for {(args, options)!a:.300}: {result!a}"
     )
+
+
+def steps_of(function: Callable[..., object], *args: Any) -> int:
+    """
+    How many instructions of Python a call takes, in all functions that it calls.
+    """
+    steps = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal steps
+        frame.f_trace_opcodes = True
+        steps += event == "opcode"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function(*args)
+    finally:
+        sys.settrace(before)
+    return steps
 
 
 def run_machine(machine: type[RuleBasedStateMachine], chosen: settings) -> None:

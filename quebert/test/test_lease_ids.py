@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.errors import ConfigError
 from quebert.signatures import LeaseIDs, identity_of_message
-from quebert.test.checks import QUICK
+from quebert.test.checks import QUICK, steps_of
 
 IDENTITY = bytes(range(16))
 _OLD, _NEW = b"o" * 24, b"n" * 24
@@ -58,6 +58,22 @@ class LeaseIDTests(SynchronousTestCase):
                 if character != id[place]:
                     other = id[:place] + character + id[place + 1 :]
                     self.assertIsNone(made.identity(other))
+
+    def test_time(self) -> None:
+        """
+        A wrong id takes as many steps wherever it is wrong, and whichever secret has
+        made a similar one.
+        """
+        both = LeaseIDs([_NEW, _OLD])
+        steps = set()
+        for secret in (_NEW, _OLD):
+            id = LeaseIDs([secret]).make(IDENTITY, 1)
+            for place in range(len(id)):
+                other = "A" if id[place] != "A" else "B"
+                wrong = id[:place] + other + id[place + 1 :]
+                steps.add(steps_of(both.identity, wrong))
+        self.assertEqual(len(steps), 1)
+        self.assertGreater(steps.pop(), 10)
 
     @QUICK
     @given(st.text(max_size=80))

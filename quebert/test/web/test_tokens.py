@@ -10,7 +10,7 @@ from pathlib import Path
 from twisted.trial.unittest import TestCase
 
 from quebert.errors import ConfigError
-from quebert.test.checks import refusal
+from quebert.test.checks import refusal, steps_of
 from quebert.web import Grant, Tokens, hash_of, new_token
 
 _HASH = hash_of("secret")
@@ -47,6 +47,20 @@ class TokensFileTests(TestCase):
         self.assertFalse(ci.allows("operate", "mail"))
         self.assertIsNone(found.find("nobody's"))
         self.assertIsNone(found.find(""))
+
+    def test_time(self) -> None:
+        """
+        A token is looked for in as many steps whether it is known or not, or begins as
+        a known one, and however many are known.
+        """
+        tokens = [new_token() for _ in range(100)]
+        lines = [f"{n} read * {hash_of(each)}\n" for n, each in enumerate(tokens)]
+        few, many = (Tokens.read(self._file("".join(lines[:n]))) for n in (2, 100))
+        near = tokens[0][:-1] + ("a" if tokens[0][-1] != "a" else "b")
+        asked = tokens[0], tokens[1], tokens[99], near, new_token(), "x"
+        steps = {steps_of(each.find, token) for each in (few, many) for token in asked}
+        self.assertEqual(len(steps), 1)
+        self.assertGreater(steps.pop(), 10)
 
     def test_wrong(self) -> None:
         """
