@@ -44,6 +44,8 @@ listen = "127.0.0.1:{port}"
 tokens = "tokens"
 """
 
+#: A secret of tasks, which is in all parts that may hold one.
+CANARY = "canaryofthesecretxx"
 #: What executors do with their leases.
 RUNS_OUT, RENEWS, COMPLETES = range(3)
 #: Seconds of a lease that runs out, and of one that lasts through a restart.
@@ -135,6 +137,15 @@ class Site:
         text = CONFIGURATION.format(port=self._port)
         (folder / "quebert.toml").write_text(text)
         self.programs: list[Program] = []
+        self.all_programs: list[Program] = []
+
+    @property
+    def output(self) -> str:
+        """
+        What all programs have said, and the audit log.
+        """
+        said = [each.output for each in self.all_programs]
+        return "".join([*said, (self._folder / "audit").read_text()])
 
     @property
     def url(self) -> str:
@@ -152,9 +163,11 @@ class Site:
             *("-m", "quebert", "web", config),
             *("--history", str(self._folder / "history.sqlite")),
             *("--tasks", str(self._folder / "tasks.sqlite")),
+            *("--audit", str(self._folder / "audit")),
         )
         mediator = self._start("-m", "twisted", "quebert", config)
         self.programs = [web, mediator]
+        self.all_programs += self.programs
         await mediator.said("Watching")
 
     def kill(self) -> None:
@@ -174,7 +187,8 @@ async def test_restart(
     tmp_path: Path,
 ) -> None:
     """
-    Each task ends as its executor has it, and none is completed twice.
+    Each task ends as its executor has it, and none is completed twice.  No secret of a
+    task, a lease or a token is in a log, or is told by the API.
     """
     executor = LeasingExecutor()
     site = Site(start, own_rabbitmq, tmp_path)
@@ -207,15 +221,13 @@ async def test_restart(
 
     try:
         await site.begin()
-        new = [
-            {
-                "url": f"{executor.url}/",
-                "params": n,
-                "name": f"n{n}",
-                "callback_url": f"{executor.url}/ended",
-            }
-            for n in range(count)
-        ]
+        secret_url = executor.url.replace("://", f"://me:{CANARY}@")
+        of_all = {
+            "url": f"{secret_url}/?key={CANARY}",
+            "headers": {"X-Key": CANARY},
+            "callback_url": f"{executor.url}/ended",
+        }
+        new = [{**of_all, "params": n, "name": f"n{n}"} for n in range(count)]
         _, told = await post(f"{site.url}/tasks:batch", {"tasks": new}, site.token)
         uuids = [each["task"]["uuid"] for each in told["results"]]
         await until(lambda: len(executor.urls) == count)
@@ -243,11 +255,15 @@ async def test_restart(
                     break
                 await deferLater(reactor, 0.1)
             assert row["created"]["end"]["outcome"] == "done"
+            assert CANARY not in json.dumps(row)
         # Each callback comes when its task is completed, and not at the 202.
         await until(lambda: len(executor.ended) == count)
         ended = executor.ended.values()
         assert {each["uuid"] for each in ended} == set(uuids)
         assert {each["name"] for each in ended} == {f"n{n}" for n in range(count)}
         assert {(each["outcome"], each["status"]) for each in ended} == {("done", 202)}
+        told = site.output
+        codes = {url[-21:] for urls in executor.urls.values() for url in urls}
+        assert not [each for each in (CANARY, site.token, *codes) if each in told]
     finally:
         await executor.close()
