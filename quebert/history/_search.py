@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import attrs
@@ -14,6 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    and_,
     bindparam,
     func,
     literal_column,
@@ -128,6 +130,7 @@ class _Planner:
         self._query = query
         self._segments = segments
         self._sqlite = connection.dialect.name == "sqlite"
+        self._patterned = self._matching()
 
     def scan(self) -> Scan:
         """
@@ -210,12 +213,34 @@ class _Planner:
 
     def _of_queue(self, query: Select[Any], column: Column[int]) -> Select[Any]:
         """
-        The query for the queue that is asked for, if one is.
+        The query for the queues that are asked for, if some are.
         """
-        if not self._query.queue:
-            return query
-        name = queues.c.name == shortened(self._query.queue)
-        return query.where(column == select(queues.c.id).where(name).scalar_subquery())
+        return query.where(*self._is_of(column))
+
+    def _is_of(self, column: Column[int]) -> Iterator[ColumnElement[bool]]:
+        """
+        The conditions for the queues that are asked for.
+        """
+        if self._query.queue:
+            name = queues.c.name == shortened(self._query.queue)
+            yield column == select(queues.c.id).where(name).scalar_subquery()
+        if self._patterned is not None:
+            yield column.in_(self._patterned)
+
+    def _matching(self) -> Sequence[int] | None:
+        """
+        The queues that match a pattern; C{None} where all do.
+        """
+        patterns = self._query.patterns
+        if "*" in patterns:
+            return None
+        return [
+            number
+            for number, name in self._connection.execute(
+                select(queues.c.id, queues.c.name)
+            )
+            if any(fnmatchcase(name, each) for each in patterns)
+        ]
 
     def _some(self, ids: Sequence[int], field: str) -> _Streams:
         """
@@ -233,10 +258,9 @@ class _Planner:
         if query.uuid:
             ranges = prefix_ranges(query.uuid)
             found["uuid"] = or_(*(c.uuid.between(*each) for each in ranges))
-        if query.queue:
-            name = queues.c.name == shortened(query.queue)
-            number = select(queues.c.id).where(name).scalar_subquery()
-            found["queue"] = c.queue_id == number
+        of_queue = [*self._is_of(c.queue_id)]
+        if of_queue:
+            found["queue"] = and_(*of_queue)
         if query.url:
             found["url"] = self._url()
         if query.status is not None:

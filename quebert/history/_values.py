@@ -182,6 +182,7 @@ class HistoryQuery:
 
     @ivar uuid: the beginning of the uuid.
     @ivar queue: the name of the queue.
+    @ivar patterns: of names of queues, with C{*}, C{?} and C{[...]}: one must match.
     @ivar url: the beginning of the URL, if this begins with C{http:} or C{https:}; else
         a part of the URL.  Upper and lower case differ.
     @ivar status: of the answer; C{4} stands for all from 400 to 499, and so on.
@@ -193,6 +194,7 @@ class HistoryQuery:
 
     uuid: str = ""
     queue: str = ""
+    patterns: tuple[str, ...] = ("*",)
     url: str = ""
     status: int | None = None
     outcome: str = ""

@@ -12,6 +12,7 @@ import math
 import random
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 from uuid import UUID
 
@@ -668,6 +669,7 @@ def _wanted(query: TaskQuery, detail: TaskDetail) -> bool:
     return (
         task.uuid.startswith(query.q)
         and query.queue in ("", task.queue)
+        and any(fnmatchcase(task.queue, each) for each in query.patterns)
         and query.url in task.url
         and (query.status is None or (last is not None and last.status == query.status))
         and (not query.outcome or (last is not None and last.outcome == query.outcome))

@@ -348,6 +348,36 @@ def test_newest_entry_counts(store: HistoryStore) -> None:
     assert (task.attempts, task.state) == (5, "done")
 
 
+def test_patterns(store: HistoryStore) -> None:
+    """
+    Of a search in some queues, nothing depends on the tasks of others: neither what is
+    found, nor whether there is another page.
+    """
+    url = "https://secret.example/"
+    records = [record_of(n, queue="mail.a" if n % 3 else "other") for n in range(1, 10)]
+    records += [record_of(n, queue="other", url=url) for n in range(10, 20)]
+    records += [record_of(20, queue="other", outcome="buried", status=404)]
+    store.write([batch_of(1, records)])
+    patterns = ("mail.*", "x")
+    assert _numbers(store, patterns=patterns) == [8, 7, 5, 4, 2, 1]
+    assert _numbers(store, patterns=patterns, queue="mail.a") == [8, 7, 5, 4, 2, 1]
+    assert len(_numbers(store, patterns=("o*", "*"))) == 20
+    several: tuple[dict[str, Any], ...] = (
+        {"patterns": ()},
+        {"queue": "other"},
+        {"url": url},
+        {"url": "secret"},
+        {"uuid": uuid_of(12)},
+        {"status": 404},
+        {"outcome": "buried"},
+        {"reason": "Found"},
+    )
+    for fields in several:
+        query = HistoryQuery(**{"patterns": patterns, **fields})
+        page = store.find_tasks(query, "", 1)
+        assert ([*page.tasks], page.next_page_token) == ([], ""), fields
+
+
 def test_pages(store: HistoryStore) -> None:
     """
     A page token is of one query, and of nothing else.

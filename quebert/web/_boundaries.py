@@ -50,6 +50,7 @@ class TaskQuery:
 
     @ivar q: the beginning of the uuid.
     @ivar queue: the name of the queue.
+    @ivar patterns: of the names of queues; one must match.
     @ivar url: a part of the URL.
     @ivar status: of the last answer.
     @ivar outcome: of the last attempt.
@@ -62,6 +63,7 @@ class TaskQuery:
 
     q: str = ""
     queue: str = ""
+    patterns: tuple[str, ...] = ("*",)
     url: str = ""
     status: int | None = None
     outcome: str = ""

@@ -24,6 +24,7 @@ from quebert.errors import (
     Unroutable,
 )
 from quebert.test.web.doubles import MemoryAPI
+from quebert.web import _tasks
 from quebert.web._creating import MOST_TASKS
 from quebert.web._exchange import APIAnswer, json_answer
 from quebert.web._tasks import created_view
@@ -512,7 +513,11 @@ class RowTests(CreatingCase):
         self.assertEqual(first, ["a", "b"])
         last = self._names(f"state=published&page_size=2&page_token={token}")
         self.assertEqual(last, (["c"], None))
-        # A page may be short, and not be the last.
+        seen = self._names("state=published&page_size=2", token="mailer")
+        self.assertEqual(seen, (["a", "c"], None))
+        self.assertEqual(self._names("name=b&page_size=1", token="mailer"), ([], None))
+        # A page may be short, and not be the last: others have too many.
+        self.patch(_tasks, "_PAGES", 1)
         seen = self._names("state=published&page_size=2", token="mailer")
         self.assertEqual(seen, (["a"], token))
 

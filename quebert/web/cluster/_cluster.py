@@ -162,6 +162,7 @@ class RealCluster:
         wanted = HistoryQuery(
             uuid=query.q,
             queue=query.queue,
+            patterns=query.patterns,
             url=query.url,
             status=query.status,
             outcome=query.outcome,
