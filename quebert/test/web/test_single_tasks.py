@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert import operations
 from quebert.errors import BrokerError, HistoryError
-from quebert.history import LifeRecord
+from quebert.history import LifeRecord, PastAttempt, TaskHistory, TaskSummary
 from quebert.operations import BrokerAccess, DeadLetter, Live, Match, Progress
 from quebert.web.cluster._controls import LifeNotes, RealControls
 from quebert.web.cluster._dead_letters import DeadLetterBook
@@ -24,15 +24,17 @@ from quebert.web.cluster._single_tasks import AT_ONCE, MOST_WHYS, SingleTasks
 @attrs.define
 class ListedLedger:
     """
-    A history in which there is nothing, and that takes what it gets, or does not.
+    A history that has one task, or none, and takes what it gets, or does not.
     """
 
     problem: str = ""
     lives: list[LifeRecord] = attrs.field(factory=list)
+    found: TaskHistory | None = None
 
-    async def task(self, uuid: str) -> None:
+    async def task(self, uuid: str) -> TaskHistory | None:
         if self.problem:
             raise HistoryError(self.problem)
+        return self.found
 
     async def record_lives(self, records: Sequence[LifeRecord]) -> None:
         if self.problem:
@@ -92,6 +94,30 @@ class SingleTasksTests(SynchronousTestCase):
             self.assertEqual([each.position for each in found.every], [None, 3])
             self.assertEqual((found.queue, found.unseen), ("q", ("a rung",)))
         self.assertEqual(asked[0], ("u", None, {"seen": Live(at=1.0), "attempts": ()}))
+
+    def test_why_of_another_queue(self) -> None:
+        """
+        Who names a queue is told nothing of a task of another one.
+        """
+        asked: list[Any] = []
+
+        async def why(*args: Any, attempts: Any, **more: Any) -> Any:
+            asked.append([each.queue for each in attempts])
+            raise BrokerError("it is away")
+
+        self.patch(operations, "why", why)
+        shown: Any = {"url": "http://x/", "number": 1, "started": 1.0, "ended": 2.0}
+        attempts = [
+            PastAttempt(uuid="u", queue=queue, outcome="done", **shown)
+            for queue in ("q", "other")
+        ]
+        task = TaskSummary(uuid="u", queue="other", url="http://x/", state="done")
+        more: Any = {"lives": (), "gaps": ()}
+        self.ledger.found = TaskHistory(summary=task, attempts=attempts, **more)
+        for queue in ("q", "other", "none", ""):
+            asking = Deferred.fromCoroutine(self.tasks.why("u", queue))
+            self.failureResultOf(asking, BrokerError)
+        self.assertEqual(asked, [["q"], ["other"], [], ["q", "other"]])
 
     def test_cancel(self) -> None:
         """

@@ -79,7 +79,7 @@ class SingleTasks:
             self._whys -= 1
 
     async def _why(self, uuid: str, queue: str) -> WhyView:
-        attempts = await self._attempts(uuid)
+        attempts = await self._attempts(uuid, queue)
         seen = await self._live.view()
         found = await self._in_turn(
             lambda: operations.why(
@@ -93,12 +93,17 @@ class SingleTasks:
             unseen=tuple(found.unseen),
         )
 
-    async def _attempts(self, uuid: str) -> Sequence[AttemptRecord]:
+    async def _attempts(self, uuid: str, queue: str) -> Sequence[AttemptRecord]:
+        """
+        The attempts at a task.  Another task, of another queue, may have the same uuid,
+        and whoever asks may not see that queue.
+        """
         try:
             found = await self._ledger.task(uuid)
         except HistoryError:
             return ()
-        return () if found is None else found.attempts
+        attempts = () if found is None else found.attempts
+        return tuple(each for each in attempts if queue in ("", each.queue))
 
     async def cancel(self, queue: str, uuid: str, by: str) -> ChangeView:
         """
