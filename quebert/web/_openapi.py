@@ -17,8 +17,9 @@ from quebert.web._schemas import PROBLEM_SCHEMA, Schemas
 __all__ = ["openapi", "statuses_of"]
 
 _NAME = re.compile(r"\{(\w+)\}")
-# What each request may be answered: it cannot be read, or its target is too long.
-_OF_ALL = (400, 414)
+# What each request may be answered: it cannot be read, its target is too long, or the
+# server has too many connections or too little memory.
+_OF_ALL = (400, 414, 503)
 # What each request that needs a right may be answered.
 _OF_RIGHTS = (401, 403, 429)
 _PART = {"type": "string", "minLength": 1}
@@ -97,13 +98,14 @@ def _answer(route: Route[Any], status: int) -> dict[str, Any]:
         found["headers"] = _PLACE
     if status < 400:
         return found
-    is_health = route.method == "GET" and not route.right
-    if is_health and status == 503:  # the same object as if all is well
-        return {**found, "content": {route.doc.content_type: {"schema": {}}}}
+    content = {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    tells_health = route.method == "GET" and not route.right
+    if status == 503 and tells_health and status in route.doc.problems:
+        # The same object as if all is well.
+        return {**found, "content": {**content, JSON: {"schema": {}}}}
     if status in (429, 503):
         found["headers"] = _LATER
-    schema = {"$ref": "#/components/schemas/Problem"}
-    return {**found, "content": {PROBLEM: {"schema": schema}}}
+    return {**found, "content": content}
 
 
 def _good(route: Route[Any], schemas: Schemas) -> dict[str, Any]:

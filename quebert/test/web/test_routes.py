@@ -65,6 +65,7 @@ class Probe:
     @ivar route: method and path, as in the table of routes.
     @ivar target: C{None} for the path of the route.
     @ivar prepare: called with the API before.
+    @ivar is_crowded: whether another connection has the place of the only one.
     """
 
     route: str
@@ -75,6 +76,7 @@ class Probe:
     prepare: Prepare = lambda api: None
     address: str = LOOPBACK
     content_type: str = JSON
+    is_crowded: bool = False
 
     @property
     def sent(self) -> bytes:
@@ -115,12 +117,13 @@ def asked(probe: Probe, api: MemoryAPI) -> Answered:
     Make a request, over a connection in memory.
     """
     probe.prepare(api)
-    resource = WebResource(api.clock, api.api, Assets(), api.hub, limits=_LIMITS)
+    limits = attrs.evolve(_LIMITS, connections=1 if probe.is_crowded else 300)
+    resource = WebResource(api.clock, api.api, Assets(), api.hub, limits=limits)
     site = WebSite(resource, api.clock)
-    address = IPv4Address("TCP", probe.address, 12_345)
-    transport: Any = StringTransport(IPv4Address("TCP", LOOPBACK, 80), address)
-    protocol: Any = site.buildProtocol(address)
-    protocol.makeConnection(transport)
+    if probe.is_crowded:
+        other, _ = _connection(site, probe.address)
+        other.dataReceived(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+    protocol, transport = _connection(site, probe.address)
     protocol.dataReceived(probe.sent)
     api.clock.advance(0)
     if not transport.value():
@@ -130,6 +133,17 @@ def asked(probe: Probe, api: MemoryAPI) -> Answered:
     headers = dict(each.split(": ", 1) for each in lines)
     resource.stop()
     return Answered(int(first.split()[1]), headers, body)
+
+
+def _connection(site: WebSite, client: str) -> tuple[Any, Any]:
+    """
+    A new connection, and its transport.
+    """
+    address = IPv4Address("TCP", client, 12_345)
+    transport: Any = StringTransport(IPv4Address("TCP", LOOPBACK, 80), address)
+    protocol: Any = site.buildProtocol(address)
+    protocol.makeConnection(transport)
+    return protocol, transport
 
 
 # -- What happens before
@@ -312,6 +326,7 @@ def _common(route: Route[Any]) -> Iterator[Probe]:
         yield Probe(name, 413, b" " * 1_001)
     yield Probe(name, 400, target=f"{path}?%FF=1")
     yield Probe(name, 414, target=f"{path}?a={'x' * 20_000}")
+    yield Probe(name, 503, is_crowded=True)
     if route.right:
         yield Probe(name, 401, token=None, address="192.0.2.1")
         yield Probe(name, 401, token="unknown")
