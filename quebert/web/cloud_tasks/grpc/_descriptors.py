@@ -70,8 +70,8 @@ class _File:
             )
         for name, values in self._enums.items():
             enum = self._room(name, "enum_type").add(name=name.rpartition(".")[2])
-            for number, value in enumerate(values.split()):
-                enum.value.add(name=value, number=number)
+            for value in values:
+                enum.value.add(name=value.name, number=value.value)
         for name, *fields in self._lines:
             for field in fields:
                 self._add(name, field)

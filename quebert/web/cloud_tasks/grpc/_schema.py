@@ -15,6 +15,9 @@ C{@name} behind it the C{oneof} that it belongs to.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import IntEnum
+
+from quebert.web.cloud_tasks import _messages as messages
 
 __all__ = ["ENUMS", "MESSAGES", "METHODS"]
 
@@ -129,21 +132,15 @@ MESSAGES: Mapping[str, str] = {
     """,
 }
 
-#: The values of each enum of C{google.cloud.tasks.v2}, from 0.
-ENUMS: Mapping[str, str] = {
-    "HttpMethod": "HTTP_METHOD_UNSPECIFIED POST GET HEAD PUT DELETE PATCH OPTIONS",
-    "Queue.State": "STATE_UNSPECIFIED RUNNING PAUSED DISABLED",
-    "Task.View": "VIEW_UNSPECIFIED BASIC FULL",
-    "UriOverride.Scheme": "SCHEME_UNSPECIFIED HTTP HTTPS",
-    "UriOverride.UriOverrideEnforceMode": (
-        "URI_OVERRIDE_ENFORCE_MODE_UNSPECIFIED IF_NOT_EXISTS ALWAYS"
-    ),
-    "BatchCreateTasksMetadata.State": (
-        "STATE_UNSPECIFIED RUNNING SUCCEEDED FAILED CANCELLED PARTIALLY_SUCCEEDED"
-    ),
-    "BatchDeleteTasksMetadata.State": (
-        "STATE_UNSPECIFIED RUNNING SUCCEEDED PARTIALLY_SUCCEEDED FAILED"
-    ),
+#: The enums of C{google.cloud.tasks.v2}.
+ENUMS: Mapping[str, type[IntEnum]] = {
+    "HttpMethod": messages.HttpMethod,
+    "Queue.State": messages.QueueState,
+    "Task.View": messages.TaskView,
+    "UriOverride.Scheme": messages.Scheme,
+    "UriOverride.UriOverrideEnforceMode": messages.EnforceMode,
+    "BatchCreateTasksMetadata.State": messages.BatchState,
+    "BatchDeleteTasksMetadata.State": messages.DeleteState,
 }
 
 
