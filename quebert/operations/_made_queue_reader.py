@@ -4,7 +4,8 @@ Reads which queues were made over the API, at once and whenever that changes.
 Theory of operation.  The reader hears of changes as watches hear of pauses
 (L{Pauses<quebert.amqp.coordination.Pauses>}).  A message can be lost, and whoever
 changed the register may have been killed before it told anybody.  So the register is
-also read with each connection, and every L{LOOK} seconds.
+also read with each connection, every L{LOOK} seconds, and before a paused queue goes on:
+it may have been purged or deleted before it was resumed.
 
 A queue that was deleted is watched for another seven days, and its tasks are dropped:
 those that wait for their time come meanwhile.  Then the watch ends, and the queue is
@@ -14,7 +15,7 @@ deleted in RabbitMQ by the first mediator that finds it empty, and without a con
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import (
@@ -78,6 +79,9 @@ class MadeQueueReader:
         self._running: Deferred[None] | None = None
         self._told: Waiters[None] = Waiters()
         self._changes = 0  # that were told of
+        self._seen = 0  # the same, when a read began that has ended
+        self._read: Waiters[None] = Waiters()
+        self._names: Container[str] = ()
         self._removed: dict[str, int] = {}  # versions
         self._unreadable: dict[str, str] = {}
         self._unread = RepeatedWarning(
@@ -98,6 +102,7 @@ class MadeQueueReader:
         self.client = client
         if client is not None:
             self._publisher = client.make_publisher()
+            client.pauses.before_resuming = self._read_before
             self._running = Deferred.fromCoroutine(self._run(client))
             self._running.addErrback(self._failed)
 
@@ -111,6 +116,9 @@ class MadeQueueReader:
             publisher.shut()
         if client is not None:
             client.pauses.forget(QUEUES, self.look)
+            client.pauses.before_resuming = None
+        self._seen = self._changes
+        self._read.fire(None)
         self._unread.end()
 
     def _failed(self, failure: Failure) -> None:
@@ -124,6 +132,16 @@ class MadeQueueReader:
         self._changes += 1
         self._told.fire(None)
 
+    async def _read_before(self, queue: str) -> None:
+        """
+        Read them now, or try to, before a queue goes on.
+        """
+        if queue in self._names:
+            self.look()
+            changes = self._changes
+            while self._seen < changes:
+                await self._read.wait()
+
     async def _run(self, client: TxAMQPClient) -> None:
         while True:
             changes, wait = self._changes, LOOK
@@ -134,6 +152,7 @@ class MadeQueueReader:
                 known = await read_queues(wire, self._publish)
                 self._unread.succeeded()
                 self._tell_unreadable(known)
+                self._names = known.definitions.keys()
                 self._found(known)
                 await self._remove_gone(wire, client.now(), known)
             except BrokerError as e:
@@ -144,6 +163,8 @@ class MadeQueueReader:
             except Exception:  # a fault of ours
                 self.log.failure("Queues that were made over the API are not served")
                 wait = _AGAIN
+            self._seen = changes
+            self._read.fire(None)
             if self._changes == changes:  # else they are read again
                 await self._until(wire, wait * random.uniform(0.8, 1.2))  # nosec B311
 

@@ -206,6 +206,31 @@ class ServedQueuesTests(NetworkTestCase):
         self.assertIn(b'"new"', request.data or b"")
         self.assertEqual(self.depths()["a"], 0)
 
+    def test_resumed(self) -> None:
+        """
+        A paused queue that is purged or deleted and then goes on does so as it was
+        changed, although nobody has told of the change.
+        """
+
+        async def tell_nobody(wire: object) -> None:
+            return None
+
+        self.mediator()
+        purged = attrs.evolve(self.make("a"), purge_time=2_000_000.0)
+        self.make("b")
+        for name in "ab":
+            self.result(operations.pause(self.access, name))
+        self.network.pass_time(2)
+        for name in "ab":
+            self.add(name, timestamp=format_time(999_999.0))
+        self.patch(_made_queues, "announce_queues", tell_nobody)
+        self.result(operations.change_queue(self.access, purged))
+        self.result(operations.resume(self.access, "a"))
+        self.result(operations.delete_queue(self.access, "b"))
+        self.network.pass_time(5)
+        self.assertEqual(self.http.requests, [])
+        self.assertEqual((self.depths()["a"], self.depths()["b"]), (0, 0))
+
     def test_deleted(self) -> None:
         """
         Tasks of a deleted queue are dropped for seven days; then it is gone.

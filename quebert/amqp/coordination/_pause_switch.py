@@ -12,7 +12,8 @@ look.  Then the question goes from state to state::
 
 A switch that is told to look while the question is ASKED may get an answer from before
 the change.  The question is DUE then, and is asked once more after that answer, however
-often the switch was told.  When the connection is lost, the question is ANSWERED: with
+often the switch was told.  Whoever resumes a queue may have changed or deleted it just
+before: a watch goes on once its mediator knows that (C{Pauses.before_resuming}).  When the connection is lost, the question is ANSWERED: with
 the next connection L{PauseSwitch.begin} asks.
 """
 
@@ -195,6 +196,9 @@ class PauseSwitch(Switch):
             if self._seen is not _Seen.HIDDEN:
                 self._tell_hidden(e)
             return _Seen.HIDDEN
+        before_resuming = self._pauses.before_resuming
+        if not paused and self.paused and before_resuming is not None:
+            await before_resuming(self._queue)
         seen = _Seen.PAUSED if paused else _Seen.GOES_ON
         if seen is not self._seen:
             what = "is paused" if paused else "is not paused any more"

@@ -14,7 +14,7 @@ again every L{AGAIN} seconds.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -46,12 +46,15 @@ class Pauses:
 
     @param clock: gives the reactor.
     @param questions: answers questions about tasks.
+    @ivar before_resuming: awaited with the name of a queue whose pause has ended, before
+        its watches go on; C{None} for nothing.
     """
 
     log = Logger()
 
     def __init__(self, clock: Callable[[], IReactorTime], questions: Questions) -> None:
         self.clock = clock
+        self.before_resuming: Callable[[str], Awaitable[None]] | None = None
         self._questions = questions
         self._looks: dict[str, set[Look]] = {}
         self._listener: PauseListener | None = None  # of the newest connection
