@@ -31,6 +31,8 @@ class CloudTasksAPI:
         for none.
     @ivar projects: patterns of the projects that there are.
     @ivar grpc: where gRPC listens; C{None} for nowhere.
+    @ivar queue_type: of new queues: C{"classic"} or C{"quorum"}; C{None} leaves it to
+        RabbitMQ.
     @ivar longest_schedule: seconds that a task may be scheduled ahead.
     @ivar largest_task: bytes that a task may have, as Google would keep it.
     @ivar most_rate: tasks of a queue in a second.
@@ -40,6 +42,7 @@ class CloudTasksAPI:
     home: str = ""
     projects: tuple[str, ...] = ("*",)
     grpc: Listen | None = None
+    queue_type: str | None = None
     longest_schedule: float = 720 * _HOUR
     largest_task: int = 1_048_569
     most_rate: float = 500.0
@@ -54,6 +57,7 @@ def cloud_tasks_api(table: Table) -> CloudTasksAPI:
         home=_home,
         projects=kinds.array(kinds.text),
         grpc=listen,
+        queue_type=kinds.choice("classic", "quorum"),
         longest_schedule=kinds.duration(_HOUR),
         largest_task=kinds.number(1_000, _MOST_SIZE),
         most_rate=kinds.real(1, _MOST_RATE),

@@ -144,7 +144,7 @@ class WebOptionsTests(SynchronousTestCase):
             'history_age = "12h"\ntls = { certfile = "pem" }\n'
             '[web.cluster.cloud_tasks]\nhome = "shop/here"\nprojects = ["shop"]\n'
             'grpc = 9001\nlongest_schedule = "30d"\nlargest_task = 5000\n'
-            "most_rate = 10\nmost_concurrency = 20\n"
+            'most_rate = 10\nmost_concurrency = 20\nqueue_type = "quorum"\n'
         )
         access, asked, queues = self.web(f"--config={path}")
         self.assertEqual(queues, ("a", "b"))
@@ -166,6 +166,7 @@ class WebOptionsTests(SynchronousTestCase):
                 largest_task=5_000,
                 most_rate=10.0,
                 most_concurrency=20,
+                queue_type="quorum",
             ),
         )
         self.assertEqual(access.broker.addresses[0].host, "rabbit.example")

@@ -21,7 +21,7 @@ from twisted.internet.threads import deferToThread
 from quebert.amqp.queues import depth
 from quebert.config import CloudTasksAPI, ClusterWeb, Listen
 from quebert.errors import PortTaken
-from quebert.operations import BrokerAccess
+from quebert.operations import BrokerAccess, made_queues
 from quebert.test.trial_only import TrialOnlyTestCase
 from quebert.test.web.cloud_tasks.recorded import task
 from quebert.testing import EmbeddedBroker, free_port
@@ -48,7 +48,9 @@ class CloudTasksServiceTests(TrialOnlyTestCase):
             listen=Listen("127.0.0.1", free_port()),
             history=str(folder / "history.db"),
             tasks=str(folder / "tasks.db"),
-            cloud_tasks=CloudTasksAPI(home="shop/here", projects=("shop",)),
+            cloud_tasks=CloudTasksAPI(
+                home="shop/here", projects=("shop",), queue_type="classic"
+            ),
         )
 
     def _service(self, asked: ClusterWeb) -> WebService:
@@ -104,6 +106,9 @@ class CloudTasksServiceTests(TrialOnlyTestCase):
             there = await depth(wire, "mail")
             assert there is not None
             self.assertEqual(there.ready, 1)
+        known = (await made_queues(self.broker)).definitions
+        types = {each.queue_type for each in known.values()}
+        self.assertEqual(types, {"classic"})
         await service.stop()
         service = self._service(self.asked)
         await service.start()

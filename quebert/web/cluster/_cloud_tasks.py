@@ -51,7 +51,7 @@ class CloudTasksFaces:
     ) -> None:
         self._asked = asked
         self._client = TxAMQPClient.of_broker(broker.broker, reactor=broker.reactor)
-        self._queues = MadeCloudQueues(broker, self._client)
+        self._queues = MadeCloudQueues(broker, self._client, asked.queue_type)
         cloud_tasks = CloudTasks(
             tasks, self._queues, now, _names(asked), _limits(asked), audit
         )
