@@ -4,8 +4,12 @@ Has a task run whose time has not come: it was delayed, or waits to be tried aga
 A task that waits on the delay ladder is fetched there, published to its queue with a
 header that has mediators heed no C{run_at}, and acknowledged once the broker has
 confirmed it in the queue.  A program that is killed in between leaves it in both
-places: it runs now, and again when its time comes.  While no mediator consumes the
-queue, a delayed task is in the queue itself, and gets the header there.
+places: it runs now, and again when its time comes.  One that waits in its queue, which
+nobody consumes now, gets the header likewise.
+
+A mediator may be about to put the task onto the ladder: then it is looked for again
+until it is there.  That takes L{NEW<quebert.amqp.queues.NewQueues>} seconds and more
+where the ladder is new.
 
 The queue counts as old (see L{NewQueues<quebert.amqp.queues.NewQueues>}): the task has
 come from there.
@@ -13,15 +17,16 @@ come from there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import attrs
+from twisted.internet.task import deferLater
 
 from quebert._protocol.extensions import COUNTS, DEATH_HEADERS
 from quebert._protocol.properties import amend_properties
 from quebert.amqp import Message
-from quebert.amqp.coordination import RETRY_NOW, Question, ask_mediators
+from quebert.amqp.coordination import RETRY_NOW, Answers, Question, ask_mediators
 from quebert.amqp.queues import depth
 from quebert.amqp.watch import (
     DROPPED,
@@ -32,7 +37,7 @@ from quebert.amqp.watch import (
     identity_of,
 )
 from quebert.amqp.wire import DELAY, IN_QUESTION, NOT_BEFORE, RUN_NOW
-from quebert.errors import BadTask, BrokerError, ConfigError
+from quebert.errors import BadTask, BrokerError, ConfigError, MayNotLook
 from quebert.operations._access import BrokerAccess
 from quebert.operations._cancelled import NOT_FOUND
 from quebert.operations._taking import MOST, Taking, check_queue
@@ -48,6 +53,8 @@ __all__ = ["NOT_DELAYED", "RUNS_NOW", "RunNow", "run_now"]
 RUNS_NOW = "running"
 #: Nothing but its turn has it wait, it runs already, or it is cancelled.
 NOT_DELAYED = "not_delayed"
+# Seconds for which a task is looked for that is on its way, and between two looks.
+_PATIENCE, _AGAIN = 10.0, 0.5
 
 
 @attrs.frozen
@@ -90,91 +97,99 @@ async def run_now(
 async def _run_now(
     client: TxAMQPClient, wire: Wire, queue: str, uuid: str, most: int
 ) -> RunNow:
-    answers = await ask_mediators(wire, queue, Question(RETRY_NOW, (uuid,)))
-    held = [each for each in answers.of(uuid) if each[1].state != RETURNING]
-    if held:
-        return _of_held(uuid, *held[0])
-    taking = Taking(client, wire, queue)
-    hastening = _Hastening(taking, uuid)
-    taken = await taking.from_ladder(hastening.hasten, most, first=True)
-    if not taken and not answers.answers and answers.silent == 0:
-        # Nobody takes it meanwhile.
-        await taking.from_arrivals(hastening.look)
-        if not hastening.seen:
-            taken = await taking.from_queue(hastening.hasten_delayed)
-    if taken:
-        found = await depth(wire, queue)
+    deadline = wire.clock.seconds() + _PATIENCE
+    while True:
+        answers = await ask_mediators(wire, queue, Question(RETRY_NOW, (uuid,)))
+        held = answers.of(uuid)
+        for mediator, task in held:
+            if task.state != RETURNING:
+                return _of_held(uuid, mediator, task)
+        found = await _wherever(Taking(client, wire, queue), uuid, answers, most)
+        is_on_its_way = found.result == NOT_FOUND and held
+        if not is_on_its_way or wire.clock.seconds() >= deadline:
+            return found
+        await deferLater(wire.clock, _AGAIN)
+
+
+async def _wherever(taking: Taking, uuid: str, answers: Answers, most: int) -> RunNow:
+    """
+    Have a task run that no mediator has.
+    """
+    client, queue = taking.client, taking.queue
+
+    async def take(message: Message) -> bool:
+        # It is to be found out first how the mediator has ended that had a suspect.
+        is_in_question = message.number_in(IN_QUESTION) > 0
+        if is_in_question or identity_of(message.body)[0] != uuid:
+            return False
+        await taking.publish(queue, message.body, _at_once(message, client.now()))
+        return True
+
+    if await taking.from_ladder(take, most, first=True):
+        found = await depth(taking.wire, queue)
         text = f"it waited for its time, and is in {queue} now"
         if found is None or not found.consumers:
             text += ", which no mediator consumes"
         return RunNow(uuid, RUNS_NOW, text)
-    return _not_delayed(queue, uuid, hastening.seen, taking.problems)
+    return await _in_queue(taking, uuid, answers)
 
 
-@attrs.define
-class _Hastening:
+async def _in_queue(taking: Taking, uuid: str, answers: Answers) -> RunNow:
     """
-    Looks for a task, and has it run now.
-
-    @ivar seen: whether it was found where it waits for a mediator, and for nothing
-        else.
+    Have a task run that no mediator has seen yet; or say why it waits.
     """
+    seen = False
+    queue, problems = taking.queue, taking.problems
 
-    _taking: Taking
-    _uuid: str
-    seen: bool = False
+    async def look(message: Message) -> bool:
+        nonlocal seen
+        ours = identity_of(message.body)[0] == uuid
+        seen = seen or ours
+        return ours
 
-    async def hasten(self, message: Message) -> bool:
-        """
-        Put the task into its queue, if it is this one.
-        """
-        # It is to be found out first how the mediator has ended that had a suspect.
-        is_in_question = message.number_in(IN_QUESTION) > 0
-        if is_in_question or identity_of(message.body)[0] != self._uuid:
+    async def take(message: Message) -> bool:
+        now = taking.client.now()
+        if not await look(message) or not _is_early(message, now):
             return False
-        taking = self._taking
-        properties = _at_once(message, taking.client.now())
-        await taking.publish(taking.queue, message.body, properties)
+        await taking.publish(queue, message.body, _at_once(message, now))
         return True
 
-    async def look(self, message: Message) -> bool:
-        """
-        See whether it is this one, and leave it there.
-        """
-        self.seen = self.seen or identity_of(message.body)[0] == self._uuid
+    async def see(message: Message) -> bool:
+        await look(message)
         return False
 
-    async def hasten_delayed(self, message: Message) -> bool:
-        """
-        The same as C{hasten}, if its time has not come.
-        """
-        if _is_delayed(message, self._taking.client.now()):
-            return await self.hasten(message)
-        return await self.look(message)
-
-
-def _is_delayed(message: Message, now: float) -> bool:
-    """
-    Whether a mediator that gets a message would have it wait for its time.
-    """
-    if message.number_in(RUN_NOW):
-        return False
-    try:
-        run_at = schedule(decode(message.body)).run_at
-    except BadTask:
-        return False
-    return run_at is not None and run_at > now
-
-
-def _not_delayed(queue: str, uuid: str, seen: bool, problems: Sequence[str]) -> RunNow:
-    """
-    What there is to say of a task that does not wait for its time.
-    """
+    if answers.silent == 0 and await _is_idle(taking):  # nobody takes it meanwhile
+        await taking.from_arrivals(see)
+        if not seen and await taking.from_queue(take):
+            text = f"it waits in {queue} for a mediator, and not for its time any more"
+            return RunNow(uuid, RUNS_NOW, text, tuple(problems))
     if seen:
         text = f"it waits in {queue} for a mediator, and for nothing else"
         return RunNow(uuid, NOT_DELAYED, text, tuple(problems))
     text = "it was not seen among the tasks that wait for their time"
     return RunNow(uuid, NOT_FOUND, text, tuple(problems))
+
+
+async def _is_idle(taking: Taking) -> bool:
+    """
+    Whether nobody consumes the queue, such as while it is paused.
+    """
+    with suppress(MayNotLook):
+        found = await depth(taking.wire, taking.queue)
+        return found is not None and not found.consumers
+    return False
+
+
+def _is_early(message: Message, now: float) -> bool:
+    """
+    Whether a mediator would have a task wait for its time.
+    """
+    if message.number_in(RUN_NOW) > 0:
+        return False
+    try:
+        return schedule(decode(message.body)).early(now) > 0
+    except BadTask:
+        return False
 
 
 def _of_held(uuid: str, mediator: str, task: HeldTask) -> RunNow:

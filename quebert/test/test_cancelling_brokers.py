@@ -38,6 +38,7 @@ from quebert.task_ends import ENDED, EndNote, decode_end_note
 from quebert.test.cancel_races import CancelRaces
 from quebert.test.conftest import AnyBroker, Names
 from quebert.test.support import Executor, until
+from quebert.testing import RabbitMQNode
 
 reactor: Any = global_reactor
 MakeClient = Callable[..., TxAMQPClient]
@@ -276,6 +277,47 @@ async def test_retry_now(tasks: Tasks) -> None:
     ran = await operations.run_now(tasks.broker, tasks.queue, failing)
     assert ran.result == operations.RUNS_NOW, ran
     await until(lambda: tasks.attempts(failing) > 1)
+
+
+@ensureDeferred
+async def test_run_before_mediators(tasks: Tasks) -> None:
+    """
+    A task that waits for its time, and that no mediator has seen yet, runs once a
+    mediator is there; one that waits for the mediator alone stays where it is.
+    """
+    first = await tasks.watch()
+    await first.stop()
+    delayed, waiting = await tasks.add(1000), await tasks.add()
+    ran = await operations.run_now(tasks.broker, tasks.queue, waiting)
+    assert ran.result == operations.NOT_DELAYED, ran
+    for result in (operations.RUNS_NOW, operations.NOT_DELAYED):
+        ran = await operations.run_now(tasks.broker, tasks.queue, delayed)
+        assert ran.result == result, ran
+    await tasks.watch()
+    await until(lambda: tasks.attempts(delayed) and tasks.attempts(waiting))
+    assert len(tasks.executor.tasks) == 2
+
+
+@pytest.mark.new_queues
+@pytest.mark.rabbitmq
+@ensureDeferred
+async def test_run_on_its_way(
+    own_rabbitmq: RabbitMQNode,
+    make_client: MakeClient,
+    executor: Executor,
+    names: Names,
+) -> None:
+    """
+    A task that a mediator is about to have wait, as soon as the ladder is old enough,
+    runs now.
+    """
+    tasks = Tasks(own_rabbitmq.url, make_client, executor, names.queue)
+    watcher = await tasks.watch()
+    delayed = await tasks.add(1000)
+    await until(lambda: watcher.counts.received == 1)
+    ran = await operations.run_now(tasks.broker, tasks.queue, delayed)
+    assert ran.result == operations.RUNS_NOW, ran
+    await until(lambda: tasks.attempts(delayed) == 1)
 
 
 @ensureDeferred

@@ -10,7 +10,9 @@ from uuid import uuid4
 
 from quebert.created_tasks import LIVING, CreatedTask, CreatedTasks, NewTask, RowQuery
 from quebert.errors import QuebertError
+from quebert.operations import NOT_FOUND
 from quebert.web._tokens import Grant
+from quebert.web.cloud_tasks._errors import CloudTasksError, Code
 from quebert.web.cloud_tasks._known_tasks import KnownTasks, is_purged
 from quebert.web.cloud_tasks._messages import (
     CreateTaskRequest,
@@ -72,7 +74,10 @@ class TaskMethods:
     async def _run(self, request: GetTaskRequest, grant: Grant) -> TaskMessage:
         name = self._known.names.task(request.name)
         row = await self._known.row(name, grant, "cloudtasks.tasks.run")
-        await self._tasks.run_now(row.task.uuid)
+        done = await self._tasks.run_now(row.task.uuid)
+        if done.result == NOT_FOUND and row.task.due > self._known.now():
+            text = "the task was not found in RabbitMQ: it may be ending, or on its way"
+            raise CloudTasksError(Code.UNAVAILABLE, text)
         return task_message(row, name.queue, request.response_view or TaskView.BASIC)
 
     async def _delete(self, request: NameRequest, grant: Grant) -> Empty:

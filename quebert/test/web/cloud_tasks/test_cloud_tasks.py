@@ -284,6 +284,19 @@ class TaskTests(CloudTasksTestCase):
         found = self.api.call("RunTask", {"name": created["name"]})
         self.assertEqual(found, created)
 
+    def test_run_not_found(self) -> None:
+        """
+        Where a task that waits for its time is not seen in RabbitMQ, its client is told
+        so; one whose time has come needs only its turn.
+        """
+        self.api.broker.runs = "not_found"
+        later = self.create("t", scheduleTime="2026-12-01T00:00:00Z")
+        with self.assertRaises(CloudTasksError) as caught:
+            self.api.call("RunTask", {"name": later["name"]})
+        self.assertEqual(caught.exception.code, Code.UNAVAILABLE)
+        now = self.create("now")
+        self.assertEqual(self.api.call("RunTask", {"name": now["name"]}), now)
+
     def test_unnamed(self) -> None:
         """
         A task that another API has created is found by its uuid, with the body that is
