@@ -24,6 +24,7 @@ from quebert.history._values import (
     Retention,
     TaskHistory,
     TaskSummary,
+    TaskTries,
 )
 
 __all__ = [
@@ -41,5 +42,6 @@ __all__ = [
     "Retention",
     "TaskHistory",
     "TaskSummary",
+    "TaskTries",
     "open_ledger",
 ]

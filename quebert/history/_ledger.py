@@ -33,6 +33,7 @@ from quebert.history._values import (
     PastAttempt,
     Retention,
     TaskHistory,
+    TaskTries,
     Totals,
 )
 
@@ -56,6 +57,7 @@ class LedgerStore(RecorderStore, Protocol):
         self, query: HistoryQuery, page_token: str, page_size: int, /
     ) -> HistoryPage: ...
     def life_of(self, uuid: str, /) -> TaskHistory | None: ...
+    def tries_of(self, uuids: Sequence[str], /) -> Mapping[str, TaskTries]: ...
     def attempts_of(
         self, queue: str, before: float | None, most: int, /
     ) -> Sequence[PastAttempt]: ...
@@ -180,6 +182,17 @@ class HistoryLedger:
         @raise HistoryError: the database does not answer.
         """
         return await self._ask(self._store.life_of, uuid)
+
+    async def tries(self, uuids: Sequence[str]) -> Mapping[str, TaskTries]:
+        """
+        The requests that were made for tasks, in sum, by their uuids; only of tasks for
+        which the history has any.  It has them once mediators have published them,
+        about a quarter of a second after each, and they are written.
+
+        @param uuids: up to some hundred.
+        @raise HistoryError: the database does not answer.
+        """
+        return await self._ask(self._store.tries_of, uuids)
 
     async def attempts_of(
         self, queue: str, *, before: float | None = None, most: int = 50

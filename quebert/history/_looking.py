@@ -22,7 +22,7 @@ from quebert.history._encoding import (
     seconds,
     shortened,
 )
-from quebert.history._rows import folds_of, named, summaries
+from quebert.history._rows import folds_of, named, named_rows, summaries
 from quebert.history._schema import (
     counts,
     entries,
@@ -40,6 +40,7 @@ from quebert.history._values import (
     LatencyMap,
     PastAttempt,
     TaskHistory,
+    TaskTries,
     Totals,
 )
 
@@ -51,6 +52,7 @@ __all__ = [
     "life_of",
     "positions",
     "totals",
+    "tries_of",
 ]
 
 # Entries of one task that are told, the newest ones.
@@ -81,6 +83,26 @@ def life_of(connection: Connection, uuid: str) -> TaskHistory | None:
         lives=[life(row) for row in rows if not row.number],
         gaps=gaps_between(connection, first, last),
     )
+
+
+def tries_of(connection: Connection, uuids: Sequence[str]) -> Mapping[str, TaskTries]:
+    """
+    The requests for tasks, in sum; only of those for which the history has any.
+    """
+    raws = {packed(each): each for each in uuids}
+    folds = folds_of(connection, segments_of(connection), raws)
+    tried = {raws[raw]: fold for raw, fold in folds.items() if fold.request}
+    rows = named_rows(connection, [f.request[1] for f in tried.values() if f.request])
+    return {
+        uuid: TaskTries(
+            count=fold.highest,
+            answers=fold.answers,
+            first=seconds(fold.first),
+            last=attempt(rows[fold.request[1]]),
+        )
+        for uuid, fold in tried.items()
+        if fold.request and fold.request[1] in rows
+    }
 
 
 def attempts_of(

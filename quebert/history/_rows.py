@@ -66,12 +66,20 @@ class TaskFold:
     @ivar last: the same of the newest attempt.
     @ivar attempts: how many requests there were.
     @ivar added: when the task was added.
+    @ivar request: the place of the newest request.
+    @ivar highest: the highest number of a request.
+    @ivar answers: how many requests were answered.
+    @ivar first: when the first request began.
     """
 
     newest: tuple[int, int] = (-(2**63), 0)
     last: tuple[int, int] | None = None
     attempts: int = 0
     added: int | None = None
+    request: tuple[int, int] | None = None
+    highest: int = 0
+    answers: int = 0
+    first: int | None = None
 
     def take(self, row: Any) -> None:
         """
@@ -85,7 +93,16 @@ class TaskFold:
             self.last = max(self.last or place, place)
             outcome = OUTCOME_OF.get(row.outcome, "")
             took = row.ended - row.started
-            self.attempts += was_requested(row.status, outcome, took)
+            if was_requested(row.status, outcome, took):
+                self._take_request(row, place)
+
+    def _take_request(self, row: Any, place: tuple[int, int]) -> None:
+        self.attempts += 1
+        self.answers += row.status is not None
+        self.highest = max(self.highest, row.number)
+        self.request = max(self.request or place, place)
+        if row.number == 1:
+            self.first = row.started
 
 
 def folds_of(

@@ -36,6 +36,7 @@ class HistoryStore:
         self._writer = EntryWriter(self._database)
         self.find_tasks = self._reads(_search.find_tasks)
         self.life_of = self._reads(_looking.life_of)
+        self.tries_of = self._reads(_looking.tries_of)
         self.attempts_of = self._reads(_looking.attempts_of)
         self.latency = self._reads(_looking.latency)
         self.totals = self._reads(_looking.totals)

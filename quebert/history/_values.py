@@ -28,6 +28,7 @@ __all__ = [
     "Retention",
     "TaskHistory",
     "TaskSummary",
+    "TaskTries",
     "Totals",
     "Write",
 ]
@@ -156,6 +157,24 @@ class HistoryGap:
     end: float
     batches: int = 0
     records: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class TaskTries:
+    """
+    The requests that were made for a task, in sum.
+
+    @ivar count: how many, as mediators count them: also of those that the history has
+        not, or no more.
+    @ivar answers: how many of those in the history were answered.
+    @ivar first: when the first one began; C{None} if the history has it no more.
+    @ivar last: the newest one.
+    """
+
+    count: int
+    answers: int
+    first: float | None
+    last: PastAttempt
 
 
 @attrs.frozen(kw_only=True)

@@ -4,8 +4,8 @@ Reads which queues were made over the API, at once and whenever that changes.
 Theory of operation.  The reader hears of changes as watches hear of pauses
 (L{Pauses<quebert.amqp.coordination.Pauses>}).  A message can be lost, and whoever
 changed the register may have been killed before it told anybody.  So the register is
-also read with each connection, every L{LOOK} seconds, and before a paused queue goes on:
-it may have been purged or deleted before it was resumed.
+also read with each connection, every L{LOOK} seconds, and before a paused queue is
+resumed: it may have been purged or deleted before.
 
 A queue that was deleted is watched for another seven days, and its tasks are dropped:
 those that wait for their time come meanwhile.  Then the watch ends, and the queue is

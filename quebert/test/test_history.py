@@ -97,6 +97,31 @@ def test_a_life(store: HistoryStore) -> None:
     assert store.life_of("no uuid at all, \u2603\0" * 99) is None
 
 
+def test_tries(store: HistoryStore) -> None:
+    """
+    Requests are summed up, in whatever order they came; what is no request is none.
+    """
+    first = record_of(1, outcome="retry", retry_at=NOW + 60)
+    second = record_of(
+        1, number=2, started=NOW + 60, ended=NOW + 61, outcome="retry", status=None
+    )
+    late = record_of(2, number=7, started=NOW, ended=NOW + 1, outcome="retry")
+    none = record_of(3, started=NOW, ended=NOW, outcome="postponed", status=None)
+    store.write([batch_of(1, [second, late, none])])
+    store.write([batch_of(2, [first])])
+    store.write(
+        [Lives([LifeRecord(uuid=uuid_of(4), queue="q", state="added", at=1.0)])]
+    )
+    found = store.tries_of([uuid_of(n) for n in range(6)])
+    assert found.keys() == {uuid_of(1), uuid_of(2)}
+    one, two = found[uuid_of(1)], found[uuid_of(2)]
+    assert (one.count, one.answers, one.first) == (2, 1, first.started)
+    assert (one.last.number, one.last.started) == (2, NOW + 60)
+    assert (two.count, two.answers, two.first) == (7, 1, None)
+    assert store.tries_of([]) == {}
+    assert store.tries_of(["no uuid at all, \u2603\0" * 99]) == {}
+
+
 def test_states(store: HistoryStore) -> None:
     """
     The newest entry of a task tells its state, be it an attempt or not.

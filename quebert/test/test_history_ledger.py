@@ -85,6 +85,9 @@ class _Store:
     def life_of(self, uuid: str) -> Any:
         return self._answer(uuid)
 
+    def tries_of(self, uuids: Any) -> Any:
+        return self._answer(uuids)
+
     def attempts_of(self, queue: str, before: float | None, most: int) -> Any:
         return self._answer((queue, before, most))
 

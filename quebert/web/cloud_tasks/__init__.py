@@ -25,6 +25,7 @@ from quebert.web.cloud_tasks._boundaries import (
     CloudQueues,
     CloudQueueUnknown,
     NameTooRecent,
+    TriesOfTasks,
 )
 from quebert.web.cloud_tasks._cloud_tasks import METHODS, CloudMethod, CloudTasks
 from quebert.web.cloud_tasks._errors import CloudTasksError, Code, in_googles_form
@@ -50,5 +51,6 @@ __all__ = [
     "Location",
     "MadeCloudQueues",
     "NameTooRecent",
+    "TriesOfTasks",
     "in_googles_form",
 ]

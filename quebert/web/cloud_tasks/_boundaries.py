@@ -1,6 +1,6 @@
 """
-The register of queues that the Cloud Tasks API needs, as a Protocol; its double is in
-C{quebert.test.web.cloud_tasks.doubles}.
+The register of queues and the history that the Cloud Tasks API needs, as Protocols;
+their doubles are in C{quebert.test.web.cloud_tasks.doubles}.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import attrs
 
 from quebert.errors import QuebertError
+from quebert.history import TaskTries
 from quebert.policy import RetryPolicy
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "CloudQueueUnknown",
     "CloudQueues",
     "NameTooRecent",
+    "TriesOfTasks",
 ]
 
 
@@ -138,4 +140,17 @@ class CloudQueues(Protocol):
         Drop the tasks that were created before now.
 
         @raise CloudQueueUnknown: there is none.
+        """
+
+
+class TriesOfTasks(Protocol):
+    """
+    A L{HistoryLedger<quebert.history.HistoryLedger>}.
+    """
+
+    def tries(self, uuids: Sequence[str]) -> Awaitable[Mapping[str, TaskTries]]:
+        """
+        The requests that were made for tasks, in sum, by their uuids.
+
+        @raise HistoryError: the history does not answer.
         """

@@ -20,7 +20,7 @@ from quebert.web._exchange import Caller
 from quebert.web._tokens import Grant
 from quebert.web.cloud_tasks import _messages as messages
 from quebert.web.cloud_tasks._batch_methods import BatchMethods
-from quebert.web.cloud_tasks._boundaries import CloudQueues
+from quebert.web.cloud_tasks._boundaries import CloudQueues, TriesOfTasks
 from quebert.web.cloud_tasks._errors import CloudTasksError, Code
 from quebert.web.cloud_tasks._known_tasks import KnownTasks
 from quebert.web.cloud_tasks._limits import CloudTasksLimits
@@ -108,6 +108,7 @@ class CloudTasks:
     @param names: reads the names of queues and tasks.
     @param limits: what is refused beyond them.
     @param audit: where changes are written down.
+    @param history: tells of attempts; C{None} for nothing.
     """
 
     def __init__(
@@ -118,10 +119,11 @@ class CloudTasks:
         names: CloudNames | None = None,
         limits: CloudTasksLimits | None = None,
         audit: Audit | None = None,
+        history: TriesOfTasks | None = None,
     ) -> None:
         names, limits = names or CloudNames(), limits or CloudTasksLimits()
         self._audit = audit
-        known = KnownTasks(tasks, queues, now, names, limits)
+        known = KnownTasks(tasks, queues, now, names, limits, history)
         self._handlers = {
             **TaskMethods(tasks, known).handlers,
             **BatchMethods(tasks, known).handlers,

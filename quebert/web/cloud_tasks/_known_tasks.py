@@ -8,13 +8,15 @@ that was created by another API may have no name, and is found by its uuid.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from uuid import UUID
 
 from quebert.created_tasks import LIVING, CreatedTask, CreatedTasks, NewTask, RowQuery
-from quebert.errors import TaskUnknown
+from quebert.errors import HistoryError, TaskUnknown
+from quebert.history import TaskTries
 from quebert.web._tokens import Grant
-from quebert.web.cloud_tasks._boundaries import CloudQueue, CloudQueues
+from quebert.web.cloud_tasks._boundaries import CloudQueue, CloudQueues, TriesOfTasks
 from quebert.web.cloud_tasks._limits import CloudTasksLimits
 from quebert.web.cloud_tasks._messages import (
     CreateTaskRequest,
@@ -29,7 +31,7 @@ from quebert.web.cloud_tasks._sentences import (
     no_longer,
     no_queue,
 )
-from quebert.web.cloud_tasks._task_values import new_task
+from quebert.web.cloud_tasks._task_values import new_task, task_message
 
 __all__ = ["KnownTasks", "is_purged"]
 
@@ -50,9 +52,11 @@ class KnownTasks:
         now: Callable[[], float],
         names: CloudNames,
         limits: CloudTasksLimits,
+        history: TriesOfTasks | None = None,
     ) -> None:
         self._tasks = tasks
         self._queues = queues
+        self._history = history
         self.now = now
         self.names = names
         self.limits = limits
@@ -121,6 +125,19 @@ class KnownTasks:
         if row.state not in LIVING or is_purged(row, queue):
             raise no_longer()
         return row
+
+    async def messages(
+        self, rows: Sequence[CreatedTask], queue: QueueName, view: TaskView
+    ) -> list[TaskMessage]:
+        """
+        Tasks of a queue, with their attempts; without any while the history does not
+        answer.
+        """
+        tries: Mapping[str, TaskTries] = {}
+        if rows and self._history is not None:
+            with suppress(HistoryError):
+                tries = await self._history.tries([each.task.uuid for each in rows])
+        return [task_message(r, queue, view, tries.get(r.task.uuid)) for r in rows]
 
     async def _named(self, queue: str, task: str, body: bool) -> CreatedTask | None:
         query = RowQuery(queue=queue, name=task, size=1, bodies=body)

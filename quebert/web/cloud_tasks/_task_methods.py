@@ -69,7 +69,8 @@ class TaskMethods:
         name = self._known.names.task(request.name)
         view = self._known.check_view(request.response_view, name.queue, grant)
         row = await self._known.row(name, grant, "cloudtasks.tasks.get")
-        return task_message(row, name.queue, view)
+        [found] = await self._known.messages([row], name.queue, view)
+        return found
 
     async def _run(self, request: GetTaskRequest, grant: Grant) -> TaskMessage:
         name = self._known.names.task(request.name)
@@ -78,7 +79,9 @@ class TaskMethods:
         if done.result == NOT_FOUND and row.task.due > self._known.now():
             text = "the task was not found in RabbitMQ: it may be ending, or on its way"
             raise CloudTasksError(Code.UNAVAILABLE, text)
-        return task_message(row, name.queue, request.response_view or TaskView.BASIC)
+        view = request.response_view or TaskView.BASIC
+        [found] = await self._known.messages([row], name.queue, view)
+        return found
 
     async def _delete(self, request: NameRequest, grant: Grant) -> Empty:
         name = self._known.names.task(request.name)
@@ -98,7 +101,8 @@ class TaskMethods:
             size=page_size(request.page_size, _MOST_LISTED),
         )
         rows, after = await self._tasks.page(query)
-        found = (task_message(r, name, view) for r in rows if not is_purged(r, queue))
+        shown = [each for each in rows if not is_purged(each, queue)]
+        found = await self._known.messages(shown, name, view)
         token = page_token(scope, str(after)) if after else ""
         return ListTasksResponse(tasks=tuple(found), next_page_token=token)
 

@@ -12,8 +12,10 @@ import attrs
 
 from quebert.created_tasks import CreatedTask, NewTask
 from quebert.errors import BadTask
+from quebert.history import TaskTries
 from quebert.policy import RetryPolicy, overridden
 from quebert.task import Task, decode, encode_new, request
+from quebert.web.cloud_tasks._attempts import attempt_fields
 from quebert.web.cloud_tasks._limits import CloudTasksLimits
 from quebert.web.cloud_tasks._messages import (
     HttpMethod,
@@ -212,25 +214,31 @@ def _sunday(day: datetime) -> datetime:
 
 
 def task_message(
-    task: NewTask | CreatedTask, queue: QueueName, view: TaskView
+    task: NewTask | CreatedTask,
+    queue: QueueName,
+    view: TaskView,
+    tries: TaskTries | None = None,
 ) -> TaskMessage:
     """
     A task that has not ended, as clients see it.
+
+    @param tries: the attempts at it; C{None} for none.
     """
     new = task.task if isinstance(task, CreatedTask) else task
     fields = _fields(new.body)
     created = round(new.created * 1_000_000) * _MICROSECOND
-    due = fields.get("run_at")
+    run_at = fields.get("run_at")
+    due = max(created, read_timestamp(run_at)) if run_at else created
     terms = fields.get("retry")
     seconds = fields.get("timeout") or _DEFAULT / SECOND
     return TaskMessage(
         name=str(TaskName(queue, new.name or new.uuid)),
         http_request=_request(fields, new.body, view),
-        schedule_time=max(created, read_timestamp(due)) if due else created,
         create_time=created // SECOND * SECOND,
         dispatch_deadline=round(seconds * 1_000) * _MILLISECOND,
         view=view,
         retry_config=config_of_terms(terms) if terms else None,
+        **attempt_fields(tries, due),
     )
 
 

@@ -21,6 +21,7 @@ from quebert.web.cloud_tasks import (
     CloudTasksREST,
     Location,
     MadeCloudQueues,
+    TriesOfTasks,
 )
 from quebert.web.cluster._grpc import GRPCFace
 
@@ -34,6 +35,7 @@ class CloudTasksFaces:
     @param now: gives the seconds since the epoch.
     @param admit: gives the rights of a request over gRPC; called in threads.
     @param tls: the certificate for gRPC, and its key; C{None} for none.
+    @param history: tells of the attempts at tasks.
     @raise ConfigError: gRPC is asked for, and a package is missing, or the files cannot
         be used.
     @ivar rest: the API over REST.
@@ -48,12 +50,13 @@ class CloudTasksFaces:
         admit: Callable[[APIRequest], Grant],
         audit: Audit,
         tls: TLS | None,
+        history: TriesOfTasks,
     ) -> None:
         self._asked = asked
         self._client = TxAMQPClient.of_broker(broker.broker, reactor=broker.reactor)
         self._queues = MadeCloudQueues(broker, self._client, asked.queue_type)
         cloud_tasks = CloudTasks(
-            tasks, self._queues, now, _names(asked), _limits(asked), audit
+            tasks, self._queues, now, _names(asked), _limits(asked), audit, history
         )
         self.rest = CloudTasksREST(cloud_tasks)
         self._grpc: GRPCFace | None = None

@@ -136,7 +136,7 @@ class WebService:
         live.watch(feeder)
         letters, notes = DeadLetterBook(broker), LifeNotes(ledger, now)
         tasks = SingleTasks(broker, live, ledger, notes.write, now)
-        cloud_tasks = self._cloud_tasks_faces(created, audit)
+        cloud_tasks = self._cloud_tasks_faces(created, audit, ledger)
         keeper = self._lease_keeper(created)
         leases: LeaseKeeper | UnreadLeases = keeper or UnreadLeases(broker)
         self._leases = leases
@@ -190,7 +190,7 @@ class WebService:
         )
 
     def _cloud_tasks_faces(
-        self, created: CreatedTaskKeeper, audit: Audit
+        self, created: CreatedTaskKeeper, audit: Audit, ledger: HistoryLedger
     ) -> CloudTasksFaces | None:
         asked = self._asked.cloud_tasks
         if asked is None:
@@ -203,6 +203,7 @@ class WebService:
             self._admit,
             audit,
             self._asked.tls,
+            ledger,
         )
         return self._cloud_tasks
 

@@ -1,11 +1,11 @@
 """
-The Cloud Tasks API over rows, a broker and queues in memory; no socket.
+The Cloud Tasks API over rows, a broker, queues and a history in memory; no socket.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from quebert.created_tasks import CreatedTasks
 from quebert.errors import QuebertError
+from quebert.history import TaskTries
 from quebert.test.created_tasks.doubles import MemoryBroker, MemoryRows
 from quebert.test.web.doubles import ListedAudit
 from quebert.web._exchange import APIAnswer
@@ -32,7 +33,15 @@ from quebert.web.cloud_tasks import (
     NameTooRecent,
 )
 
-__all__ = ["ALL", "LOCATION", "NOW", "QUEUE", "MemoryCloudQueues", "MemoryCloudTasks"]
+__all__ = [
+    "ALL",
+    "LOCATION",
+    "NOW",
+    "QUEUE",
+    "MemoryCloudQueues",
+    "MemoryCloudTasks",
+    "MemoryTries",
+]
 
 #: 2026-11-29 12:00:00 UTC, and a bit.
 NOW = 1_795_953_600.123456
@@ -148,6 +157,27 @@ class MemoryCloudQueues:
         return changed
 
 
+class MemoryTries:
+    """
+    A history.
+
+    @ivar known: what it tells, by the uuids of tasks.
+    @ivar problem: with which it fails, if set.
+    """
+
+    def __init__(self) -> None:
+        self.known: dict[str, TaskTries] = {}
+        self.problem: QuebertError | None = None
+
+    def tries(self, uuids: Sequence[str]) -> Deferred[Mapping[str, TaskTries]]:
+        """
+        The requests for tasks.
+        """
+        if self.problem is not None:
+            return fail(self.problem)
+        return succeed({u: self.known[u] for u in uuids if u in self.known})
+
+
 class MemoryCloudTasks:
     """
     The API, and all that it stands on.
@@ -158,6 +188,7 @@ class MemoryCloudTasks:
     def __init__(self, limits: CloudTasksLimits | None = None) -> None:
         self.time = NOW
         self.audit = ListedAudit()
+        self.history = MemoryTries()
         self.rows = MemoryRows()
         self.broker = MemoryBroker()
         self.queues = MemoryCloudQueues(lambda: self.time)
@@ -171,6 +202,7 @@ class MemoryCloudTasks:
             CloudNames(home, ("shop", "other.org:*")),
             limits,
             self.audit,
+            self.history,
         )
         self.rest = CloudTasksREST(self.cloud_tasks)
 

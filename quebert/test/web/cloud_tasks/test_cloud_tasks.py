@@ -9,10 +9,18 @@ import base64
 import json
 from typing import Any
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.created_tasks import EndNote, NewTask
-from quebert.errors import BrokerError, MessageRefused, TaskStoreError, Unroutable
+from quebert.errors import (
+    BrokerError,
+    HistoryError,
+    MessageRefused,
+    TaskStoreError,
+    Unroutable,
+)
+from quebert.history import PastAttempt, TaskTries
 from quebert.test.web.cloud_tasks.doubles import (
     ALL,
     LOCATION,
@@ -23,6 +31,7 @@ from quebert.test.web.cloud_tasks.doubles import (
 from quebert.test.web.cloud_tasks.recorded import task
 from quebert.web._tokens import Grant
 from quebert.web.cloud_tasks import CloudTasksError, CloudTasksLimits, Code
+from quebert.web.cloud_tasks._attempts import attempt_fields
 
 AGENT = {"User-Agent": "Google-Cloud-Tasks"}
 #: A task as it is answered where nothing but its URL is said.
@@ -283,6 +292,83 @@ class TaskTests(CloudTasksTestCase):
         created = self.create("t", scheduleTime="2026-12-01T00:00:00Z")
         found = self.api.call("RunTask", {"name": created["name"]})
         self.assertEqual(found, created)
+
+    def test_attempts(self) -> None:
+        """
+        A task that is tried again tells of its attempts, and when the next one is;
+        while the history does not answer it tells of none.
+        """
+        created = self.create("t")
+        last = PastAttempt(
+            uuid=self.published()[0]["uuid"],
+            queue="mail",
+            url="http://localhost/do",
+            number=3,
+            started=NOW + 2,
+            ended=NOW + 2.5,
+            outcome="retry",
+            due=NOW + 1.9,
+            status=503,
+            retry_at=NOW + 9,
+        )
+        history = self.api.history
+        told = TaskTries(count=3, answers=2, first=NOW + 1, last=last)
+        history.known[last.uuid] = told
+        attempts = {
+            "dispatchCount": 3,
+            "responseCount": 2,
+            "firstAttempt": {"dispatchTime": "2026-11-29T12:00:01.123456Z"},
+            "lastAttempt": {
+                "scheduleTime": "2026-11-29T12:00:02.023456Z",
+                "dispatchTime": "2026-11-29T12:00:02.123456Z",
+                "responseTime": "2026-11-29T12:00:02.623456Z",
+                "responseStatus": {
+                    "code": 14,
+                    "message": "UNAVAILABLE(14): HTTP status code 503",
+                },
+            },
+        }
+        expected = {
+            **created,
+            **attempts,
+            "scheduleTime": "2026-11-29T12:00:09.123456Z",
+        }
+        name = {"name": created["name"]}
+        self.assertEqual(self.api.call("GetTask", name), expected)
+        self.assertEqual(self.api.call("RunTask", name), expected)
+        listed = self.api.call("ListTasks", {"parent": QUEUE})
+        self.assertEqual(listed["tasks"], [expected])
+        history.known[last.uuid] = attrs.evolve(
+            told, first=None, last=attrs.evolve(last, status=None, reason="timed out")
+        )
+        found = self.api.call("GetTask", name)
+        self.assertNotIn("firstAttempt", found)
+        status = {"code": 4, "message": "DEADLINE_EXCEEDED(4): timed out"}
+        self.assertEqual(found["lastAttempt"]["responseStatus"], status)
+        history.problem = HistoryError("away")
+        self.assertEqual(self.api.call("GetTask", name), created)
+
+    def test_attempt_statuses(self) -> None:
+        """
+        The status of an answer is told as the code that Google has for it.
+        """
+        codes = {400: 3, 401: 16, 403: 7, 404: 5, 409: 6, 429: 8, 499: 1, 500: 13}
+        codes |= {501: 12, 503: 14, 504: 4, 302: 2, 418: 2, 502: 2}
+        for status, code in codes.items():
+            last = PastAttempt(
+                uuid="u",
+                queue="mail",
+                url="",
+                number=1,
+                started=1.0,
+                ended=2.0,
+                outcome="retry",
+                status=status,
+            )
+            tries = TaskTries(count=1, answers=1, first=1.0, last=last)
+            found = attempt_fields(tries, 0)["last_attempt"].response_status
+            text = f"{Code(code).name}({code}): HTTP status code {status}"
+            self.assertEqual((found.code, found.message), (code, text))
 
     def test_run_not_found(self) -> None:
         """
