@@ -6,6 +6,7 @@ and details; and the same as JSON.  Pure.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from enum import IntEnum
 from http import HTTPStatus
 from typing import Any
@@ -19,6 +20,7 @@ __all__ = [
     "error_answer",
     "help_detail",
     "in_googles_form",
+    "retry_details",
 ]
 
 # Characters of a sentence in the log.
@@ -126,6 +128,17 @@ def help_detail(description: str, url: str) -> dict[str, Any]:
     return {"@type": f"{TYPE}google.rpc.Help", "links": [link]}
 
 
+def retry_details(headers: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+    """
+    The details of an error that say when to try again, as C{Retry-After} among the
+    headers of an answer does; none without it.
+    """
+    found = dict(headers).get("Retry-After", "")
+    if not found.isdecimal():
+        return []
+    return [{"@type": f"{TYPE}google.rpc.RetryInfo", "retryDelay": f"{found}s"}]
+
+
 def error_answer(error: CloudTasksError) -> APIAnswer:
     """
     The answer over REST.
@@ -141,7 +154,8 @@ def in_googles_form(answer: APIAnswer) -> APIAnswer:
         return answer
     default = Code.INVALID_ARGUMENT if answer.status < 500 else Code.INTERNAL
     code = _CODES.get(HTTPStatus(answer.status), default)
-    return _answer(answer.status, code, answer.why, [], answer.headers)
+    details = retry_details(answer.headers)
+    return _answer(answer.status, code, answer.why, details, answer.headers)
 
 
 def _answer(

@@ -168,7 +168,8 @@ class GooglesFormTests(SynchronousTestCase):
 
     def test_statuses(self) -> None:
         """
-        Each status that the server gives has a code, and keeps its headers.
+        Each status that the server gives has a code, and keeps its headers.  When to
+        try again is told in the details, too.
         """
         for status, name in (
             (400, "INVALID_ARGUMENT"),
@@ -189,8 +190,29 @@ class GooglesFormTests(SynchronousTestCase):
             self.assertEqual((found.status, found.headers), (status, (later,)))
             self.assertEqual(
                 json.loads(found.body),
-                {"error": {"code": status, "message": "it is so", "status": name}},
+                {
+                    "error": {
+                        "code": status,
+                        "message": "it is so",
+                        "status": name,
+                        "details": [
+                            {
+                                "@type": "type.googleapis.com/google.rpc.RetryInfo",
+                                "retryDelay": "2s",
+                            }
+                        ],
+                    }
+                },
             )
+
+    def test_no_time(self) -> None:
+        """
+        Where nobody says when to try again, or not in seconds, there are no details.
+        """
+        date = "Retry-After", "Sun, 29 Nov 2026 12:00:00 GMT"
+        for headers in [(), (date,)]:
+            found = in_googles_form(problem_answer(503, "it is so", *headers))
+            self.assertNotIn("details", json.loads(found.body)["error"])
 
     def test_others(self) -> None:
         """

@@ -32,7 +32,7 @@ from quebert.config import Listen
 from quebert.errors import PortTaken
 from quebert.web._exchange import APIProblem, APIRequest, Caller
 from quebert.web._tokens import Grant
-from quebert.web.cloud_tasks._errors import CloudTasksError, Code
+from quebert.web.cloud_tasks._errors import CloudTasksError, Code, retry_details
 from quebert.web.cloud_tasks.grpc._awaited_requests import AwaitedRequests
 from quebert.web.cloud_tasks.grpc._methods import RemoteMethod, methods, status_bytes
 from quebert.web.cloud_tasks.grpc._reactor_calls import (
@@ -61,6 +61,8 @@ _MESSAGE, _OTHER_MESSAGE = 1_000, 250
 _DETAILS = 4_000
 # Seconds in which answers must be on their way when the server stops.
 _SENDING = 1.0
+# When a call is to be made again that is one too many.
+_SOON = "Retry-After", "1"
 
 
 @attrs.frozen(kw_only=True)
@@ -216,7 +218,8 @@ class GRPCServer:
             error = CloudTasksError(Code.CANCELLED, "nobody waits for the answer")
         except TooManyCalls:
             text = "too many calls are under way: try again later"
-            error = CloudTasksError(Code.RESOURCE_EXHAUSTED, text)
+            details = retry_details([_SOON])
+            error = CloudTasksError(Code.RESOURCE_EXHAUSTED, text, details)
         except TimeoutError:
             error = CloudTasksError(Code.DEADLINE_EXCEEDED, "this takes too long")
         except Exception:
@@ -282,7 +285,8 @@ class GRPCServer:
             if e.status != HTTPStatus.TOO_MANY_REQUESTS:
                 why = f"{request.caller.address}: {e.status}, {e}"
                 self._reactor.callFromThread(self._refused.met, why)
-            raise CloudTasksError(_CODES[HTTPStatus(e.status)], str(e)) from None
+            code, details = _CODES[HTTPStatus(e.status)], retry_details(e.headers)
+            raise CloudTasksError(code, str(e), details) from None
 
 
 @attrs.frozen

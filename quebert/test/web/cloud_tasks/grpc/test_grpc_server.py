@@ -68,7 +68,7 @@ class _Stage:
         Let in those that the rules let in, and no busy ones.
         """
         if "x-busy" in request.headers:
-            raise APIProblem(429, "too many")
+            raise APIProblem(429, "too many", ("Retry-After", "3"))
         return self.rules.grant(request)
 
     async def answer(
@@ -205,11 +205,15 @@ async def test_tokens(stage: _Stage) -> None:
 @ensureDeferred
 async def test_rate(stage: _Stage) -> None:
     """
-    A call that is one too many is refused, as over HTTP.
+    A call that is one too many is refused, as over HTTP, and told when to try again.
     """
     error = await stage.refusal("GetQueue", metadata=(*BEARER, ("x-busy", "1")))
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert error.details() == "too many"
+    [(key, value)] = error.trailing_metadata()
+    [detail] = message_class("google.rpc.Status").FromString(value).details
+    info = message_class("google.rpc.RetryInfo").FromString(detail.value)
+    assert (key, info.retry_delay.seconds) == ("grpc-status-details-bin", 3)
 
 
 @ensureDeferred
