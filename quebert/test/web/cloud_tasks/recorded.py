@@ -2,12 +2,13 @@
 How requests to the Cloud Tasks API end: one row for each request.
 
 Google's answers were recorded by others through gRPC; those rows are marked so, and
-their messages are exact.  All other rows are ours to choose: nobody has recorded what
-Google answers.
+their messages are exact.  Others follow from the documentation of Google's API.  All
+other rows are ours to choose: nobody has recorded what Google answers.
 """
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import attrs
@@ -16,10 +17,10 @@ from quebert.test.web.cloud_tasks.doubles import LOCATION, QUEUE
 from quebert.web.cloud_tasks import Code
 from quebert.web.cloud_tasks._pages import page_token
 
-__all__ = ["GOOGLE", "OURS", "ROWS", "Row", "task"]
+__all__ = ["DOCUMENTED", "GOOGLE", "OURS", "ROWS", "Row", "task"]
 
 #: Who has chosen an answer.
-GOOGLE, OURS = "Google", "ours"
+GOOGLE, DOCUMENTED, OURS = "Google", "Google's documentation", "ours"
 NO_QUEUE = (
     "Queue does not exist. If you just created the queue, wait at least a minute for"
     " the queue to initialize."
@@ -93,6 +94,7 @@ class Row:
     @ivar message: of the error, whole.
     @ivar details: of the error; C{None} where they are not looked at.
     @ivar by: who has chosen it.
+    @ivar answer: what it has at least, where it succeeds.
     """
 
     method: str
@@ -102,6 +104,7 @@ class Row:
     message: str = ""
     details: list[dict[str, Any]] | None = attrs.field(factory=list)
     by: str = GOOGLE
+    answer: dict[str, Any] = attrs.field(factory=dict)
 
 
 _INVALID = Code.INVALID_ARGUMENT
@@ -251,6 +254,194 @@ def _queue_rows() -> list[Row]:
     ]
 
 
+_MAIL = {"name": QUEUE}
+_FOREIGN = "projects/foreign/locations/here"
+#: What a queue and a task have of which nothing is said.
+_PLAIN_QUEUE: dict[str, Any] = {
+    "rateLimits": {
+        "maxDispatchesPerSecond": 500.0,
+        "maxBurstSize": 100,
+        "maxConcurrentDispatches": 1_000,
+    },
+    "retryConfig": {
+        "maxAttempts": 100,
+        "minBackoff": "0.100s",
+        "maxBackoff": "3600s",
+        "maxDoublings": 16,
+    },
+    "state": "RUNNING",
+}
+_AGENT = {"User-Agent": "Google-Cloud-Tasks"}
+_PLAIN_TASK: dict[str, Any] = {
+    "httpRequest": {
+        "url": "http://localhost/do",
+        "httpMethod": "POST",
+        "headers": _AGENT,
+    },
+    "scheduleTime": "2026-11-29T12:00:00.123456Z",
+    "createTime": "2026-11-29T12:00:00Z",
+    "dispatchDeadline": "600s",
+    "view": "BASIC",
+}
+_SHOWN = {
+    "url": "http://localhost/do",
+    "httpMethod": "POST",
+    "headers": {"X-Mixed-Case": "y", **_AGENT},
+}
+
+
+def _default_rows() -> list[Row]:
+    """
+    What a client is answered whose request is carried out.
+    """
+    ids = f"{LOCATION}/queues/"
+    request = {"headers": {"X-Mixed-Case": "y"}, "body": "eA=="}
+    limits = "rateLimits"
+    return [
+        Row("CreateQueue", "defaults", _queue(), Code.OK, answer=_PLAIN_QUEUE),
+        Row("CreateTask", "defaults", _create(), Code.OK, answer=_PLAIN_TASK),
+        Row(
+            "CreateTask",
+            "without its body",
+            _request(**request),
+            Code.OK,
+            answer={"httpRequest": _SHOWN, "view": "BASIC"},
+        ),
+        Row(
+            "CreateTask",
+            "with its body",
+            {**_request(**request), "responseView": "FULL"},
+            Code.OK,
+            answer={"httpRequest": {**_SHOWN, "body": "eA=="}, "view": "FULL"},
+        ),
+        Row(
+            "CreateTask",
+            "a User-Agent of its own",
+            _request(headers={"user-agent": "me"}),
+            Code.OK,
+            answer={"httpRequest": _PLAIN_TASK["httpRequest"]},
+        ),
+        Row(
+            "CreateTask",
+            "times of nanoseconds",
+            _create(
+                scheduleTime="2026-11-30T00:00:00.123456789Z",
+                dispatchDeadline="20.123456789s",
+            ),
+            Code.OK,
+            answer={
+                "scheduleTime": "2026-11-30T00:00:00.123456Z",
+                "dispatchDeadline": "20.123s",
+            },
+        ),
+        Row(
+            "CreateQueue",
+            "maxAttempts without a limit",
+            _queue(retryConfig={"maxAttempts": -1}),
+            Code.OK,
+            answer={"retryConfig": {**_PLAIN_QUEUE["retryConfig"], "maxAttempts": -1}},
+            by=DOCUMENTED,
+        ),
+        *(
+            Row(
+                "CreateQueue",
+                f"the most of {field}",
+                _queue(**{limits: {field: most}}),
+                Code.OK,
+                answer={limits: {**_PLAIN_QUEUE[limits], field: most}},
+                by=DOCUMENTED,
+            )
+            for field, most in (
+                ("maxDispatchesPerSecond", 500),
+                ("maxConcurrentDispatches", 5_000),
+            )
+        ),
+        Row(
+            "CreateQueue",
+            "queue ID of 100 characters",
+            _queue(name=f"{ids}{'q' * 100}"),
+            Code.OK,
+            by=DOCUMENTED,
+        ),
+        *(
+            Row(
+                "CreateQueue",
+                condition,
+                _queue(name=f"{ids}{name}"),
+                _INVALID,
+                _QUEUE_NAME,
+                [_QUEUE_HELP],
+                OURS,
+            )
+            for condition, name in (
+                ("queue ID of 101 characters", "q" * 101),
+                ("queue ID of other characters", "a_b"),
+            )
+        ),
+        *(
+            Row(method, "known", _MAIL, Code.OK, by=DOCUMENTED, answer={"state": state})
+            for method, state in (("PauseQueue", "PAUSED"), ("ResumeQueue", "RUNNING"))
+        ),
+        Row(
+            "PurgeQueue",
+            "known",
+            _MAIL,
+            Code.OK,
+            answer={"purgeTime": "2026-11-29T12:00:00.123456Z"},
+            by=DOCUMENTED,
+        ),
+        Row(
+            "CreateTask",
+            "schedule of 720 hours",
+            _create(scheduleTime="2026-12-29T12:00:00Z"),
+            Code.OK,
+            answer={"scheduleTime": "2026-12-29T12:00:00Z"},
+            by=DOCUMENTED,
+        ),
+        Row(
+            "CreateTask",
+            "schedule that is past",
+            _create(scheduleTime="2020-01-01T00:00:00Z"),
+            Code.OK,
+            answer=_PLAIN_TASK,
+            by=OURS,
+        ),
+        Row(
+            "CreateTask",
+            "a body that is too large",  # CloudTasksTests.test_size has the bound
+            _request(body=base64.b64encode(bytes(1_048_569)).decode()),
+            _INVALID,
+            "Task size too large",
+        ),
+        Row(
+            "CreateTask",
+            "a foreign project",
+            {"parent": f"{_FOREIGN}/queues/q", "task": task()},
+            Code.PERMISSION_DENIED,
+            "Permission denied on resource project foreign.",
+            _denied("foreign"),
+            by=OURS,
+        ),
+        *(
+            Row(
+                method,
+                "a foreign project",
+                {"name": f"{_FOREIGN}/queues/q{rest}"},
+                Code.PERMISSION_DENIED,
+                "Permission denied on resource project foreign.",
+                _denied("foreign"),
+                by=OURS,
+            )
+            for method, rest in (
+                ("GetQueue", ""),
+                ("DeleteQueue", ""),
+                ("GetTask", "/tasks/t"),
+                ("DeleteTask", "/tasks/t"),
+            )
+        ),
+    ]
+
+
 _FUTURE = "2100-01-01T00:00:00Z"
 #: All of them.
 ROWS = (
@@ -292,6 +483,7 @@ ROWS = (
         Code.OK,
     ),
     *_queue_rows(),
+    *_default_rows(),
     Row(
         "CreateQueue",
         "another location than the parent's",
