@@ -53,8 +53,9 @@ __all__ = ["NOT_DELAYED", "RUNS_NOW", "RunNow", "run_now"]
 RUNS_NOW = "running"
 #: Nothing but its turn has it wait, it runs already, or it is cancelled.
 NOT_DELAYED = "not_delayed"
-# Seconds for which a task is looked for that is on its way, and between two looks.
-_PATIENCE, _AGAIN = 10.0, 0.5
+# Seconds for which a task is looked for that a mediator is about to have wait, and
+# between two looks; and how often any task is, which may just have come to a mediator.
+_PATIENCE, _AGAIN, _LOOKS = 10.0, 0.5, 3
 
 
 @attrs.frozen
@@ -98,15 +99,17 @@ async def _run_now(
     client: TxAMQPClient, wire: Wire, queue: str, uuid: str, most: int
 ) -> RunNow:
     deadline = wire.clock.seconds() + _PATIENCE
+    looks = 0
     while True:
+        looks += 1
         answers = await ask_mediators(wire, queue, Question(RETRY_NOW, (uuid,)))
         held = answers.of(uuid)
         for mediator, task in held:
             if task.state != RETURNING:
                 return _of_held(uuid, mediator, task)
         found = await _wherever(Taking(client, wire, queue), uuid, answers, most)
-        is_on_its_way = found.result == NOT_FOUND and held
-        if not is_on_its_way or wire.clock.seconds() >= deadline:
+        may_come = looks < _LOOKS or (held and wire.clock.seconds() < deadline)
+        if found.result != NOT_FOUND or not may_come:
             return found
         await deferLater(wire.clock, _AGAIN)
 

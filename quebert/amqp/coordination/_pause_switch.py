@@ -12,9 +12,11 @@ look.  Then the question goes from state to state::
 
 A switch that is told to look while the question is ASKED may get an answer from before
 the change.  The question is DUE then, and is asked once more after that answer, however
-often the switch was told.  Whoever resumes a queue may have changed or deleted it just
-before: a watch goes on once its mediator knows that (C{Pauses.before_resuming}).  When the connection is lost, the question is ANSWERED: with
+often the switch was told.  When the connection is lost, the question is ANSWERED: with
 the next connection L{PauseSwitch.begin} asks.
+
+Whoever resumes a queue may have changed or deleted it just before.  So a watch goes on
+once its mediator knows of that (C{Pauses.before_resuming}).
 """
 
 from __future__ import annotations

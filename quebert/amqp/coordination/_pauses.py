@@ -46,8 +46,8 @@ class Pauses:
 
     @param clock: gives the reactor.
     @param questions: answers questions about tasks.
-    @ivar before_resuming: awaited with the name of a queue whose pause has ended, before
-        its watches go on; C{None} for nothing.
+    @ivar before_resuming: awaited with the name of a queue whose pause has ended,
+        before its watches go on; C{None} for nothing.
     """
 
     log = Logger()
