@@ -122,7 +122,7 @@ class RunNowTests(OperationsTestCase):
         self.delay("a", "b")
         ran = self.run_now("a")
         self.assertEqual(ran.result, RUNS_NOW)
-        self.assertIn("tasks now, which no mediator consumes", ran.text)
+        self.assertIn("for a mediator, and not for its time any more", ran.text)
         self.assertEqual(self.run_now("a").result, NOT_DELAYED)
         self.watch()
         self.network.settle()

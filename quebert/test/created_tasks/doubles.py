@@ -180,13 +180,10 @@ class MemoryBroker:
     @ivar queues: the tasks in each queue.
     @ivar cancelled: the uuids of those that are cancelled.
     @ivar problem: why it takes nothing, if set.
-<<<<<<< HEAD
     @ivar full: the names of queues that refuse tasks.
     @ivar lacking: the names of queues that are not there.
     @ivar asked: how many tasks it was given.
-=======
     @ivar runs: the result of having a task run now.
->>>>>>> fcc0e556 (Run a task now also before a mediator has it wait)
     @ivar silent: whether it keeps what it is asked in C{waiting}, unanswered.
     @ivar waiting: Deferreds that are to be fired with what C{answers} gives.
     """
@@ -195,13 +192,10 @@ class MemoryBroker:
         self.queues: dict[str, list[NewTask]] = {}
         self.cancelled: list[str] = []
         self.problem: BrokerError | None = None
-<<<<<<< HEAD
         self.full: set[str] = set()
         self.lacking: set[str] = set()
         self.asked = 0
-=======
         self.runs = "running"
->>>>>>> fcc0e556 (Run a task now also before a mediator has it wait)
         self.silent = False
         self.waiting: list[Callable[[], None]] = []
 

@@ -108,7 +108,7 @@ class RightsTests(SynchronousTestCase):
         self.assertEqual({each["queue"] for each in tasks}, {"mail"})
         target = "/v1/tasks?url=hooks&page_size=1"  # which only others have
         self.assertIsNotNone(api.get(target, token="reader")["next_page_token"])
-        nothing = {"tasks": [], "next_page_token": None}
+        nothing: dict[str, Any] = {"tasks": [], "next_page_token": None}
         self.assertEqual(api.get(target, token="mailer"), nothing)
         other = api.get("/v1/tasks?queue=webhooks", token="reader")["tasks"][0]
         answer = api.ask("GET", f"/v1/tasks/{other['uuid']}", token="mailer")
