@@ -376,6 +376,7 @@ async def test_ends_are_told(
     """
     Of tasks whose ends are told, as of those that are created over HTTP, it is told
     that they are purged; and that they are discarded, if no mediator has given them up.
+    A callback stays in the queue.
     """
     client, queue = make_client(asked.url), names.queue
     dead = f"{queue}.dead"
@@ -385,7 +386,8 @@ async def test_ends_are_told(
     for n in range(450):
         properties = {"message-id": f"{queue}-{n}"} if n % 3 else {}
         telling = {"reply-to": ENDED, **properties}
-        await client.publish("", queue, b"", {**PERSISTENT, **telling})
+        body = b'{"uuid": "u", "callback_url": "/ended"}' if n == 7 else b""
+        await client.publish("", queue, body, {**PERSISTENT, **telling})
     told = {"message-id": "given-up", "reply-to": ENDED, "headers": {KIND: POISON}}
     await client.publish("", dead, b"", {**PERSISTENT, **told})
     told = {"message-id": "dropped", "reply-to": ENDED}
@@ -396,6 +398,11 @@ async def test_ends_are_told(
     assert await operations.discard(asked, queue, [])
     ends: dict[str, EndNote] = {}
     async with temporary_channel(wire) as channel:
+        callback = await channel.get(queue)
+        assert callback is not None
+        assert json.loads(callback.body)["params"]["outcome"] == "cancelled"
+        channel.ack(callback.delivery_tag)
+        assert await channel.get(queue) is None
         while (message := await channel.get(ENDED)) is not None:
             channel.ack(message.delivery_tag)
             notes = map(decode_end_note, message.body.split(b"\n"))
