@@ -106,7 +106,7 @@ def make(
 
 def random_uuids(number: int) -> list[str]:
     """
-    UUIDs of version 4, each in a quarter of the time that L{uuid.uuid4} takes: the
+    UUIDs of version 4, each in a quarter of the time that C{uuid.uuid4} takes: the
     kernel is asked once.  Source: RFC 9562, section 5.4.
     """
     digits = os.urandom(16 * number).hex()
