@@ -165,6 +165,8 @@ class PostgreSQLTasks:
         except errors.LockNotAvailable:
             text = f"a process of an older version has the tasks in {self.where}"
             raise TaskStoreInUse(f"{text}: end it") from None
+        # Others that write are waited for as long as a statement may take.
+        connection.execute("SET lock_timeout = 0")
 
     def _migrate(self, connection: Connection[Any]) -> None:
         execute = connection.execute

@@ -111,8 +111,9 @@ class PostgreSQLServer:
         self._tell(pids[:1], signal.SIGKILL)
         while any(map(_runs, pids)):
             time.sleep(0.01)
-        # It names a process that may still have to be waited for.
-        (self._data / "postmaster.pid").unlink()
+        # They name a process that may still have to be waited for.
+        for each in (self._data / "postmaster.pid", *self.folder.glob(".s.*.lock")):
+            each.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:

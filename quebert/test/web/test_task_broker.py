@@ -190,6 +190,8 @@ async def test_operations(tasks: Tasks) -> None:
     assert (ran.uuid, ran.result) == (uuid, "not_delayed")
     other = f"{tasks.queue}-not-there"
     assert (await tasks.published.run_now(other, uuid)).result == "not_found"
+    assert await tasks.published.has_queue(tasks.queue)
+    assert not await tasks.published.has_queue(other)
     assert (await tasks.published.cancel(other, uuid, "ada")).result == "not_found"
 
 
