@@ -16,6 +16,7 @@ import pytest_twisted
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
 
 from quebert.amqp import TxAMQPClient
 from quebert.amqp.coordination import QUEUES, _register, remove_gone_queue
@@ -172,6 +173,37 @@ async def test_lifetime(mediators: Mediators, make_client: MakeClient) -> None:
     assert ran.result == RUNS_NOW, ran
     await until(lambda: fates("discarded", first, second) == 1)
     assert Counter(each["uuid"] for each in executor.tasks) == wanted
+
+
+@pytest.mark.parametrize("limit", [1, pytest.param(10, marks=pytest.mark.long)])
+@ensureDeferred
+async def test_concurrency(
+    mediators: Mediators, make_client: MakeClient, limit: int
+) -> None:
+    """
+    Three mediators have as many tasks at work at once as the queue allows, and never
+    more, while one of them goes and another comes.
+    """
+    client, executor = make_client(mediators.url), mediators.executor
+    executor.answer = lambda task: deferLater(reactor, 0.2, lambda: 200)
+    served = [await mediators.start()]
+    await mediators.make(concurrency=limit, queue_type="classic")
+    served += [await mediators.start(), await mediators.start()]
+    for each in served:
+        await mediators.serve(each)
+
+    async def do(some: range) -> None:
+        for number in some:
+            client.publish("", mediators.name, task(number), {"delivery-mode": 2})
+        await until(lambda: len(executor.tasks) == some.stop)
+
+    await do(range(5 * limit))
+    leaving = Deferred.fromCoroutine(served[0].stop(5))
+    await mediators.serve(await mediators.start())
+    await do(range(5 * limit, 25 * limit))
+    await leaving
+    assert executor.most == limit
+    assert len({each["uuid"] for each in executor.tasks}) == len(executor.tasks)
 
 
 def fates(name: str, *mediators: ServedQueues) -> int:

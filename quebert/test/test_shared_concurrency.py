@@ -40,7 +40,7 @@ class SharedConcurrencyTests(NetworkTestCase):
         watcher: Watcher = self.result(
             client.watch("", "tasks", "", work, options=given)
         )
-        self.network.pass_time(2)
+        self.network.pass_time(6)
         return watcher
 
     def add(self, number: int) -> None:
@@ -80,15 +80,18 @@ class SharedConcurrencyTests(NetworkTestCase):
 
     def test_shared(self) -> None:
         """
-        Each has an equal part, in whole places; one that comes gets its own as soon as
-        others have ended theirs, and one that goes leaves its own to them.
+        Each has an equal part, in whole places, and some have one more; one that comes
+        gets its own once others have ended theirs, and one that goes leaves its own to
+        them.
         """
         self.watch(10)
         self.add(100)
         self.assertEqual(self.at_work(), [10])
         others = [self.watch(10), self.watch(10)]
+        self.assertEqual(self.at_work(), [10, 0, 0])
         self.end_all()
-        self.assertEqual(self.at_work(), [3, 3, 3])
+        self.network.pass_time(3)
+        self.assertEqual(self.at_work(), [4, 3, 3])
         self.begin(others[0].stop(0))
         stopped = list(self.running.values())[1]
         for each in stopped:
@@ -113,9 +116,13 @@ class SharedConcurrencyTests(NetworkTestCase):
         self.network.pass_time(65, 1.0)
         self.assertEqual(self.ready(), 2)
         self.watch(2)  # each has one place now
-        self.assertEqual(self.at_work(), [2, 1])
-        self.end_all()
-        self.assertEqual((self.at_work(), self.ready()), ([0, 1], 0))
+        self.assertEqual(self.at_work(), [2, 0])
+        for each in running:
+            if not each.called:
+                each.callback(None)
+        self.add(1)  # one more may have come to the first before
+        self.network.pass_time(3)
+        self.assertEqual((self.at_work(), self.ready()), ([1, 1], 0))
 
     def ready(self) -> int:
         """
@@ -126,12 +133,37 @@ class SharedConcurrencyTests(NetworkTestCase):
 
     def test_few(self) -> None:
         """
-        Each has a place at least.
+        Where there are fewer places than watches, some have none; when one that has a
+        place goes, another gets it.
         """
-        for _ in range(3):
-            self.watch(2)
+        watchers = [self.watch(2) for _ in range(3)]
         self.add(10)
-        self.assertEqual(self.at_work(), [1, 1, 1])
+        self.assertEqual(sorted(self.at_work()), [0, 1, 1])
+        self.end_all()
+        self.assertEqual(sorted(self.at_work()), [0, 1, 1])
+        gone = self.at_work().index(1)
+        self.begin(watchers[gone].stop(0))
+        list(self.running.values())[gone][-1].callback(None)
+        self.network.pass_time(10)
+        at_work = self.at_work()
+        self.assertEqual(at_work.pop(gone), 0)
+        self.assertEqual(at_work, [1, 1])
+
+    def test_one(self) -> None:
+        """
+        One place is never used twice, whoever comes and goes, and whatever connection
+        is lost.
+        """
+        watchers = [self.watch(1) for _ in range(3)]
+        self.add(10)
+        for _ in range(3):
+            self.assertEqual(sum(self.at_work()), 1)
+            owner = self.at_work().index(1)
+            self.begin(watchers[owner].stop(0))
+            list(self.running.values())[owner][-1].callback(None)
+            self.network.pass_time(10)
+            watchers.append(self.watch(1))
+        self.assertEqual(sum(self.at_work()), 1)
 
     def test_prefetch(self) -> None:
         """
@@ -151,10 +183,12 @@ class SharedConcurrencyTests(NetworkTestCase):
 
     def test_queue(self) -> None:
         """
-        The queue by which they are counted has no messages, and a name of its own.
+        The queue by which they are counted has no messages, and a name of its own, as
+        has the one of a number.
         """
         self.watch(3)
-        self.assertEqual(self.depths()[places_queue_of("tasks")], 0)
+        for suffix in ("", "#0"):
+            self.assertEqual(self.depths()[places_queue_of("tasks", suffix)], 0)
 
     def test_wrong(self) -> None:
         """

@@ -2,26 +2,45 @@
 Our share of the places that all who watch a queue have together.
 
 RabbitMQ counts them (L{Sharing<quebert.amqp.coordination._sharing.Sharing>}), as
-consumers of a queue C{quebert.places.<queue>}.  Each has an equal part, which is at
-least one place, and whole ones: of 10 places, three watches have 3 each.
+consumers of a queue C{quebert.places.<queue>}.  Each has an equal part, in whole
+places, and those with the lowest numbers (L{MemberNumber
+<quebert.amqp.coordination._member_number.MemberNumber>}) one more: of 10 places, three
+watches have 4, 3 and 3; of one place, 1, 0 and 0.  A watch without a place fetches
+nothing, so that others have the messages.  When one that has places goes, others take
+its number.
 
-What is inexact: where there are more watches than places, each has one all the same.
-In the moment in which another one comes, and in the seconds after one has gone, more or
-fewer messages may be at work than there are places.  A watch does not use the places
-that another one leaves unused.  What does not count for C{prefetch} any more, as with
+A watch that comes has no place until the others have noticed, which takes some seconds,
+and until none of them has more messages at work than its new part is.  Such a one says
+so by consuming from C{quebert.places.<queue>#more}.  So there are never more messages
+at work than there are places, but in these cases: a connection is lost, and the
+messages of its watch are at work still while others have its places; or the limit is
+changed, and the messages from before are not counted.
+
+What is inexact otherwise: in the seconds after a watch has come or gone, there may be
+fewer messages at work than there are places.  A watch does not use the places that
+another one leaves unused.  What does not count for C{prefetch} any more, as with
 C{slow_after}, does not count here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from quebert._protocol.extensions import EXPIRES
-from quebert.amqp.coordination._sharing import Sharing
-from quebert.amqp.queues import CLASSIC, QUORUM, declare_queue, derived, own_quorum
+from quebert.amqp.coordination._consumer_sign import ConsumerSign
+from quebert.amqp.coordination._member_number import MemberNumber
+from quebert.amqp.coordination._sharing import PERIOD, Sharing
+from quebert.amqp.queues import (
+    CLASSIC,
+    QUORUM,
+    declare_queue,
+    depth,
+    derived,
+    own_quorum,
+)
 from quebert.amqp.watch import DeliveredMessage, Throttle
 
 if TYPE_CHECKING:
@@ -30,12 +49,16 @@ if TYPE_CHECKING:
 __all__ = ["SharedConcurrency", "places_queue_of"]
 
 _PREFIX = "quebert.places."
+#: What is added for those who have more at work than their part.
+_MORE = "#more"
 # Milliseconds after which the queue goes if nobody uses it.
 _EXPIRES = 600_000
 # Seconds for which messages wait here while all places are taken, and none becomes
 # free.  Then they go back, and others may have them.
 _WAITS = 60.0
 _LEAST = 1.0
+# Seconds in which all others have noticed that one has come.
+_NOTICED = 2.5 * PERIOD
 
 
 def places_queue_of(queue: str, suffix: str = "") -> str:
@@ -55,7 +78,7 @@ class SharedConcurrency(Throttle):
     @param queue: whose messages have the places.
     @param limit: how many places all have together.
     @param quorum: whether the queue is a quorum queue.
-    @ivar share: how many places we have.
+    @ivar share: how many places we have; 0 until that is known.
     @ivar running: how many messages are at work here.
     """
 
@@ -69,11 +92,19 @@ class SharedConcurrency(Throttle):
         *,
         quorum: bool = False,
     ) -> None:
-        self.share = self._limit = limit
+        self.share = 0
         self.running = 0
-        self._quorum = quorum
-        self._members = places_queue_of(queue, ".quorum" if quorum else "")
-        self._sharing = Sharing(self, "places", queue, self._members, clock)
+        self._limit = limit
+        self._queue = queue
+        self._suffix = ".quorum" if quorum else ""
+        self._arguments: dict[str, Any] = {}  # of our queues
+        consumed = places_queue_of(queue, self._suffix)
+        self._sharing = Sharing(self, "places", queue, consumed, clock)
+        self._consumed = consumed
+        self._members = 1
+        self._number = MemberNumber(lambda number: self._sign(f"#{number}", True))
+        self._excess: ConsumerSign | None = None
+        self._came_at: float | None = None  # if we must wait for others
         self._clock = clock
         self._again: Callable[[], None] | None = None
         self._wake: Callable[[], None] | None = None
@@ -111,10 +142,10 @@ class SharedConcurrency(Throttle):
     @property
     def is_far(self) -> bool:
         """
-        See L{Throttle.is_far}: all places are taken, and none became free for
-        L{_WAITS} seconds.
+        See L{Throttle.is_far}: we have no place, or all are taken, and none became free
+        for L{_WAITS} seconds.
         """
-        return self.running >= self.share and self._waited >= _WAITS
+        return self.running >= self.share and (not self.share or self._waited >= _WAITS)
 
     @property
     def _waited(self) -> float:
@@ -144,7 +175,7 @@ class SharedConcurrency(Throttle):
         """
         See L{Throttle.prefetch}: others may have places for the rest.
         """
-        fit = min(65535, self.share)
+        fit = min(65535, max(1, self.share))  # 0 would be no limit
         return min(prefetch, fit) if prefetch else fit
 
     async def join(self, wire: Wire) -> None:
@@ -163,6 +194,9 @@ class SharedConcurrency(Throttle):
         self._timer = self._waking = None
         self._again = self._wake = None
         await self._sharing.leave()
+        await self._number.leave()
+        if self._excess is not None:
+            await self._excess.take_back()
 
     # -- For Sharing
 
@@ -170,36 +204,86 @@ class SharedConcurrency(Throttle):
         """
         Declare our queue.
         """
-        kind = {**QUORUM, **own_quorum(wire)} if self._quorum else CLASSIC
-        await declare_queue(wire, self._members, {**kind, EXPIRES: _EXPIRES})
+        kind = {**QUORUM, **own_quorum(wire)} if self._suffix else CLASSIC
+        self._arguments = {**kind, EXPIRES: _EXPIRES}
+        await declare_queue(wire, self._consumed, self._arguments)
 
     def opened(self) -> None:
         """
-        There is another channel.
+        There is another channel: others may have had our places.
         """
-        return
+        self._came_at = self._clock().seconds()
 
     def shared_by(self, members: int) -> None:
         """
         So many share the places.
         """
-        self.share = max(1, self._limit // members)
+        self._members = members
+        if members == 1:
+            self._came_at = None
+        self._set_share()
+
+    async def look(self, channel: Channel) -> None:
+        """
+        See who has which part, and whether anybody has more.
+        """
+        wire = channel.client
+        await self._number.take(wire, self._members)
+        self._set_share()
+        await self._tell_excess(wire)
+        if self._came_at is None or not self._noticed:
+            return
+        others = await depth(wire, self._name_of(_MORE))
+        ours = self._excess is not None and self._excess.is_given
+        if others is None or others.consumers <= ours:
+            self._came_at = None
+            self._set_share()
+
+    @property
+    def _noticed(self) -> bool:
+        assert self._came_at is not None
+        return self._clock().seconds() - self._came_at >= _NOTICED
+
+    @property
+    def _part(self) -> int:
+        """
+        How many places are ours.
+        """
+        whole, rest = divmod(self._limit, self._members)
+        number = self._number.value
+        return whole + (number is not None and number < rest)
+
+    def _set_share(self) -> None:
+        share = 0 if self._came_at is not None else self._part
+        if share == self.share:
+            return
+        self.share = share
         if self._timer is not None:
             self._timer.cancel()
         # Not from within what asks for our share.
         self._timer = self._clock().callLater(0, self._go_on)
         self._wake_if_near()
 
+    async def _tell_excess(self, wire: Wire) -> None:
+        """
+        Have others know whether we have more at work than our part.
+        """
+        if self.running > self._part:
+            self._excess = self._excess or self._sign(_MORE, False)
+            await self._excess.give(wire)
+        elif self._excess is not None:
+            await self._excess.take_back()
+
+    def _name_of(self, sign: str) -> str:
+        return places_queue_of(self._queue, f"{sign}{self._suffix}")
+
+    def _sign(self, name: str, exclusive: bool) -> ConsumerSign:
+        return ConsumerSign(self._name_of(name), self._arguments, exclusive=exclusive)
+
     def _go_on(self) -> None:
         self._timer = None
         if self._again is not None:
             self._again()
-
-    async def look(self, channel: Channel) -> None:
-        """
-        Nothing is passed on.
-        """
-        return
 
     def received(self, message: Message) -> None:
         """
