@@ -101,16 +101,16 @@ async def _run_now(
     deadline = wire.clock.seconds() + _PATIENCE
     looks = 0
     while True:
-        looks += 1
         answers = await ask_mediators(wire, queue, Question(RETRY_NOW, (uuid,)))
-        held = answers.of(uuid)
+        held = list(answers.of(uuid))
         for mediator, task in held:
             if task.state != RETURNING:
                 return _of_held(uuid, mediator, task)
-        found = await _wherever(Taking(client, wire, queue), uuid, answers, most)
-        may_come = looks < _LOOKS or (held and wire.clock.seconds() < deadline)
-        if found.result != NOT_FOUND or not may_come:
-            return found
+        if not held or wire.clock.seconds() >= deadline:
+            looks += 1
+            found = await _wherever(Taking(client, wire, queue), uuid, answers, most)
+            if found.result != NOT_FOUND or looks >= _LOOKS:
+                return found
         await deferLater(wire.clock, _AGAIN)
 
 
