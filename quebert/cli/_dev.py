@@ -25,7 +25,7 @@ from quebert.cli._dev_page import DevPage
 from quebert.cli._echo import Echo
 from quebert.cli._reloading import LOOK
 from quebert.cli._running import told_to_end
-from quebert.config import Broker, Settings
+from quebert.config import Broker, LeaseSettings, Settings
 from quebert.errors import ConfigError
 from quebert.executor import ExecutorService
 from quebert.service import ServedQueues, Watches, WatchEvents
@@ -55,6 +55,7 @@ async def dev(reactor: Any, asked: Dev, tell: Tell) -> None:
         )
         depths = broker.depths()
         url, secret = asked.default_url, None
+        leases: LeaseSettings | None = None
         if asked.needs_executor:
             # The executor runs tasks of these mediators alone: not of any web page that
             # is open in a browser of this machine, nor of its other users.
@@ -62,7 +63,8 @@ async def dev(reactor: Any, asked: Dev, tell: Tell) -> None:
             url = await _executor(reactor, asked, Verifier([secret]), stack)
 
         def settings() -> Settings:
-            return asked.settings(Broker.from_url(asked.broker.url(port)), url, secret)
+            there = Broker.from_url(asked.broker.url(port))
+            return asked.settings(there, url, secret, leases)
 
         telemetry = telemetry_of(reactor)
         stack.push_async_callback(telemetry.stop)
@@ -79,7 +81,6 @@ async def dev(reactor: Any, asked: Dev, tell: Tell) -> None:
         begun = settings()
         stack.push_async_callback(watches.stop, GRACE)
         _introduce(asked, port, url, begun, depths, tell)
-        await watches.start(begun)
         if asked.page:
             page = DevPage(
                 asked.broker.url(port),
@@ -87,7 +88,8 @@ async def dev(reactor: Any, asked: Dev, tell: Tell) -> None:
                 asked.broker.data,
                 begun.cluster_web,
             )
-            await page.serve(reactor, tuple(begun.queues), tell, stack)
+            leases = await page.serve(reactor, tuple(begun.queues), tell, stack)
+        await watches.start(settings())
         looking = LoopingCall(changes.look)
         looking.clock = reactor
         looking.start(LOOK, now=False)

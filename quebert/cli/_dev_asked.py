@@ -18,6 +18,7 @@ from quebert.config import (
     DEFAULT_AMQP_URL,
     EVERY,
     Broker,
+    LeaseSettings,
     MadeQueues,
     QueueSettings,
     Service,
@@ -82,13 +83,18 @@ class Dev:
         return self.config is None and self.default_url is None
 
     def settings(
-        self, broker: Broker, url: str | None = None, secret: SharedSecret | None = None
+        self,
+        broker: Broker,
+        url: str | None = None,
+        secret: SharedSecret | None = None,
+        leases: LeaseSettings | None = None,
     ) -> Settings:
         """
         What the mediators go by.
 
         @param url: completes partial URLs; C{None} leaves it to the file.
         @param secret: signs each request, beside the keys of the file.
+        @param leases: of executors, where no file says which.
         @raise ConfigError: the file cannot be used.
         """
         if self.config is None:
@@ -97,23 +103,27 @@ class Dev:
         else:
             settings = read(self.config, find=find_hook, broker=broker)
         queues = {
-            name: self._queue(queue, url, secret)
+            name: self._queue(queue, url, secret, leases)
             for name, queue in settings.queues.items()
         }
         service = attrs.evolve(settings.service, grace=GRACE, log_tasks=False)
         made = settings.made_queues  # with a file, those that the file says
         if made.each is not None:
-            each = self._queue(made.each, url, secret)
+            each = self._queue(made.each, url, secret, leases)
             made = attrs.evolve(made, each=each)
         elif self.config is None:
             made = MadeQueues((EVERY,), *queues.values())
         return attrs.evolve(settings, queues=queues, service=service, made_queues=made)
 
     def _queue(
-        self, queue: QueueSettings, url: str | None, secret: SharedSecret | None
+        self,
+        queue: QueueSettings,
+        url: str | None,
+        secret: SharedSecret | None,
+        leases: LeaseSettings | None,
     ) -> QueueSettings:
         if self.config is None:
-            queue = attrs.evolve(queue, mediator="policy", retry=RETRY)
+            queue = attrs.evolve(queue, mediator="policy", retry=RETRY, leases=leases)
         if url is not None:
             queue = attrs.evolve(queue, default_url=url)
         if url is not None and secret is not None:

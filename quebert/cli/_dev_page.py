@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from quebert.cli._dev_log import Tell
-from quebert.config import CloudTasksAPI, ClusterWeb, Listen
+from quebert.config import CloudTasksAPI, ClusterWeb, LeaseSettings, Listen
 from quebert.errors import ConfigError, HistoryRefused, PortTaken
 from quebert.operations import BrokerAccess
+from quebert.signatures import SharedSecret, read_keys, write_key
 
 if TYPE_CHECKING:
     from quebert.web.cluster import WebService
@@ -26,7 +27,8 @@ __all__ = ["PORT", "DevPage"]
 #: Where it listens, if that is free.
 PORT = 8080
 _LOOPBACK = "127.0.0.1"
-_HISTORY, _TASKS, _TOKEN = "history.sqlite", "tasks.sqlite", "token"
+_HISTORY, _TASKS = "history.sqlite", "tasks.sqlite"
+_TOKEN, _LEASES = "token", "leases.secret"
 
 
 @attrs.frozen
@@ -36,6 +38,7 @@ class DevPage:
     @ivar port: C{None} for L{PORT}, or any that is free.
     @ivar data: the folder that the history is kept in; C{None} for one that goes.
     @ivar asked: what the file says of C{quebert web}: its leases and its issuer count.
+        Without leases of the file, there are some with a secret in the folder.
     """
 
     url: str
@@ -45,12 +48,13 @@ class DevPage:
 
     async def serve(
         self, reactor: Any, queues: tuple[str, ...], tell: Tell, stack: AsyncExitStack
-    ) -> None:
+    ) -> LeaseSettings | None:
         """
         Serve the page until C{stack} ends, with a token that may do everything.  What
         the page needs may be missing: then there is none.
 
         @param queues: to show, although nothing has happened yet.
+        @return: its leases; C{None} where there is no page.
         @raise ConfigError: the port that was asked for is in use.
         """
         from quebert.web import EVERYTHING, Grant, Tokens, new_token
@@ -60,12 +64,12 @@ class DevPage:
         if data is None:
             data = Path(tempfile.mkdtemp(prefix="quebert-"))
             stack.callback(shutil.rmtree, data, ignore_errors=True)
-        token = new_token()
+        token, leases = new_token(), self.asked.leases or _own_leases(data / _LEASES)
         asked = ClusterWeb(
             listen=Listen(_LOOPBACK, PORT if self.port is None else self.port),
             history=str(data / _HISTORY),
             tasks=str(data / _TASKS),
-            leases=self.asked.leases,
+            leases=leases,
             oidc=self.asked.oidc,
             cloud_tasks=CloudTasksAPI(),
         )
@@ -78,10 +82,12 @@ class DevPage:
             if self.port is not None:
                 raise
             tell("page", f"none: {e}")
-            return
+            return None
         stack.push_async_callback(service.stop)
         self._write(data / _TOKEN, token)
         tell("page", f"{service.url}#token={token}")
+        url = leases.url or service.url.rstrip("/")
+        return attrs.evolve(leases, url=url)
 
     def _write(self, path: Path, token: str) -> None:
         """
@@ -100,3 +106,17 @@ class DevPage:
                 raise
             service.listen_at(attrs.evolve(asked.listen, port=0))
             await service.start()
+
+
+def _own_leases(path: Path) -> LeaseSettings:
+    """
+    Leases with a secret that is kept, since leases outlast the process; their URL is
+    known once the page is served.
+
+    @raise ConfigError: the file cannot be used.
+    """
+    if not path.exists():
+        write_key(path, SharedSecret.generate())
+    keys = read_keys(path, signing=True)
+    secrets = tuple(key.raw for key in keys if isinstance(key, SharedSecret))
+    return LeaseSettings("", str(path), secrets)

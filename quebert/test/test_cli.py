@@ -22,7 +22,7 @@ from quebert.cli import _main as cli
 from quebert.cli._broker import Served
 from quebert.cli._dev_asked import Dev
 from quebert.cli._echo import Echo
-from quebert.config import Broker
+from quebert.config import Broker, LeaseSettings
 from quebert.errors import StoreError
 from quebert.signatures import SharedSecret
 from quebert.test.checks import folder, refusal
@@ -137,7 +137,8 @@ class CommandTests(SynchronousTestCase):
 
     def test_dev_config(self) -> None:
         """
-        With a file, the file says it all; the place of the broker is not looked for.
+        With a file, the file says it all, leases too; the place of the broker is not
+        looked for.
         """
         path = folder(self) / "quebert.toml"
         path.write_text(
@@ -147,8 +148,12 @@ class CommandTests(SynchronousTestCase):
         asked = self.done("dev", f"--config={path}")
         self.assertFalse(asked.needs_executor)
         broker = Broker.from_url("amqp://localhost:1234/")
-        settings = asked.settings(broker)
+        leases = LeaseSettings("http://127.0.0.1:8080", "", (b"s" * 24,))
+        own = self.done("dev").settings(broker, leases=leases)
+        self.assertEqual([each.leases for each in own.queues.values()], [leases])
+        settings = asked.settings(broker, leases=leases)
         self.assertIs(settings.broker, broker)
+        self.assertEqual([each.leases for each in settings.queues.values()], [None] * 2)
         self.assertEqual(list(settings.queues), ["a", "b"])
         self.assertFalse(settings.service.log_tasks)
         a, b = settings.queues.values()

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import attrs
 from click.testing import CliRunner, Result
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -17,7 +18,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.cli import _web, main
 from quebert.cli._dev_page import DevPage
-from quebert.config import TLS, Broker, CloudTasksAPI, ClusterWeb, Listen, read
+from quebert.config import (
+    TLS,
+    Broker,
+    CloudTasksAPI,
+    ClusterWeb,
+    LeaseSettings,
+    Listen,
+    read,
+)
 from quebert.errors import ConfigError, PortTaken
 from quebert.limits import Rate
 from quebert.test.checks import folder
@@ -269,6 +278,9 @@ class WebOptionsTests(SynchronousTestCase):
         self.assertEqual(self.asked, [])
 
 
+_ASKED = ClusterWeb()
+
+
 class DevPageTests(SynchronousTestCase):
     """
     The page of C{quebert dev}, where something is missing.
@@ -286,11 +298,13 @@ class DevPageTests(SynchronousTestCase):
         if self.errors:
             raise self.errors.pop(0)
 
-    def serve(self, port: int | None) -> Deferred[None]:
+    def serve(
+        self, port: int | None, asked: ClusterWeb = _ASKED
+    ) -> Deferred[LeaseSettings | None]:
         """
         Serve it.
         """
-        page = DevPage("amqp://guest:guest@localhost/", port, self.data)
+        page = DevPage("amqp://guest:guest@localhost/", port, self.data, asked)
         stack = AsyncExitStack()
         serving = page.serve(Clock(), ("tasks",), self._tell, stack)
         return Deferred.fromCoroutine(serving)
@@ -317,6 +331,22 @@ class DevPageTests(SynchronousTestCase):
         [(_, text)] = self.told
         self.assertEqual(path.read_text(), f"{text.partition('#token=')[2]}\n")
         self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+
+    def test_leases(self) -> None:
+        """
+        Executors have leases whose secret the next start knows, too, unless the file
+        says otherwise.
+        """
+        first = self.successResultOf(self.serve(None))
+        again = self.successResultOf(self.serve(8081))
+        assert first is not None
+        assert again is not None
+        self.assertEqual(first.url, "http://127.0.0.1:8080")
+        self.assertEqual(again, attrs.evolve(first, url="http://127.0.0.1:8081"))
+        self.assertEqual((self.data / "leases.secret").stat().st_mode & 0o777, 0o600)
+        other = LeaseSettings("https://page.example", "secrets", (b"s" * 24,))
+        asked = attrs.evolve(_ASKED, leases=other)
+        self.assertEqual(self.successResultOf(self.serve(None, asked)), other)
 
     def test_taken(self) -> None:
         """
