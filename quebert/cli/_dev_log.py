@@ -13,6 +13,7 @@ from quebert.amqp.queues import dead_letters_of
 from quebert.cli._answer_text import answer_text
 from quebert.cli._running import one_line
 from quebert.outcome import Bury, Discard, Done, Outcome, Retry
+from quebert.policy import LEASES
 from quebert.task_events import AttemptBegun, AttemptEnded, NotAttempted, TaskEvent
 
 __all__ = ["DevLog", "Tell", "clock_time"]
@@ -69,6 +70,8 @@ class DevLog:
         match event.outcome:
             case Done():
                 return "done", f"{number}: {event.status or 'no request'}, {took}"
+            case Retry(after=after, queue=queue) if queue == LEASES:
+                return "leased", f"{number}: {event.status}, {took}, for {after:g} s"
             case Retry(after=after):
                 what = took if event.status is None else f"{event.status}, {took}"
                 return (

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.cli._dev_log import DevLog
 from quebert.outcome import Bury, Discard, Done, Outcome, Retry
+from quebert.policy import LEASES
 from quebert.task_events import AttemptBegun, AttemptEnded, NotAttempted, TaskAttempt
 
 NOW = 1_800_000_000.0
@@ -64,6 +65,13 @@ class DevLogTests(SynchronousTestCase):
         self.assertEqual(said, ("done", "attempt 3: 201, 250 ms"))
         said = self.ended(Done())
         self.assertEqual(said, ("done", "attempt 3: no request, 250 ms"))
+
+    def test_leased(self) -> None:
+        """
+        That an executor goes on with a task is no failure.
+        """
+        said = self.ended(Retry(after=3_600.0, queue=LEASES), 202, "", "it goes on")
+        self.assertEqual(said, ("leased", "attempt 3: 202, 250 ms, for 3600 s"))
 
     def test_failed(self) -> None:
         """
