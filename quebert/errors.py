@@ -125,8 +125,8 @@ class Forbidden(ExecutorError):
 
 class NoIDToken(Forbidden):
     """
-    A request must have an ID token, and the mediator has no key to sign one.  The
-    request is never made without it.
+    A request must have an ID token, and the mediator has no key to sign one, or may not
+    give one of this account.  The request is never made without it.
     """
 
 

@@ -25,7 +25,7 @@ from quebert.service._service import MediatorService, makeService
 from quebert.service._soundness import unusable_tls, unusable_web
 from quebert.service._watch_events import WatchEvents
 from quebert.service._watches import Watches
-from quebert.service._ways import admission_of, id_tokens_of
+from quebert.service._ways import admission_of, id_tokens_for, id_tokens_of
 
 __all__ = [
     "MediatorService",
@@ -34,6 +34,7 @@ __all__ = [
     "WatchEvents",
     "Watches",
     "admission_of",
+    "id_tokens_for",
     "id_tokens_of",
     "makeService",
     "mediator",

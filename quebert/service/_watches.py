@@ -40,6 +40,7 @@ from quebert.service._ways import (
     client_of,
     connections_of,
     group_of,
+    id_tokens_for,
     id_tokens_of,
     tls_of,
     way_of,
@@ -169,7 +170,8 @@ class Watches:
             watched.mediator.admission = admission
             watched.mediator.drop_before = queue.drop_before
             watched.mediator.target = targets[name]
-            watched.mediator.id_tokens = self._id_tokens
+            id_tokens = id_tokens_for(self._id_tokens, settings, queue.name)
+            watched.mediator.id_tokens = id_tokens
             watched.mediator.observer = self._observer(queue, settings)
             if self._events is not None:
                 recorder = self._events.recorder_of(queue, settings)

@@ -22,6 +22,7 @@ __all__ = [
     "client_of",
     "connections_of",
     "group_of",
+    "id_tokens_for",
     "id_tokens_of",
     "tls_of",
     "way_of",
@@ -101,6 +102,20 @@ def id_tokens_of(
     """
     oidc = settings.oidc
     return None if oidc is None else IDTokens(oidc.issuer, oidc.keys, now)
+
+
+def id_tokens_for(
+    made: IDTokens | None, settings: Settings, queue: str
+) -> IDTokens | None:
+    """
+    What makes ID tokens for the tasks of one queue.
+
+    @param made: what makes those of all; C{None} where nothing can.
+    """
+    oidc = settings.oidc
+    if made is None or oidc is None:
+        return None
+    return made.limited_to(oidc.accounts_of(queue))
 
 
 def admission_of(hosts: Mapping[str, Host]) -> Admission | None:

@@ -11,11 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from fnmatch import fnmatchcase
 from typing import Any
 
 import attrs
 
+from quebert.errors import NoIDToken
 from quebert.signatures._token_keys import TokenKeys, base64url
 
 __all__ = ["JWKS_PATH", "IDTokens", "openid_configuration"]
@@ -78,6 +81,17 @@ class IDTokens:
         header = {"alg": "RS256", "kid": self._key.id, "typ": "JWT"}
         self._header = _part(header)
         self._kept: dict[tuple[str, str], _Kept] = {}
+        self._accounts: tuple[str, ...] = ("*",)
+
+    def limited_to(self, accounts: Sequence[str]) -> IDTokens:
+        """
+        What makes tokens of some accounts alone.
+
+        @param accounts: patterns, with C{*}, C{?} and C{[...]}.
+        """
+        found = copy(self)
+        found._accounts = tuple(accounts)
+        return found
 
     def token(self, account: str, audience: str) -> str:
         """
@@ -85,7 +99,13 @@ class IDTokens:
 
         @param account: the e-mail address of the service account that it is of.
         @param audience: whom it is for.
+        @raise NoIDToken: it is none of the accounts that there may be tokens of.
         """
+        if not any(fnmatchcase(account, each) for each in self._accounts):
+            raise NoIDToken(
+                f"its request needs an ID token of {account}, which the table"
+                " [oidc.accounts] does not give to tasks of this queue"
+            )
         now = self._now()
         kept = self._kept.get((account, audience))
         if kept is not None and 0 <= now - kept.made < KEPT:

@@ -11,6 +11,7 @@ import jwt
 from google.oauth2 import id_token
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert.errors import NoIDToken
 from quebert.signatures import IDTokens, TokenKeys, openid_configuration
 from quebert.signatures._oidc import KEPT, MOST_TOKENS
 from quebert.test.checks import refusal
@@ -108,6 +109,20 @@ class IDTokensTests(SynchronousTestCase):
         other = self.claims(self.tokens.token("other@example", "é\ud800"))
         self.assertNotEqual(other["sub"], subject)
         self.assertEqual(other["aud"], "é\ud800")
+
+    def test_limited(self) -> None:
+        """
+        There may be tokens of some accounts alone; what is kept of one account is the
+        same, and is nothing for others.
+        """
+        token = self.tokens.token(ACCOUNT, URL)
+        limited = self.tokens.limited_to(["mailer@*", ACCOUNT])
+        self.assertEqual(limited.token(ACCOUNT, URL), token)
+        for accounts in ([], ["*@other.example"]):
+            none = self.tokens.limited_to(accounts)
+            error = self.assertRaises(NoIDToken, none.token, ACCOUNT, URL)
+            self.assertIn(f"an ID token of {ACCOUNT}, which the table", str(error))
+        self.assertEqual(self.tokens.token("any", URL).count("."), 2)
 
     def test_kept(self) -> None:
         """

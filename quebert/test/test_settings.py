@@ -1126,6 +1126,22 @@ class IssuerTests(ReadCase):
             self.assertEqual(found.key_file, f"{self.folder}/keys.pem")
             self.assertNotIn(KEYS.keys[0].id, repr(found))
 
+    def test_accounts(self) -> None:
+        """
+        Tasks of a queue may ask for the accounts of all patterns that match its name;
+        for any account where there is no table of them.
+        """
+        text = 'issuer = "https://a"\nkey_file = "keys.pem"\n'
+        found = self.issuer(text)
+        assert found is not None
+        self.assertEqual(found.accounts_of("mail"), ["*"])
+        text += '[oidc.accounts]\n"mail*" = ["mailer@*", "b@x"]\nmail = ["c@x"]\n'
+        found = self.issuer(text)
+        assert found is not None
+        self.assertEqual(found.accounts_of("mail.slow"), ["mailer@*", "b@x"])
+        self.assertEqual(found.accounts_of("mail"), ["mailer@*", "b@x", "c@x"])
+        self.assertEqual(found.accounts_of("Mail"), [])
+
     def test_wrong(self) -> None:
         """
         Both keys must be there, a URL without a query, and a file of keys that nobody
@@ -1145,6 +1161,9 @@ class IssuerTests(ReadCase):
             (f'{url}key_file = "open.pem"', 5, "other users may read or write"),
             (f'{url}key_file = "key"', 5, "has something that is no key in PEM"),
             (f'{url}{key}keys = "a"', 6, "oidc.keys is not known"),
+            (f"{url}{key}accounts = 3", 6, "oidc.accounts must be a table of patterns"),
+            (f'{url}{key}accounts.m = "a"', 6, "oidc.accounts.m must be an array"),
+            (f"{url}{key}accounts.m = [1]", 6, "oidc.accounts.m[0] must be a text"),
         ):
             error = self.wrong(f"{LEAST}[oidc]\n{text}")
             self.assertEqual([each.line for each in error.problems], [line], error)

@@ -640,11 +640,19 @@ class WatchesTests(SynchronousTestCase):
         self.watches.change(settings(slower, B, oidc=OIDC(ISSUER, "b", others)))
         self.assertEqual(verified(token(1), URL, others)["iss"], ISSUER)
         self.watches.change(settings(slower, B))
-        outcome = self.log[0].callback(message(cloud_tasks=field))
-        buried = self.successResultOf(outcome)
-        assert isinstance(buried, Bury)
-        self.assertEqual(buried.kind, FORBIDDEN)
-        self.assertIn("no key to sign one: give it a table [oidc]", buried.reason)
+
+        def refused() -> str:
+            outcome = self.log[0].callback(message(cloud_tasks=field))
+            buried = self.successResultOf(outcome)
+            assert isinstance(buried, Bury)
+            self.assertEqual(buried.kind, FORBIDDEN)
+            return buried.reason
+
+        self.assertIn("no key to sign one: give it a table [oidc]", refused())
+        limited = attrs.evolve(same, accounts={B.name: [ACCOUNT]})
+        self.watches.change(settings(slower, B, oidc=limited))
+        self.assertEqual(verified(token(1), URL, keys)["email"], ACCOUNT)
+        self.assertIn("[oidc.accounts] does not give", refused())
 
     def test_hosts(self) -> None:
         """

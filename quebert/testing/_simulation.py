@@ -28,7 +28,7 @@ from quebert.limits import Rate, RateLike, TokenBucket
 from quebert.mediator import Mediator, PolicyMediator
 from quebert.operations import DeadLetter
 from quebert.producer import EXCHANGE, Letter, intercept, item_letter
-from quebert.service import admission_of, id_tokens_of, mediator
+from quebert.service import admission_of, id_tokens_for, id_tokens_of, mediator
 from quebert.testing._added import AddedTask
 from quebert.testing._called_client import CalledClient
 from quebert.testing._executors import Answers, Ask, executor_of
@@ -160,7 +160,8 @@ class Simulation:
                 options["random"] = Random(_SEED).random  # nosec B311
             made = mediator(named, http, clock, **options)
             made.admission = admission_of(settings.hosts)
-            made.id_tokens = id_tokens_of(settings, now)
+            id_tokens = id_tokens_of(settings, now)
+            made.id_tokens = id_tokens_for(id_tokens, settings, named.name)
             return made
 
         prefetch = named.effective_prefetch
