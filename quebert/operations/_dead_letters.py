@@ -195,7 +195,7 @@ async def discard(
                 return False
             shown[which] -= 1
         if not letter.kind:  # no mediator has told its end
-            await taking.tell_ends([message], _DISCARDED)
+            await taking.note_ends([message], _DISCARDED)
         return True
 
     async with broker.client() as (client, wire):

@@ -88,7 +88,7 @@ async def _take(
     with no_stream(queue):
         async with temporary_channel(wire) as channel:
             while messages := await _some(channel, queue, most - progress.done):
-                await taking.tell_ends(messages, _PURGED)
+                await taking.note_ends(messages, _PURGED)
                 for each in messages:
                     channel.ack(each.delivery_tag)
                     progress.seen += 1

@@ -191,36 +191,36 @@ class Taking:
         """
         ours = await take(message)
         if ours and self.events is not None:
-            now, by = self.client.now(), self.events.by
-            await self._tell(
-                message, lambda u: Discard(Cancellation(u, now, by).reason, CANCELLED)
-            )
+            await self._tell_cancelled(message, self.events.by)
         return ours
 
-    async def tell_ends(self, messages: Sequence[Message], outcome: Discard) -> None:
-        """
-        Tell the ends of tasks to whoever wants to know them, before they leave.
-
-        @raise BrokerError: they cannot be told.
-        """
-        await all_of(self._tell(each, lambda _: outcome) for each in messages)
-
-    async def _tell(self, message: Message, outcome: Callable[[str], Discard]) -> None:
-        """
-        Tell the end of a task, if somebody wants to know it.
-
-        @param outcome: gives it for a uuid.
-        """
+    async def _tell_cancelled(self, message: Message, by: str) -> None:
         callback, is_noted = callback_in(message.body), wants_end_note(message)
         if callback is None and not is_noted:
             return
         uuid, _ = identity_of(message.body)
-        note = self._end_notes.note(message, outcome(uuid))
+        why = Cancellation(uuid, self.client.now(), by).reason
+        note = self._end_notes.note(message, Discard(why, CANCELLED))
         if callback is not None:
             told = callback_message(callback, note, message.encoded_properties)
             await self.publish(self.queue, *told)
         if is_noted:
             await self._end_notes.publish(self.wire, self._send, note)
+
+    async def note_ends(self, messages: Sequence[Message], outcome: Discard) -> None:
+        """
+        Publish the end notes of tasks before they leave.  Their callback tasks are not
+        published: a purge would leave as many tasks in its queue, or drop them, too.
+
+        @raise BrokerError: RabbitMQ does not take them.
+        """
+        await all_of(
+            self._end_notes.publish(
+                self.wire, self._send, self._end_notes.note(each, outcome)
+            )
+            for each in messages
+            if wants_end_note(each)
+        )
 
     async def _send(
         self, exchange: str, queue: str, body: bytes, properties: bytes
