@@ -26,7 +26,8 @@ These words are used of messages:
    message is replaced by its retry (put back), by a copy, or by a dead letter (bury).
  - end note: what is published, beside or without a replacement, before a message is
    acknowledged for good that somebody wants to know the end of.
- - callback task: the same, where a task asks for it that is done by a mediator.
+ - callback task: a task that tells the end of another one, which asks for that.  It is
+   published likewise, if the callback of the watch is a mediator.
  - copy: replace a message that was not attempted by one whose headers count the ends of
    mediators.
  - bury: move a message to the queue C{<queue>.dead}.

@@ -16,7 +16,7 @@ from quebert._deadlines import Deadlines
 from quebert._protocol.extensions import QUEUE_TYPE, SINGLE_ACTIVE_CONSUMER
 from quebert.amqp.link import Publisher
 from quebert.amqp.watch._backlog import Backlog
-from quebert.amqp.watch._callbacks import callbacks_known_to
+from quebert.amqp.watch._callback_tasks import callback_tasks_known_to
 from quebert.amqp.watch._consumer import Consumer
 from quebert.amqp.watch._delivered_message import DeliveredMessage
 from quebert.amqp.watch._delivery import Event, State
@@ -102,7 +102,7 @@ class Deliveries:
             self._settlement,
             client.suspects,
             self._handler.early_by,
-            callbacks_known_to(callback),
+            callback_tasks_known_to(callback),
         )
         self._memory = TaskMemory(
             client.budget,

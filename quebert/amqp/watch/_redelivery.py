@@ -40,7 +40,7 @@ from contextlib import suppress
 from typing import Any
 
 from quebert._protocol.extensions import DELIVERY_COUNT
-from quebert.amqp.watch._callbacks import CallbackIn
+from quebert.amqp.watch._callback_tasks import CallbackIn
 from quebert.amqp.watch._delivered_message import DeliveredMessage
 from quebert.amqp.watch._record import SUSPECT, Record
 from quebert.amqp.watch._settlement import Settlement

@@ -1,5 +1,8 @@
 """
-How a watch learns of callback tasks that its callback has not told it of.
+The callback tasks of messages that a watch ends before its callback has seen them.
+
+A callback of a watch is a function, and a callback task has nothing to do with it
+(L{quebert.task_callbacks}).
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from typing import Protocol, runtime_checkable
 
 from quebert.task_callbacks import CallbackTask
 
-__all__ = ["CallbackIn", "callbacks_known_to"]
+__all__ = ["CallbackIn", "callback_tasks_known_to"]
 
 #: Tells the callback task that the task in a body asks for, if it asks for one.
 CallbackIn = Callable[[bytes], CallbackTask | None]
@@ -29,10 +32,10 @@ class Knowing(Protocol):
         """
 
 
-def callbacks_known_to(callback: Callable[..., object]) -> CallbackIn:
+def callback_tasks_known_to(callback: Callable[..., object]) -> CallbackIn:
     """
-    What tells the callback task of a message: a mediator whose method is C{callback};
-    messages of others are no tasks.
+    What tells the callback task of a message: the mediator whose method is C{callback},
+    or else nobody: messages of others are no tasks.
     """
     owner = callback.__self__ if isinstance(callback, MethodType) else None
     return owner.callback_in if isinstance(owner, Knowing) else _none
