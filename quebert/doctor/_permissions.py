@@ -164,9 +164,9 @@ def _needs(settings: Settings, rungs: Rungs) -> Iterator[Need]:
 def serves_web(settings: Settings) -> bool:
     """
     Whether C{quebert web} has these settings, too: they have something for it alone, or
-    leases, which it keeps.
+    leases, which it keeps.  The issuer of ID tokens may be for mediators alone.
     """
-    return settings.cluster_web != ClusterWeb()
+    return attrs.evolve(settings.cluster_web, oidc=None) != ClusterWeb()
 
 
 async def check_permissions(subject: Subject) -> list[Finding]:

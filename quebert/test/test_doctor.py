@@ -19,16 +19,24 @@ from quebert.amqp.coordination import rate_queue_of
 from quebert.amqp.queues._declared import Declared, amended
 from quebert.cli import _doctor as cli_doctor
 from quebert.cli import _main as cli
-from quebert.config import Broker, QueueSettings
+from quebert.config import (
+    OIDC,
+    Address,
+    Broker,
+    ClusterWeb,
+    QueueSettings,
+    Settings,
+)
 from quebert.doctor import Finding, Level
 from quebert.doctor._broker import clock_findings
 from quebert.doctor._examine import connection_finding
-from quebert.doctor._permissions import needs_of
+from quebert.doctor._permissions import needs_of, serves_web
 from quebert.doctor._queues import dropped, limited
 from quebert.doctor._subject import together
 from quebert.doctor._versions import version_findings
 from quebert.errors import BrokerRefused, BrokerUnreachable, CertificateRefused
 from quebert.limits import Rate
+from quebert.signatures import TokenKeys
 
 ERLANG = "Erlang/OTP 25.2.3"
 
@@ -240,7 +248,7 @@ class QueueTests(SynchronousTestCase):
 
 class NeedsTests(SynchronousTestCase):
     """
-    L{needs_of}.
+    L{needs_of} and L{serves_web}.
     """
 
     def test_names(self) -> None:
@@ -253,6 +261,21 @@ class NeedsTests(SynchronousTestCase):
             self.assertIn(rate_queue_of(name), {each.name for each in needs})
             for each in needs:
                 self.assertLessEqual(len(each.name.encode()), 255)
+
+    def test_web(self) -> None:
+        """
+        It looks for what C{quebert web} needs where settings are for that, too, and not
+        where mediators alone sign ID tokens.
+        """
+        issuer = OIDC("https://tasks.example", "keys.pem", TokenKeys(()))
+        for web, expected in (
+            (ClusterWeb(), False),
+            (ClusterWeb(oidc=issuer), False),
+            (ClusterWeb(oidc=issuer, tokens="tokens"), True),
+        ):
+            broker = Broker((Address("localhost", 5672),), "guest", "guest")
+            settings = Settings(broker=broker, cluster_web=web)
+            self.assertIs(serves_web(settings), expected)
 
 
 class ClockTests(SynchronousTestCase):
