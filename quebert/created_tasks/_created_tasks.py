@@ -244,8 +244,7 @@ class CreatedTasks:
         """
         Publish or delete some tasks for which an earlier process, or an earlier try,
         has only begun to; end rows whose end nobody will tell, and remove those whose
-        names are free again.  To be called at
-        the start, and then from time to time.
+        names are free again.  To be called at the start, and then from time to time.
 
         @return: how many tasks and rows that is; 0 where all is done, or RabbitMQ takes
             nothing, or another process does that.

@@ -18,7 +18,6 @@ __all__ = [
     "AddRequest",
     "ChangeRequest",
     "FindRequest",
-    "LeaseRequest",
     "PageRequest",
     "PublishedRequest",
     "Request",
@@ -30,6 +29,7 @@ __all__ = [
     "TaskStoreInUse",
     "TaskStoreRefused",
     "WantedRows",
+    "WorkRequest",
 ]
 
 #: The values of a row, in the order of C{_schema.COLUMNS}.
@@ -142,9 +142,9 @@ class Statements(Protocol):
 
 
 @attrs.frozen
-class LeaseRequest:
+class WorkRequest:
     """
-    Something about leases.
+    What is done by statements of its own, such as all that is about leases.
 
     @ivar work: does it, and gives the result.
     """
@@ -156,7 +156,7 @@ Request = Union[
     AddRequest,
     ChangeRequest,
     FindRequest,
-    LeaseRequest,
+    WorkRequest,
     PageRequest,
     PublishedRequest,
     StandingRequest,

@@ -27,7 +27,7 @@ from quebert.leases import (
     early_leases,
     new_lease,
 )
-from quebert.task_store._boundaries import LeaseRequest, Statements
+from quebert.task_store._boundaries import Statements, WorkRequest
 from quebert.task_store._encoding import raw, text
 
 __all__ = ["StoredLeaseRows"]
@@ -62,7 +62,7 @@ class LeaseRowsStore(Protocol):
     <quebert.task_store.StoredTaskRows>}.
     """
 
-    def ask(self, request: LeaseRequest) -> Deferred[Any]: ...
+    def ask(self, request: WorkRequest) -> Deferred[Any]: ...
 
 
 class StoredLeaseRows:
@@ -71,7 +71,7 @@ class StoredLeaseRows:
     """
 
     def __init__(self, rows: LeaseRowsStore) -> None:
-        self._ask: Callable[[LeaseRequest], Deferred[Any]] = rows.ask
+        self._ask: Callable[[WorkRequest], Deferred[Any]] = rows.ask
 
     def hold(self, messages: Sequence[LeasedMessage]) -> Deferred[None]:
         """
@@ -82,13 +82,13 @@ class StoredLeaseRows:
             for each in messages:
                 _hold(statements, each)
 
-        return self._ask(LeaseRequest(hold))
+        return self._ask(WorkRequest(hold))
 
     def change(self, change: LeaseChange) -> Deferred[Lease | None]:
         """
         Change a row.
         """
-        return self._ask(LeaseRequest(lambda statements: _change(statements, change)))
+        return self._ask(WorkRequest(lambda statements: _change(statements, change)))
 
     def complete_early(self, lease: Lease) -> Deferred[Sequence[Lease]]:
         """
@@ -104,13 +104,13 @@ class StoredLeaseRows:
                 _write(statements, each)
             return rows
 
-        return self._ask(LeaseRequest(complete))
+        return self._ask(WorkRequest(complete))
 
     def find(self, id: str) -> Deferred[Lease | None]:
         """
         A row.
         """
-        return self._ask(LeaseRequest(lambda statements: _find(statements, id)))
+        return self._ask(WorkRequest(lambda statements: _find(statements, id)))
 
     def page(self, state: str, until: float, size: int) -> Deferred[list[Lease]]:
         """
@@ -121,14 +121,14 @@ class StoredLeaseRows:
             found = statements.execute(_PAGE, (state, until, size))
             return [_decoded(each) for each in found]
 
-        return self._ask(LeaseRequest(page))
+        return self._ask(WorkRequest(page))
 
     def sweep(self, now: float) -> Deferred[int]:
         """
         Remove some rows.
         """
         values = (*_OVER, now, SWEPT)
-        return self._ask(LeaseRequest(lambda s: s.change(_SWEEP, values)))
+        return self._ask(WorkRequest(lambda s: s.change(_SWEEP, values)))
 
 
 def _hold(statements: Statements, message: LeasedMessage) -> None:

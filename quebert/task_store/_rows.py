@@ -43,7 +43,6 @@ from quebert.task_store._boundaries import (
     AddRequest,
     ChangeRequest,
     FindRequest,
-    LeaseRequest,
     PageRequest,
     PublishedRequest,
     Request,
@@ -51,6 +50,7 @@ from quebert.task_store._boundaries import (
     SweepRequest,
     TaskStoreInUse,
     TaskStoreRefused,
+    WorkRequest,
 )
 from quebert.task_store._queries import queues_of_living
 
@@ -225,7 +225,7 @@ class StoredTaskRows:
         """
         The queues of tasks that live.
         """
-        return self.ask(LeaseRequest(queues_of_living))
+        return self.ask(WorkRequest(queues_of_living))
 
     def standing(self) -> Deferred[Standing]:
         """

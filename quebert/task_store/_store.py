@@ -14,7 +14,6 @@ from quebert.task_store._boundaries import (
     AddRequest,
     ChangeRequest,
     FindRequest,
-    LeaseRequest,
     PageRequest,
     PublishedRequest,
     Request,
@@ -22,6 +21,7 @@ from quebert.task_store._boundaries import (
     SweepRequest,
     TaskDatabase,
     WantedRows,
+    WorkRequest,
 )
 from quebert.task_store._encoding import decode_row, raw
 from quebert.task_store._touched_rows import TouchedRows
@@ -31,7 +31,7 @@ __all__ = ["TaskStore"]
 #: Rows that a sweep removes at most.
 SWEPT = 500
 # What is done by statements of its own, in its turn.
-_ALONE = LeaseRequest, StandingRequest, SweepRequest
+_ALONE = WorkRequest, StandingRequest, SweepRequest
 # Characters of what the database says.
 _LIMIT = 200
 
@@ -98,11 +98,9 @@ class TaskStore:
             self._carry_out(some, last, results)
         return results
 
-    def _done_alone(
-        self, request: LeaseRequest | StandingRequest | SweepRequest
-    ) -> Any:
+    def _done_alone(self, request: WorkRequest | StandingRequest | SweepRequest) -> Any:
         match request:
-            case LeaseRequest(work):
+            case WorkRequest(work):
                 return work(self._database)
             case StandingRequest():
                 return self._database.standing()
@@ -174,7 +172,7 @@ def _done(rows: TouchedRows, request: Request) -> Any:
             return rows.find(uuid)
         case PageRequest() | PublishedRequest():
             return None
-        case LeaseRequest() | StandingRequest() | SweepRequest():
+        case WorkRequest() | StandingRequest() | SweepRequest():
             return None  # they are done alone
         case _:
             assert_never(request)

@@ -36,8 +36,8 @@ _PACE = 5.0
 class CreatedTaskKeeper:
     """
     Keeps created tasks.  Where their database cannot be used none can be created, and
-    all else goes on.  While another process has its file, that is tried again and
-    again: this process has the tasks once the other one has ended.
+    all else goes on.  While another process has its file, this one tries again and
+    again to open it: it has the tasks once the other one has ended.
 
     @param now: gives the seconds since the epoch.
     @ivar tasks: the tasks.
@@ -133,7 +133,7 @@ class CreatedTaskKeeper:
 
     async def _go_on(self) -> None:
         while not self._going.is_stopped:
-            await self.tasks.leads()
+            await self.tasks.leads()  # fails as long as another process has the file
             self._begin()
             done = await self.tasks.go_on()
             self._going.goes()
