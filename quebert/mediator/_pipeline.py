@@ -226,6 +226,8 @@ class Pipeline:
         outcome: Outcome | None = cancelled(request.uuid, message.cancelled)
         if outcome is None and self.drop_before:
             outcome = purged(task, added, self.drop_before)
+            if outcome is not None:  # its queue was to be empty
+                message.callback_task = None
         if outcome is None:
             outcome = expired(task, times, now, self._unset)
         if outcome is None:

@@ -4,6 +4,7 @@ Callback tasks: what a mediator and its watch publish when a task has ended.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import attrs
@@ -249,6 +250,22 @@ class EndsTests(CallbackTestCase):
         self.add()
         self.assertEqual(self.told["reason"], "cancelled by ada")
         self.assertEqual(self.told["attempts"], 0)
+
+    def test_purged(self) -> None:
+        """
+        A task that is dropped since its queue was purged, or deleted, has no callback,
+        which would be in that queue; its end is noted.
+        """
+        mediator = self.watch(FakeHTTP(200))
+        mediator.drop_before = self.clock.seconds()
+        self.add(timestamp=format_time(1))
+        self.check_counts(received=1, discarded=1)
+        body = body_of(uuid="u", callback_url=CALLBACK, timestamp=format_time(1))
+        self.deliver(body, **{"message-id": "u", "reply-to": ENDED})
+        self.assertEqual(self.last.routing_key, ENDED)
+        mediator.drop_before = math.inf
+        self.add()
+        self.assertEqual(len(self.client.publisher.publications), 1)
 
     def test_end_note(self) -> None:
         """
