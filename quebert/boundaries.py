@@ -22,6 +22,7 @@ from quebert.task_callbacks import CallbackTask
 from quebert.task_events import EndedTask
 
 __all__ = [
+    "CancelMark",
     "FailedTask",
     "FailurePolicy",
     "HTTPClient",
@@ -62,6 +63,24 @@ class Message(Protocol):
         """
 
 
+class CancelMark(Protocol):
+    """
+    Somebody has cancelled a task.
+    """
+
+    @property
+    def reason(self) -> str:
+        """
+        Why it is not attempted, in a sentence.
+        """
+
+    def covers(self, message: Message) -> bool:
+        """
+        Whether a message with the uuid has the task, and not a later one that was given
+        the same uuid.
+        """
+
+
 class WatchedMessage(Message, Protocol):
     """
     A L{Message} whose watch wants to know what is requested for it, as those of
@@ -70,8 +89,8 @@ class WatchedMessage(Message, Protocol):
 
     @ivar may_have_past: whether it may have been put back, or delivered before.  If
         not, nothing was tried, and its properties need not be decoded to know it.
-    @ivar cancelled: the uuids of the tasks of its queue that somebody has cancelled,
-        and why each is not attempted, in a sentence.  More may come at any time.
+    @ivar cancelled: the tasks of its queue that somebody has cancelled, by their uuids.
+        More may come at any time.
     @ivar runs_now: whether somebody wants its task to run although its time has not
         come.
     @ivar tells_end: whether its watch tells somebody how its task ends.  A mediator
@@ -86,7 +105,7 @@ class WatchedMessage(Message, Protocol):
     tells_end: bool = False
     last_attempt: EndedTask | None = None
     callback_task: CallbackTask | None = None
-    cancelled: Mapping[str, str] = MappingProxyType({})
+    cancelled: Mapping[str, CancelMark] = MappingProxyType({})
     runs_now: bool = False
 
     def may_request(self, url: str) -> bool:

@@ -108,7 +108,7 @@ class TaskBroker(Protocol):
         @raise BrokerError: RabbitMQ does not answer.
         """
 
-    def cancel(self, queue: str, uuid: str, by: str) -> Awaitable[Cancelled]:
+    def cancel(self, task: NewTask, by: str) -> Awaitable[Cancelled]:
         """
         Have mediators drop a task.
 

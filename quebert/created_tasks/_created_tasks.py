@@ -29,6 +29,7 @@ from contextlib import AbstractContextManager, asynccontextmanager, contextmanag
 
 from twisted.internet.defer import Deferred
 
+from quebert._lanes import all_of
 from quebert._log import Logger
 from quebert._waiters import Waiters
 from quebert.created_tasks._boundaries import TaskBroker, TaskRows
@@ -74,8 +75,9 @@ DOUBTFUL = 30.0
 #: Bytes of tasks that are being created at most, however slow the database and RabbitMQ
 #: are, and those that a task takes beside its body, about.
 MOST_BYTES, _BESIDE = 64 * 2**20, 1_024
-# Rows that one goes on with at a time.
+# Rows that one goes on with at a time, and of these, tasks that are deleted at once.
 _FEW = 500
+_DELETED_AT_ONCE = 100
 
 
 class CreatedTasks:
@@ -316,9 +318,8 @@ class CreatedTasks:
             if r.task.uuid not in self._in_hand
             and (at_once or self._deleting[r.task.uuid] <= now - DOUBTFUL)
         ]
-        for each in tasks:
-            with self._handling([each]):
-                await self._delete(each, "")
+        with self._handling(tasks):
+            await all_of((self._delete(each, "") for each in tasks), _DELETED_AT_ONCE)
         return len(tasks)
 
     # -- The steps
@@ -363,7 +364,7 @@ class CreatedTasks:
         )
 
     async def _delete(self, task: NewTask, by: str) -> Cancelled:
-        cancelled = await self._broker.cancel(task.queue, task.uuid, by)
+        cancelled = await self._broker.cancel(task, by)
         change = TaskChange(
             uuid=task.uuid, event=REMOVE, held_until=self._now() + self._window
         )

@@ -145,7 +145,7 @@ class Failures:
             observation.failed(described)
         outcome = self._asking(task, attempt, described)
         if message.cancelled and isinstance(outcome, Retry):  # seldom
-            outcome = cancelled(task.get("uuid"), message.cancelled) or outcome
+            outcome = cancelled(task.get("uuid"), message) or outcome
         return with_history(outcome, history, task)
 
     def _kept(self, answer: bytes, task: Task) -> bytes:

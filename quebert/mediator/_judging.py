@@ -12,9 +12,10 @@ Nothing here reads a clock: C{unset} gives that other time where it is needed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
+from quebert.boundaries import WatchedMessage
 from quebert.errors import BadTask, NoDefaultURL
 from quebert.mediator._describe import name_of, one_line
 from quebert.outcome import CANCELLED, EXPIRED, POISON, Bury, Discard, Outcome, Retry
@@ -31,17 +32,18 @@ _NO_MORE = "this mediator makes no more attempts at it"
 Unset = Callable[[float], float]
 
 
-def cancelled(uuid: object, reasons: Mapping[str, str]) -> Discard | None:
+def cancelled(uuid: object, message: WatchedMessage) -> Discard | None:
     """
     What becomes of a task that somebody has cancelled; C{None} of another.
 
     @param uuid: of the task, as the task has it.
-    @param reasons: by the uuids of those that are cancelled.
     """
     if uuid is None:
         return None
-    reason = reasons.get(uuid if isinstance(uuid, str) else str(uuid))
-    return None if reason is None else Discard(reason, CANCELLED)
+    mark = message.cancelled.get(uuid if isinstance(uuid, str) else str(uuid))
+    if mark is None or not mark.covers(message):
+        return None
+    return Discard(mark.reason, CANCELLED)
 
 
 def purged(task: Task, added: float | None, before: float) -> Discard | None:

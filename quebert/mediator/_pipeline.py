@@ -223,7 +223,7 @@ class Pipeline:
         What becomes of a task that is not to be attempted now; C{None} of another.
         """
         times, request, limits, history, added = wanted
-        outcome: Outcome | None = cancelled(request.uuid, message.cancelled)
+        outcome: Outcome | None = cancelled(request.uuid, message)
         if outcome is None and self.drop_before:
             outcome = purged(task, added, self.drop_before)
             if outcome is not None:  # its queue was to be empty

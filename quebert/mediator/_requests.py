@@ -107,7 +107,7 @@ class Requests:
         admitted: Admitted | None = None
         try:
             if message.cancelled:  # seldom
-                discard = cancelled(uuid, message.cancelled)
+                discard = cancelled(uuid, message)
                 if discard is not None:
                     raise TaskCancelled(discard)
             if not message.may_request(url):

@@ -47,6 +47,7 @@ from quebert.operations._cancelling import cancel
 from quebert.operations._cancelling_all import CancelledAll, cancel_all
 from quebert.operations._dead_letter import DeadLetter
 from quebert.operations._dead_letters import browse, discard, find, redrive
+from quebert.operations._deletions import Deletions
 from quebert.operations._elsewhere import Due
 from quebert.operations._following import AttemptFilter, follow
 from quebert.operations._live import live
@@ -98,6 +99,7 @@ __all__ = [
     "Cancelled",
     "CancelledAll",
     "DeadLetter",
+    "Deletions",
     "Due",
     "Live",
     "LiveFold",

@@ -18,9 +18,10 @@ __all__ = [
     "TOO_LATE",
     "Cancelled",
     "of_held",
+    "of_marked",
     "of_nothing",
     "of_taken",
-    "silent",
+    "unsure",
 ]
 
 #: The task is not attempted, or, if it was before, not again.
@@ -73,9 +74,23 @@ def of_held(uuid: str, answers: Answers) -> Cancelled | None:
     mediator, task = held[-1]
     what = "has dropped it" if task.state == DROPPED else "has it, and drops it"
     text = f"mediator {mediator} {what}"
-    if answers.silent != 0:
-        return Cancelled(uuid, MARKED, attempted, text, (silent(answers),))
+    problems = unsure(answers)
+    if problems:
+        return Cancelled(uuid, MARKED, attempted, text, problems)
     return _sure(uuid, attempted, text, ())
+
+
+def of_marked(uuid: str, answers: Answers) -> Cancelled:
+    """
+    The result where nobody has looked for the task in the broker.
+    """
+    held = of_held(uuid, answers)
+    if held is not None:
+        return held
+    text = "no mediator that has answered has it; when it comes, it is dropped"
+    problems = unsure(answers)
+    result = MARKED if problems else CANCELLED
+    return Cancelled(uuid, result, None, text, problems)
 
 
 def _of_all(held: Sequence[HeldTask]) -> bool | None:
@@ -113,8 +128,7 @@ def of_nothing(
     days = f"{KEPT / 86_400:.0f} days"
     later = f"if it comes within {days}, it is not attempted"
     all_problems = list(problems)
-    if answers.silent != 0:
-        all_problems.append(silent(answers))
+    all_problems += unsure(answers)
     if all_problems:
         text = f"it was not seen; {later}"
         return Cancelled(uuid, MARKED, None, text, tuple(all_problems))
@@ -125,10 +139,21 @@ def of_nothing(
     return Cancelled(uuid, NOT_FOUND, None, text)
 
 
-def silent(answers: Answers) -> str:
+def unsure(answers: Answers) -> tuple[str, ...]:
+    """
+    Why mediators may attempt what is cancelled; sentences.
+    """
+    problems = []
     if answers.silent is None:
-        return "nobody knows whether all mediators have answered"
-    return (
-        f"{answers.silent} consumers of the queue have not answered, such as mediators"
-        " of an older version, or that are cut off: they may attempt it"
-    )
+        problems.append("nobody knows whether all mediators have answered")
+    elif answers.silent:
+        problems.append(
+            f"{answers.silent} consumers of the queue have not answered, such as"
+            " mediators of an older version, or that are cut off: they may attempt it"
+        )
+    if answers.older:
+        problems.append(
+            f"{answers.older} mediators are of an older version: they attempt it if it"
+            " comes to them after they were started anew"
+        )
+    return tuple(problems)

@@ -76,6 +76,7 @@ async def cancel(
         marking = Marking(client, wire, queue, by)
         cancelled = await _cancel(client, wire, queue, uuid, marking, most)
         await marking.kept()
+        await marking.tidy()
     return cancelled
 
 

@@ -17,7 +17,7 @@ from quebert.amqp.watch import HeldTask
 from quebert.operations._access import BrokerAccess
 from quebert.operations._browsing import letter_of
 from quebert.operations._cancel_events import CancelEvents
-from quebert.operations._cancelled import TOO_LATE, of_held, silent
+from quebert.operations._cancelled import TOO_LATE, of_held, unsure
 from quebert.operations._dead_letter import DeadLetter
 from quebert.operations._marking import Marking
 from quebert.operations._matching import Match, matched
@@ -88,6 +88,7 @@ async def cancel_all(
         await events.publish()
         await held.cancel(wire, queue)  # some have come to mediators meanwhile
         await held.marking.kept()
+        await held.marking.tidy()
     progress.ended = True
     problems = [*taking.problems, *held.problems]
     count = progress.done + len(held.cancelled)
@@ -116,8 +117,7 @@ class _HeldMatches:
         """
         self.problems = []
         answers = await ask_mediators(wire, queue, Question(FIND, None))
-        if answers.silent != 0:
-            self.problems.append(silent(answers))
+        self.problems += unsure(answers)
         known = self.cancelled | self.running
         wanted = {
             task.uuid

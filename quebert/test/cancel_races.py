@@ -100,6 +100,7 @@ class CancelRaces:
         self.races: dict[str, Race] = {}
         self._broker = broker
         self._client = client
+        self._deletions = operations.Deletions(client)
         self._queue = queue
         self._lanes = lanes
         self._random = random.Random(seed)
@@ -138,12 +139,18 @@ class CancelRaces:
             return
         await deferLater(reactor, choice.uniform(0, 0.1))
         try:
-            race.told = await operations.cancel(
-                self._broker, self._queue, race.uuid, by="a test"
-            )
+            race.told = await self._cancel(race.uuid)
         except BrokerError:
             return
         race.told_at = reactor.seconds()
+
+    async def _cancel(self, uuid: str) -> Cancelled:
+        """
+        Cancel a task, in either way.
+        """
+        if self._random.random() < 0.5:
+            return await self._deletions.delete(self._queue, uuid, "a test")
+        return await operations.cancel(self._broker, self._queue, uuid, by="a test")
 
     @property
     def results(self) -> Counter[str]:

@@ -54,10 +54,12 @@ class MemoryNetwork(MemoryReactor):
         """
         connector = super().connectTCP(host, port, factory, timeout, bindAddress)
         if not self.is_down:
-            self.callLater(0, self._connect, factory)
+            self.callLater(0, self._connect, connector, factory)
         return connector
 
-    def _connect(self, factory: Any) -> None:
+    def _connect(self, connector: Any, factory: Any) -> None:
+        if connector.stoppedConnecting:
+            return
         client, server = factory.buildProtocol(None), self.broker.buildProtocol(None)
         ends = FakeTransport(server, True), FakeTransport(client, False)
         self._pumps.append(connect(server, ends[0], client, ends[1]))
@@ -71,6 +73,14 @@ class MemoryNetwork(MemoryReactor):
             self.advance(0)
             if sum(bool(pump.pump()) for pump in self._pumps) == 0:
                 break
+
+    def step(self) -> None:
+        """
+        One turn of the reactor: what was sent before comes.
+        """
+        self.advance(0)
+        for pump in self._pumps:
+            pump.pump()
 
     def pass_time(self, seconds: float, step: float = 0.25) -> None:
         """

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp.coordination._asking import _Asking
+from quebert.amqp.coordination._asking import Asker
 from quebert.amqp.wire import Message
 
 
@@ -25,12 +25,11 @@ class AskingAnswersTests(SynchronousTestCase):
         default prefetch, and deliver no more than that.
         """
         acked: list[int] = []
-        channel: Any = SimpleNamespace(
-            client=SimpleNamespace(clock=Clock()), ack=acked.append
-        )
-        asking = _Asking(channel)
+        wire: Any = SimpleNamespace(clock=Clock())
+        asker: Any = Asker(wire)
+        asker._channel = SimpleNamespace(ack=acked.append)
         for tag in 1, 2:
             message = Message("", tag, False, "", "answers")
             message.body = b"no answer"
-            asking._received(message)
-        self.assertEqual((acked, asking.answers), ([1, 2], []))
+            asker._received(message)
+        self.assertEqual(acked, [1, 2])

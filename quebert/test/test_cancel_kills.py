@@ -4,7 +4,9 @@ Cancelling tasks while mediators, the broker, and those who cancel are killed.
 
 from __future__ import annotations
 
+import json
 import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,14 +19,54 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from quebert.amqp import TxAMQPClient
-from quebert.operations import BrokerAccess
+from quebert.operations import CANCELLED, BrokerAccess, Deletions
+from quebert.task import format_time
 from quebert.test.cancel_races import CancelRaces
 from quebert.test.conftest import Names
-from quebert.test.support import Executor, Program
+from quebert.test.support import Executor, Program, until
 from quebert.testing import RabbitMQNode
 
 reactor: Any = global_reactor
 pytestmark = pytest.mark.long
+
+
+@ensureDeferred
+async def test_between(
+    own_rabbitmq: RabbitMQNode,
+    make_client: Callable[..., TxAMQPClient],
+    executor: Executor,
+    names: Names,
+    start: Callable[..., Program],
+) -> None:
+    """
+    A task that was deleted is not attempted, although its mediator and RabbitMQ are
+    killed before it comes; one that has its uuid and was sent later is.
+    """
+    url, queue = own_rabbitmq.url, names.queue
+    killing = Killing(start, url, executor, queue)
+    await killing.mediator().said("Watching")
+    client = make_client(url)
+    deletions = Deletions(client)
+    now = int(time.time())
+
+    async def add(uuid: str, sent: int, delay: float) -> None:
+        task = {"url": "/task", "uuid": uuid, "run_at": format_time(now + delay)}
+        properties = {"delivery-mode": 2, "timestamp": sent}
+        await client.publish("", queue, json.dumps(task).encode(), properties)
+
+    for each in ("a", "b", "c"):
+        await add(each, now, 12)
+    for each in ("a", "b"):
+        told = await deletions.delete(queue, each, due=now + 12, sent_by=now)
+        assert told.result == CANCELLED, told
+    killing.programs.pop().kill()
+    await deferToThread(own_rabbitmq.kill)
+    await deferToThread(own_rabbitmq.start)
+    await killing.mediator().said("Watching")
+    await add("b", now + 1, 0)
+    await until(lambda: len(executor.tasks) == 2)
+    await deferLater(reactor, 3)  # others would show themselves
+    assert sorted(task["uuid"] for task in executor.tasks) == ["b", "c"]
 
 
 class Killing:
@@ -33,6 +75,7 @@ class Killing:
     so are programs that cancel tasks.
 
     @ivar kills: how many were killed.
+    @ivar programs: the mediators that run.
     """
 
     def __init__(
@@ -49,7 +92,7 @@ class Killing:
         self._executor = executor
         self._queue = queue
         self._random = random.Random(1)
-        self._programs: list[Program] = []
+        self.programs: list[Program] = []
 
     def mediator(self) -> Program:
         """
@@ -65,7 +108,7 @@ class Killing:
             PYTHONPATH=str(Path(__file__).parent),
             QUEUE=self._queue,
         )
-        self._programs.append(program)
+        self.programs.append(program)
         return program
 
     async def kill_mediators(self) -> None:
@@ -74,7 +117,7 @@ class Killing:
         """
         while not self.over:
             await deferLater(reactor, self._random.uniform(0.5, 3))
-            self._programs.pop(0).kill()
+            self.programs.pop(0).kill()
             self.kills += 1
             await self.mediator().said("Watching")
 

@@ -1,50 +1,74 @@
 """
-Tests for L{quebert.amqp.coordination._cancel_register}, with the embedded broker in
-memory: what is kept of cancelled tasks, whoever is killed.
+Tests for L{quebert.amqp.coordination._cancel_register} and
+L{quebert.amqp.coordination._appended}, with the embedded broker in memory: what is kept
+of cancelled tasks, whoever is killed.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 
 from quebert.amqp.coordination import (
     KEPT,
-    MOST,
     Cancellation,
-    _register,
+    _appended,
     add_cancelled,
     lock_of,
+    old_register_of,
     read_cancelled,
     register_of,
 )
-from quebert.amqp.coordination import _cancel_register as module
-from quebert.amqp.coordination._cancellation import to_plain
+from quebert.amqp.coordination._cancel_register import MANY
+from quebert.amqp.coordination._cancellation import AFTER_MET
+from quebert.amqp.coordination._register import Register
 from quebert.amqp.queues import NAME_LIMIT
-from quebert.errors import BrokerError, ConfigError
+from quebert.errors import BrokerError, ChannelLost
 from quebert.test.memory_network import NetworkTestCase
 
 NOW = 1000.0
 
 
-class RegisterTests(NetworkTestCase):
+class RegisterTestCase(NetworkTestCase):
     """
     The register of a queue.
     """
 
-    def add(self, *uuids: str, at: float = NOW, wire: Any = None) -> bool:
+    def setUp(self) -> None:
+        super().setUp()
+        self.publisher = self.client()
+
+    async def publish(self, queue: str, body: bytes) -> None:
+        """
+        Publish over a connection of its own.
+        """
+        await self.publisher.publish("", queue, body, {"delivery-mode": 2})
+
+    def add(self, *uuids: str, at: float = NOW) -> bool:
         """
         Cancel tasks.
         """
-        some = [Cancellation(each, at, "ada") for each in uuids]
-        return self.result(add_cancelled(wire or self.wire, "tasks", some, at))
+        return self.add_all([Cancellation(each, at, "ada") for each in uuids])
+
+    def add_all(self, some: list[Cancellation]) -> bool:
+        """
+        Cancel tasks.
+        """
+        return self.result(add_cancelled(self.wire, "tasks", some, self.publish))
+
+    def reading(self, now: float = NOW, wire: Any = None) -> Deferred[Any]:
+        """
+        Read those that are cancelled.
+        """
+        wire = wire or self.wire
+        return self.begin(read_cancelled(wire, "tasks", now, self.publish))
 
     def read(self, now: float = NOW, wire: Any = None) -> set[str]:
         """
         Those that are cancelled.
         """
-        return set(self.result(read_cancelled(wire or self.wire, "tasks", now)))
+        return {each.uuid for each in self.result(self.reading(now, wire))}
 
     def depth(self) -> int:
         """
@@ -54,18 +78,24 @@ class RegisterTests(NetworkTestCase):
         count: int = self.call("queue_declare", queue=name, passive=True).message_count
         return count
 
-    def publish(self, *bodies: bytes) -> None:
+    def reader(self, wire: Any) -> Any:
         """
-        Leave messages in the register.
+        Another program that reads the register, and does not end; its channel.
         """
 
-        async def publishing() -> None:
-            channel = await self.wire.open_channel()
-            for body in bodies:
-                await channel.publish("", register_of("tasks"), body, b"\x00\x00")
-            await channel.shut()
+        async def consume() -> Any:
+            channel = await wire.open_channel(confirms=False)
+            channel.on_message = lambda message: None
+            await channel.call("basic_consume", queue=register_of("tasks"))
+            return channel
 
-        self.result(publishing())
+        return self.result(consume())
+
+
+class RegisterTests(RegisterTestCase):
+    """
+    What is added, and read.
+    """
 
     def test_channels(self) -> None:
         """
@@ -82,156 +112,235 @@ class RegisterTests(NetworkTestCase):
         A queue without a register has no cancelled tasks, and gets none by reading.
         """
         self.assertEqual(self.read(), set())
-        self.assertEqual(self.read(), set())
+        self.assertNotIn(register_of("tasks"), self.depths())
 
     def test_added(self) -> None:
         """
-        All that was added is read, from one message.
+        All that was added is read, as often as anybody likes.
         """
         self.assertTrue(self.add("a"))
         self.assertFalse(self.add("b", "c"))
-        self.assertEqual(self.read(), {"a", "b", "c"})
-        self.assertEqual(self.read(), {"a", "b", "c"})
-        self.assertEqual(self.depth(), 1)
+        for _ in range(2):
+            self.assertEqual(self.read(), {"a", "b", "c"})
+        self.assertEqual(self.depth(), 2)
 
     def test_forgotten(self) -> None:
         """
-        After thirty days a task is forgotten.
+        A task is forgotten after its time, and sooner if a mediator has met it, in
+        whatever order that is read.
         """
-        self.add("a")
-        self.add("b", at=NOW + 10)
-        self.assertEqual(self.read(NOW + KEPT + 5), {"b"})
+        met = Cancellation("a", NOW)
+        for order in ([met, met.met(NOW + 5)], [met.met(NOW + 5), met]):
+            self.add_all(order)
+        self.add("b")
+        self.assertEqual(self.read(NOW + 5 + AFTER_MET), {"b"})
+        self.assertEqual(self.read(NOW + KEPT), set())
 
-    def test_killed_before_the_acknowledgement(self) -> None:
+    def test_no_publication_under_a_lock(self) -> None:
         """
-        A program that was killed leaves two messages; both count, and become one.
+        Tasks are added while another program reads, and even if it hangs.
         """
         self.add("a")
-        self.publish(to_plain([Cancellation("b", NOW)]))
+        self.reader(self.connect())
+        self.add("b")
+        self.assertEqual(self.depth(), 0)
+
+    def test_many(self) -> None:
+        """
+        Whoever reads many messages replaces them by few.
+        """
+        for number in range(MANY):
+            self.add(str(number))
+        self.read()
+        self.assertEqual(self.depth(), MANY)
+        self.add("a")
+        self.assertEqual(len(self.read()), MANY + 1)
+        self.assertEqual(self.depth(), 1)
+        self.assertEqual(len(self.read()), MANY + 1)
+
+    def test_many_forgotten(self) -> None:
+        """
+        So does who reads mostly what is forgotten, and one message is left.
+        """
+        self.add_all([Cancellation(str(each), NOW) for each in range(1_002)])
+        self.add("a", at=NOW + 9)
+        self.assertEqual(self.read(NOW + KEPT + 5), {"a"})
+        self.assertEqual(self.depth(), 1)
+        self.add_all([Cancellation(str(each), NOW) for each in range(1_002)])
+        self.assertEqual(self.read(NOW + KEPT + 10), set())
+        self.assertEqual(self.depth(), 1)
+        self.assertEqual(self.read(), set())
+
+    def test_comes_back_often(self) -> None:
+        """
+        Messages that came back often are replaced, before a policy drops them.
+        """
+        self.patch(_appended, "_MOST_RETURNS", 0)
+        self.add("a")
+        self.add("b")
         self.assertEqual(self.read(), {"a", "b"})
-        self.assertEqual(self.depth(), 2)
-        publisher = self.client()
+        self.assertEqual(self.depth(), 1)
+
+    def test_not_replaced(self) -> None:
+        """
+        If RabbitMQ takes nothing, all is read, and nothing is lost.
+        """
+        self.patch(_appended, "_MOST_RETURNS", 0)
+        self.add("a")
+        self.add("b")
 
         async def publish(queue: str, body: bytes) -> None:
-            await publisher.publish("", queue, body)
+            raise ChannelLost("it is gone")
 
-        for _ in range(2):
-            reading = read_cancelled(self.wire, "tasks", NOW, publish)
-            self.assertEqual(set(self.result(reading)), {"a", "b"})
-            self.assertEqual(self.depth(), 1)
-        self.publish(to_plain([Cancellation("c", NOW)]), b"nonsense")
-        self.add("d")
-        self.assertEqual(self.depth(), 1)
-        self.assertEqual(self.read(), {"a", "b", "c", "d"})
-
-    def test_killed_with_the_lock(self) -> None:
-        """
-        The lock of a connection that is gone is gone; one that is there is waited for.
-        """
-        self.add("a")
-        other = self.connect()
-        self.result(other_lock(other))
-        reading = self.begin(read_cancelled(self.wire, "tasks", NOW))
-        self.network.pass_time(5)
-        self.assertNoResult(reading)
-        other.transport.abortConnection()
-        self.network.pass_time(1)
-        found: dict[str, Cancellation] = self.successResultOf(reading)
-        self.assertEqual(set(found), {"a"})
-
-    def test_cancelled(self) -> None:
-        """
-        Who stops reading half-way leaves no lock behind, though the connection lasts.
-        """
-        self.add("a")
-        other = self.connect()
-        for turns in range(1, 30):
-            reading = self.begin(read_cancelled(self.wire, "tasks", NOW))
-            for _ in range(turns):
-                self.network.advance(0)
-            reading.addErrback(lambda failure: failure.trap(CancelledError))
-            reading.cancel()
-            self.network.settle()
-            again = self.begin(read_cancelled(other, "tasks", NOW))
-            self.network.pass_time(1)
-            found: dict[str, Cancellation] = self.successResultOf(again)
-            self.assertEqual(set(found), {"a"}, turns)
-
-    def test_locked_for_long(self) -> None:
-        """
-        A program that has it for too long is told.
-        """
-        self.add("a")
-        other = self.connect()
-        self.result(other_lock(other))
-        reading = self.begin(read_cancelled(self.wire, "tasks", NOW))
-        self.network.pass_time(_register._PATIENCE + 1)
-        error = self.failureResultOf(reading, BrokerError).value
-        self.assertIn("quebert.cancelling.tasks", str(error))
-
-    def test_empty(self) -> None:
-        """
-        A register that a program has made, and no more, has nothing in it.
-        """
-        self.call("queue_declare", queue=register_of("tasks"), durable=True)
-        reading = self.begin(read_cancelled(self.wire, "tasks", NOW))
-        self.network.pass_time(2)
-        self.assertEqual(self.successResultOf(reading), {})
-
-    def test_comes_back(self) -> None:
-        """
-        A register that is empty for a moment is read again.
-        """
-        self.add("a")
-        other = self.connect()
-
-        async def take() -> Any:
-            channel = await other.open_channel(confirms=False)
-            await channel.get(register_of("tasks"))
-            return channel
-
-        channel = self.result(take())
-        reading = self.begin(read_cancelled(self.wire, "tasks", NOW))
-        self.network.pass_time(0.5)
-        self.assertNoResult(reading)
-        self.begin(channel.shut())
-        self.network.pass_time(0.5)
-        found: dict[str, Cancellation] = self.successResultOf(reading)
-        self.assertEqual(set(found), {"a"})
-
-    def test_full(self) -> None:
-        """
-        It takes so many tasks, and no more; one that it has is no further one.
-        """
-        self.patch(module, "MOST", 3)
-        self.add("a", "b", "c")
-        self.assertFalse(self.add("a"))
-        error = self.failure(self.adding("d"), ConfigError)
-        self.assertIn("has 3 cancelled tasks, and may have 3", str(error))
-        self.assertEqual(self.read(), {"a", "b", "c"})
-        self.assertEqual(MOST, 10_000)
-
-    async def adding(self, uuid: str) -> object:
-        """
-        Cancel a task.
-        """
-        some = [Cancellation(uuid, NOW)]
-        return await add_cancelled(self.wire, "tasks", some, NOW)
+        reading = read_cancelled(self.wire, "tasks", NOW, publish)
+        self.assertEqual({each.uuid for each in self.result(reading)}, {"a", "b"})
+        self.assertEqual(self.depth(), 2)
 
     def test_names(self) -> None:
         """
         No register is the lock of another, and no name is too long.
         """
         queues = ("tasks", "tasks.lock", "lock.tasks", "a" * 255, "ä" * 127)
-        names = [each(queue) for queue in queues for each in (register_of, lock_of)]
+        makers = (register_of, old_register_of, lock_of)
+        names = [each(queue) for queue in queues for each in makers]
         self.assertEqual(len(set(names)), len(names))
         for each in names:
             self.assertLessEqual(len(each.encode()), NAME_LIMIT)
 
+    def test_older_version(self) -> None:
+        """
+        What the version before has kept is read, too.
+        """
 
-async def other_lock(wire: Any) -> None:
+        async def keep() -> None:
+            old = Register(old_register_of("tasks"), lock_of("tasks"), KEPT + 86_400)
+            async with old.held(self.wire) as held:
+                await held.replace(b'{"cancelled": [["a", 1000, "ada"]]}')
+
+        self.result(keep())
+        self.assertEqual(self.read(), {"a"})
+        self.add("b")
+        self.assertEqual(self.read(), {"a", "b"})
+        self.assertEqual(self.read(NOW + KEPT - 1), {"a", "b"})
+
+
+class ReadersTests(RegisterTestCase):
     """
-    Have the lock for this connection.
+    Those who read at the same time, or are killed.
     """
-    channel = await wire.open_channel(confirms=False)
-    await channel.call("queue_declare", queue=lock_of("tasks"), exclusive=True)
+
+    def test_in_turn(self) -> None:
+        """
+        Whoever reads has all, or waits: however the reader before ends, and whenever.
+        """
+        self.add("a")
+        self.add("b")
+        for lose in (False, True):
+            for turns in range(1, 40):
+                other = self.connect()
+                first = self.reading(wire=other)
+                for _ in range(turns):
+                    self.network.step()
+                second = self.reading()
+                for _ in range(turns % 5):
+                    self.network.step()
+                first.addErrback(lambda f: f.trap(CancelledError, BrokerError))
+                if lose:
+                    other.transport.abortConnection()
+                else:
+                    first.cancel()
+                found = {each.uuid for each in self.result(second)}
+                self.assertEqual(found, {"a", "b"}, (lose, turns))
+
+    def test_killed_before_the_acknowledgement(self) -> None:
+        """
+        A program that was killed after it had published what replaces others leaves
+        both.
+        """
+        self.add("a")
+        self.add("a", "b")
+        self.result(self.publish(register_of("tasks"), b"nonsense"))
+        self.assertEqual(self.read(), {"a", "b"})
+
+    def test_hangs(self) -> None:
+        """
+        A reader that hangs is waited for, and after a while that is told; its end lets
+        the next one read.
+        """
+        self.add("a")
+        hanging = self.reader(self.connect())
+        reading = self.reading()
+        self.network.pass_time(5)
+        self.assertNoResult(reading)
+        self.begin(hanging.shut())
+        self.assertEqual({each.uuid for each in self.result(reading)}, {"a"})
+        self.reader(self.connect())
+        reading = self.reading()
+        self.network.pass_time(_appended._PATIENCE + 1)
+        error = self.failureResultOf(reading, BrokerError).value
+        self.assertIn(register_of("tasks"), str(error))
+
+    def test_some_are_missing(self) -> None:
+        """
+        Some of the messages are not taken for all, however long no more come.
+        """
+        self.add("a")
+        self.add("b")
+        self.patch(_appended, "_ALL", 1)
+        reading = self.reading()
+        self.network.pass_time(5)
+        self.assertNoResult(reading)
+        self.network.pass_time(_appended._PATIENCE)
+        self.failureResultOf(reading, BrokerError)
+
+    def test_added_meanwhile(self) -> None:
+        """
+        What was added before somebody begins to read is read, while others hold the
+        rest.
+        """
+        self.add("a")
+        hanging = self.reader(self.connect())
+        self.add("b")
+        reading = self.reading()
+        self.network.pass_time(1)
+        self.assertNoResult(reading)
+        hanging.client.transport.abortConnection()
+        self.assertEqual({each.uuid for each in self.result(reading)}, {"a", "b"})
+
+    def test_empty(self) -> None:
+        """
+        A register that a program has made, and no more, has nothing in it.
+        """
+        kind = {"x-single-active-consumer": True}
+        name = register_of("tasks")
+        self.call("queue_declare", queue=name, durable=True, arguments=kind)
+        for _ in range(2):
+            self.assertEqual(self.read(), set())
+            self.assertEqual(self.depth(), 1)
+
+    def test_empty_and_blocked(self) -> None:
+        """
+        If nothing can be published, nobody knows whether it is empty.
+        """
+        kind = {"x-single-active-consumer": True}
+        name = register_of("tasks")
+        self.call("queue_declare", queue=name, durable=True, arguments=kind)
+
+        async def publish(queue: str, body: bytes) -> None:
+            raise ChannelLost("it is gone")
+
+        reading = self.begin(read_cancelled(self.wire, "tasks", NOW, publish))
+        self.network.pass_time(_appended._PATIENCE + 1)
+        self.failureResultOf(reading, BrokerError)
+
+    def test_deleted(self) -> None:
+        """
+        A register that somebody deletes is not read to its end.
+        """
+        self.add("a")
+        self.reader(self.connect())
+        reading = self.reading()
+        self.network.pass_time(1)
+        self.call("queue_delete", queue=register_of("tasks"))
+        self.network.pass_time(1)
+        self.failureResultOf(reading, BrokerError)

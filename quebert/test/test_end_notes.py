@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from quebert._protocol.properties import encode_properties
+from quebert.amqp.coordination import Cancellation
 from quebert.amqp.watch import DeliveredMessage, _end_notes
 from quebert.amqp.watch._end_notes import wants_end_note
 from quebert.errors import BrokerRefused, PublishRefused, Unroutable
@@ -318,7 +319,8 @@ class HeldTests(EndNoteTestCase):
         is told as dropped, too.
         """
         held_tasks = self.watcher._deliveries.held_tasks
-        self.patch(held_tasks, "_cancelled", {"a": "cancelled by ada"})
+        marks = {"a": Cancellation("a", 0.0, "ada")}
+        self.patch(held_tasks, "_cancelled", marks)
         body = b'{"uuid": "a", "url": "http://a/"}'
         for begun, outcome, states in (
             (True, Done(), ["returning"]),

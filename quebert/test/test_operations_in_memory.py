@@ -256,7 +256,7 @@ class CancelTests(OperationsTestCase):
         task = HeldTask("a", DROPPED, 1.0, False)
 
         async def ask(*args: object) -> Answers:
-            return Answers((MediatorAnswer("m", 1, (task,)),))
+            return Answers((MediatorAnswer("m", 1, (task,), cancelled=1),))
 
         self.patch(_cancelling, "ask_mediators", ask)
         told = self.cancel_one("a")

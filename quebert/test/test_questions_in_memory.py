@@ -15,21 +15,25 @@ from quebert.amqp import Watcher, WatchOptions
 from quebert.amqp.coordination import (
     CANCEL,
     FIND,
+    KEPT,
     PATIENCE,
     RETRY_NOW,
     Answers,
     Cancellation,
     Question,
+    _known_cancelled,
     add_cancelled,
     ask_mediators,
     set_paused,
 )
+from quebert.amqp.coordination._cancellation import AFTER_MET
 from quebert.amqp.watch import (
     DROPPED,
     RETRYING,
     RUNNING,
     WAITING,
     HeldTask,
+    _held_tasks,
     identity_of,
 )
 from quebert.mediator import Mediator, PolicyMediator
@@ -89,6 +93,17 @@ class QuestionsTestCase(NetworkTestCase):
         asking = self.begin(ask_mediators(self.wire, "tasks", question))
         self.network.pass_time(PATIENCE + 0.5)
         return self.successResultOf(asking)
+
+    def keep(self, some: list[Cancellation]) -> None:
+        """
+        Have the broker keep that tasks are cancelled, and tell nobody.
+        """
+        client = self.client()
+
+        async def publish(queue: str, body: bytes) -> None:
+            await client.publish("", queue, body)
+
+        self.result(add_cancelled(self.wire, "tasks", some, publish))
 
     def cancel(self, *uuids: str) -> Answers:
         """
@@ -295,17 +310,15 @@ class CancelledTasksTests(QuestionsTestCase):
         """
         now = self.network.seconds() + 1_700_000_000
         some = [Cancellation("a", now, "ada")]
-        self.result(add_cancelled(self.wire, "tasks", some, now))
+        self.keep(some)
         client = self.client()
         watcher = self.watch(client=client)
         self.add("a", "b")
         self.assertEqual(self.requested(), ["b"])
-        self.assertEqual(
-            dict(client.questions.cancelled_in("tasks")), {"a": "cancelled by ada"}
-        )
+        self.assertEqual(list(client.questions.cancelled_in("tasks")), ["a"])
         self.assertEqual(watcher.counts.discarded, 1)
         client.questions._now = lambda: some[0].until
-        client.questions.forget_old()
+        self.network.pass_time(70)
         self.assertEqual(dict(client.questions.cancelled_in("tasks")), {})
 
     def test_reconnected(self) -> None:
@@ -319,11 +332,104 @@ class CancelledTasksTests(QuestionsTestCase):
         self.wire = self.connect()
         now = self.network.seconds() + 1_700_000_000
         some = [Cancellation("a", now)]
-        self.result(add_cancelled(self.wire, "tasks", some, now))
+        self.keep(some)
         self.network.pass_time(10)
-        self.assertEqual(
-            dict(client.questions.cancelled_in("tasks")), {"a": "cancelled"}
-        )
+        self.assertEqual(dict(client.questions.cancelled_in("tasks")), {"a": some[0]})
+
+    def test_met(self) -> None:
+        """
+        When a mediator has dropped a task, all forget it a day later; so does whoever
+        reads the register.  If the message came back before, a copy may come as well.
+        """
+        now = self.network.seconds() + 1_700_000_000
+        both = self.client(), self.client()
+        for client in both:
+            self.watch(client=client)
+        self.cancel("a")
+        self.keep([Cancellation("a", now, "ada")])
+        self.add("a")
+        self.network.pass_time(10)
+        third = self.client()
+        self.watch(client=third)
+        for client in (*both, third):
+            known: Any = client.questions.cancelled_in("tasks")
+            self.assertLess(known["a"].kept, AFTER_MET + 20)
+        self.assertEqual(self.requested(), [])
+
+    def test_met_redelivered(self) -> None:
+        """
+        If its message came back before, a copy may come as well, and nothing is
+        forgotten sooner.
+        """
+        client = self.client()
+        first = self.watch(client=client)
+        self.add("a")
+        self.network.cut()
+        self.network.settle()
+        self.wire = self.connect()
+        self.keep([Cancellation("a", self.network.seconds() + 1_700_000_000)])
+        self.network.pass_time(20)
+        self.assertEqual(first.counts.discarded, 1)
+        known: Any = client.questions.cancelled_in("tasks")
+        self.assertEqual(known["a"].kept, KEPT)
+
+    def test_met_in_vain(self) -> None:
+        """
+        If that cannot be told, or the mediator ends before, it is known for longer.
+        """
+        client = self.client()
+        self.watch(client=client)
+        self.cancel("a", "b")
+        self.add("a")
+        self.call("exchange_delete", exchange="quebert.control")
+        self.network.pass_time(10)
+        self.add("b")
+        self.result(client.stop(0))
+        self.network.pass_time(10)
+        self.assertEqual(self.requested(), [])
+
+    def test_wrong_clock(self) -> None:
+        """
+        What a program tells whose clock is wrong by more than an hour is as of now.
+        """
+        client = self.client()
+        self.watch(client=client)
+        at = self.network.seconds() + 1_700_000_000 - 1e8
+        question = Question(CANCEL, ("a",), (Cancellation("a", at),))
+        asking = self.begin(ask_mediators(self.wire, "tasks", question))
+        self.network.pass_time(1)
+        self.successResultOf(asking)
+        known: Any = client.questions.cancelled_in("tasks")
+        self.assertLess(abs(known["a"].at - at - 1e8), 5)
+
+    def test_full(self) -> None:
+        """
+        A mediator that knows too many does not say that it knows another.
+        """
+        self.patch(_known_cancelled, "MOST", 1)
+        self.watch()
+        self.assertEqual(self.cancel("a", "b").silent, 0)
+        self.assertEqual(self.cancel("c").silent, 1)
+
+    def test_dropped(self) -> None:
+        """
+        Of the tasks that it has dropped, a mediator remembers the last ones.
+        """
+        self.patch(_held_tasks, "_MOST_TOLD", 2)
+        self.watch()
+        self.cancel("a", "b", "c")
+        self.add("a", "b", "a", "c")
+        told = self.states(self.ask(FIND, "a", "b", "c"))
+        self.assertEqual(set(told), {"a", "c"})
+
+    def test_many_at_once(self) -> None:
+        """
+        Of many tasks that are cancelled together, the one that a mediator has is told.
+        """
+        self.watch()
+        self.add("7")
+        told = self.states(self.cancel(*map(str, range(40))))
+        self.assertEqual(told, {"7": (RUNNING, True)})
 
     def test_hooks(self) -> None:
         """
@@ -351,16 +457,14 @@ class CancelledTasksTests(QuestionsTestCase):
         """
         client = self.client()
         self.addCleanup(client.questions.end)
-        refusing: Any = RefusingWire(self.wire, "quebert.cancelled.tasks")
+        refusing: Any = RefusingWire(self.wire, "quebert.cancelled.v2:tasks")
         with logged(LogLevel.warn) as lines:
             for _ in range(2):
                 self.result(client.questions.catch_up(refusing, "tasks", None))
         [line] = lines
         self.assertIn("which tasks are cancelled", line)
-        self.assertIn("quebert.cancelled.tasks", line)
-        some = [Cancellation("a", self.network.seconds() + 1_700_000_000)]
-        now = some[0].at
-        self.result(add_cancelled(self.wire, "tasks", some, now))
+        self.assertIn("quebert.cancelled.v2:tasks", line)
+        self.keep([Cancellation("a", self.network.seconds() + 1_700_000_000)])
         self.result(client.questions.catch_up(self.wire, "tasks", None))
         self.assertEqual([*client.questions.cancelled_in("tasks")], ["a"])
 

@@ -43,9 +43,11 @@ something else: a kind of L{Question} in C{_question}, and what a
 L{Holder<quebert.amqp.watch.Holder>} does at it.  Mediators that do not know the kind do
 not answer.
 
-The queues that were made over the API stand in a register, as cancelled tasks do
-(C{_register}, with C{_cancel_register} and C{_queue_register} as its users).  To keep
-something else so that any number of programs may change it: a third user.
+The queues that were made over the API stand in a register that is changed under a lock
+(C{_register} and C{_queue_register}).  Cancelled tasks stand in one to which programs
+append without asking each other (C{_appended} and C{_cancel_register}).  To keep
+something else so that any number of programs may change it: another user of one of
+these, of the second where what is added can be merged in any order.
 
 What mediators agree on is in the broker, as exchanges and queues.  Another one of these
 takes a name of its own by L{derived<quebert.amqp.queues.derived>}, a line in
@@ -54,10 +56,16 @@ Throttles are told in C{docs/limits.rst}.  If one may stop consuming for long,
 C{_check_tasks} in C{doctor/_queues} finds a queue without consumers.
 """
 
-from quebert.amqp.coordination._asking import PATIENCE, Answers, ask_mediators
+from quebert.amqp.coordination._asking import (
+    PATIENCE,
+    Answers,
+    Asker,
+    ask_mediators,
+)
 from quebert.amqp.coordination._cancel_register import (
     add_cancelled,
     lock_of,
+    old_register_of,
     read_cancelled,
     register_of,
 )
@@ -112,6 +120,7 @@ __all__ = [
     "QUEUES_LOCK",
     "RETRY_NOW",
     "Answers",
+    "Asker",
     "Cancellation",
     "KnownQueues",
     "MediatorAnswer",
@@ -128,6 +137,7 @@ __all__ = [
     "is_paused",
     "leave_note",
     "lock_of",
+    "old_register_of",
     "places_queue_of",
     "rate_queue_of",
     "read_cancelled",

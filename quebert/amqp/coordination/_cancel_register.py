@@ -1,35 +1,84 @@
 """
 The register of a queue's cancelled tasks, which the broker keeps: the durable queue
-C{quebert.cancelled.<queue>}, with C{quebert.cancelling.<queue>} as its lock
-(L{quebert.amqp.coordination._register}).
+C{quebert.cancelled.v2:<queue>} (L{quebert.amqp.coordination._appended}).
+
+Theory of operation.  Why does no mediator begin an attempt at a task that was told to
+be cancelled?  Whoever cancels a task (W) appends to the register and waits for the
+confirm, then (Q) publishes a question to all mediators, and then waits for the answers
+of as many consumers as the broker counts after Q.  A mediator (B) has its queue for
+questions bound, then (R) reads the register, and then consumes; all that anew with each
+connection.
+
+  - If B came before Q, the mediator hears Q.  It answers when it knows the task.  Until
+    then whoever cancels waits.  If it does not answer, as it hangs or is cut off, that
+    is told.
+  - If Q came before B, the confirm of W came before R, and R finds it: the reader has
+    all that was confirmed (L{quebert.amqp.coordination._appended}).
+  - A mediator that is killed has forgotten what it heard, and begins with B.
+  - RabbitMQ may be killed: W is on its disk.  Only where the queue was made for W that
+    is true a moment later (L{NewQueues<quebert.amqp.queues.NewQueues>}), and whoever
+    cancels waits for that.
+  - The register is replaced by less than it was only by what is forgotten, and that
+    is what mediators forget, too.
+
+What is forgotten.  Each entry tells for how long it is kept: until L{KEPT} seconds
+after the task is due.  If a mediator drops the task, it appends the same entry with a
+shorter time (L{AFTER_MET}).  A second copy of the task may exist, if a mediator was
+killed between the confirm of the copy and the acknowledgement of the original: then the
+original comes back, marked as redelivered.  For that reason a mediator which meets a
+redelivered message shortens nothing; and a second copy that was put back from it waits
+as the first one does, and comes within that time.
+
+An entry may tell up to when its task was sent.  A message with a later C{timestamp} is
+another task that was given the same uuid.
+
+The version before kept the queue C{quebert.cancelled.<queue>}, with
+C{quebert.cancelling.<queue>} as its lock (L{quebert.amqp.coordination._register}).
+That one is read, too, and nothing is added to it: RabbitMQ deletes it 31 days later.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING
 
+from twisted.internet.task import deferLater
+
+from quebert.amqp.coordination._appended import Appended
 from quebert.amqp.coordination._cancellation import (
     KEPT,
-    MOST,
     Cancellation,
+    Merged,
     from_plain,
-    merged,
     to_plain,
 )
-from quebert.amqp.coordination._register import Held, Publish, Register
+from quebert.amqp.coordination._register import Publish, Register
 from quebert.amqp.queues import derived
-from quebert.errors import ConfigError
+from quebert.errors import BrokerError
 
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
 
-__all__ = ["add_cancelled", "lock_of", "read_cancelled", "register_of"]
+__all__ = [
+    "MANY",
+    "add_cancelled",
+    "lock_of",
+    "old_register_of",
+    "read_cancelled",
+    "register_of",
+]
 
-_PREFIX = "quebert.cancelled."
+_PREFIX = "quebert.cancelled.v2:"
+_OLD_PREFIX = "quebert.cancelled."
 _LOCK = "quebert.cancelling."
-# Bytes of all cancelled tasks of a queue together.
-_MOST_BYTES = 2**21
+#: Whoever reads more messages than that replaces them by fewer.
+MANY = 200
+# Entries of a message that replaces others, and entries that are not kept any more for
+# which a register is written anew.
+_IN_ONE = 2_000
+_FORGOTTEN = 1_000
 
 
 def register_of(queue: str) -> str:
@@ -39,18 +88,25 @@ def register_of(queue: str) -> str:
     return derived(_PREFIX, queue)
 
 
+def old_register_of(queue: str) -> str:
+    """
+    The queue in which the version before kept them.
+    """
+    return derived(_OLD_PREFIX, queue)
+
+
 def lock_of(queue: str) -> str:
     """
-    The queue that a program has for itself while it reads or changes the register.
+    The queue that a program has for itself while it reads the old register.
     """
     return derived(_LOCK, queue)
 
 
 async def read_cancelled(
-    wire: Wire, queue: str, now: float, publish: Publish | None = None
-) -> dict[str, Cancellation]:
+    wire: Wire, queue: str, now: float, publish: Publish
+) -> list[Cancellation]:
     """
-    The tasks of C{queue} that are cancelled, by their uuids.
+    The cancelled tasks of C{queue}.
 
     @param now: the time of day, in seconds since the epoch.
     @param publish: replaces messages of the register where that is needed; not over
@@ -59,44 +115,59 @@ async def read_cancelled(
     @raise MayNotLook: the user lacks the permission to see it.
     @raise BrokerError: the broker does not tell.
     """
-    register = _register(queue)
+    found = await _read_old(wire, queue, now, publish)
+    register = Appended(register_of(queue))
     if not await register.exists(wire):
-        return {}
-    async with register.held(wire) as held:
-        found = merged(_told(held), now)
-        if publish is not None:
-            await held.renew(to_plain(found.values()), publish)
         return found
+    async with register.read(wire, to_plain(()), publish) as reading:
+        told = Merged()
+        for each in reading.messages:
+            told.add(from_plain(each.body))
+            await deferLater(wire.clock, 0)  # others have their turn
+        living = told.living(now)
+        forgotten = told.count - len(living)
+        if (
+            len(reading.messages) > MANY
+            or reading.came_back
+            or forgotten > _FORGOTTEN + len(living)
+        ):
+            with suppress(BrokerError):  # it is read again, and may be replaced then
+                await reading.replace(list(_bodies(living)))
+    return [*found, *living]
+
+
+def _bodies(some: Iterable[Cancellation]) -> Iterator[bytes]:
+    """
+    The bodies of messages that tell of these: one at least.
+    """
+    rest = iter(some)
+    first = True
+    while (part := list(islice(rest, _IN_ONE))) or first:
+        yield to_plain(part)
+        first = False
+
+
+async def _read_old(
+    wire: Wire, queue: str, now: float, publish: Publish
+) -> list[Cancellation]:
+    # A day later nothing in it is wanted any more.
+    register = Register(old_register_of(queue), lock_of(queue), KEPT + 86_400)
+    if not await register.exists(wire):
+        return []
+    async with register.held(wire) as held:
+        told = (each for body in held.bodies for each in from_plain(body))
+        living = Merged(told).living(now)
+        await held.renew(to_plain(living), publish)
+        return living
 
 
 async def add_cancelled(
-    wire: Wire, queue: str, added: Iterable[Cancellation], now: float
+    wire: Wire, queue: str, added: Iterable[Cancellation], publish: Publish
 ) -> bool:
     """
     Add to the cancelled tasks of C{queue}; returns when the broker has confirmed it.
 
-    @param now: the time of day, in seconds since the epoch.
     @return: whether the register was made for that.
-    @raise ConfigError: there are too many.
     @raise BrokerError: nobody knows whether they are added.
     """
-    async with _register(queue).held(wire) as held:
-        known = _told(held)
-        cancelled = merged([*known, *added], now)
-        body = to_plain(cancelled.values())
-        if len(cancelled) > MOST or len(body) > _MOST_BYTES:
-            raise ConfigError(
-                f"queue {queue!r} has {len(merged(known, now))} cancelled tasks, and"
-                f" may have {MOST}: they are forgotten {KEPT / 86_400:.0f} days"
-                " after they were cancelled"
-            )
-        return await held.replace(body)
-
-
-def _register(queue: str) -> Register:
-    # A day later nothing in it is wanted any more.
-    return Register(register_of(queue), lock_of(queue), KEPT + 86_400)
-
-
-def _told(held: Held) -> list[Cancellation]:
-    return [each for body in held.bodies for each in from_plain(body)]
+    return await Appended(register_of(queue)).append(wire, to_plain(added), publish)

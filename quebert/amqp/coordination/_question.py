@@ -43,11 +43,13 @@ class Question:
     @ivar kind: L{FIND}, L{CANCEL} or L{RETRY_NOW}.
     @ivar uuids: of the tasks; C{None} for all, with L{FIND} alone.
     @ivar cancelled: with L{CANCEL}: of the same tasks.
+    @ivar id: stands in the answers, too.
     """
 
     kind: str
     uuids: tuple[str, ...] | None
     cancelled: tuple[Cancellation, ...] = ()
+    id: str = ""
 
 
 @attrs.frozen
@@ -58,11 +60,16 @@ class MediatorAnswer:
     @ivar mediator: its name.
     @ivar consumers: how many consumers of the queue the broker counts for it.
     @ivar tasks: those asked for that it has.
+    @ivar id: of the question.
+    @ivar cancelled: how many cancelled tasks of the queue it knows; C{None} of a
+        mediator of an older version.
     """
 
     mediator: str
     consumers: int
     tasks: tuple[HeldTask, ...]
+    id: str = ""
+    cancelled: int | None = None
 
 
 def question_to_plain(question: Question) -> bytes:
@@ -70,7 +77,12 @@ def question_to_plain(question: Question) -> bytes:
     The body of a message.
     """
     told = json.loads(to_plain(question.cancelled))
-    plain = {"kind": question.kind, "uuids": question.uuids, **told}
+    plain = {
+        "kind": question.kind,
+        "uuids": question.uuids,
+        "id": question.id,
+        **told,
+    }
     return json.dumps(plain, separators=(",", ":")).encode()
 
 
@@ -78,12 +90,14 @@ def question_from_plain(body: bytes) -> Question | None:
     """
     The question in a body; C{None} if there is none that this version knows.
     """
-    match _loaded(body):
+    plain = _loaded(body)
+    id = _text(plain.get("id"))
+    match plain:
         case {"kind": str(kind), "uuids": None} if kind == FIND:
-            return Question(kind, None)
+            return Question(kind, None, id=id)
         case {"kind": str(kind), "uuids": list(uuids)} if kind in _KINDS:
             texts = tuple(each for each in uuids if isinstance(each, str))
-            return Question(kind, texts, tuple(from_plain(body)))
+            return Question(kind, texts, tuple(from_plain(body)), id)
     return None
 
 
@@ -98,7 +112,8 @@ def answer_from_plain(body: bytes) -> MediatorAnswer | None:
     """
     The answer in a body; C{None} if there is none.
     """
-    match _loaded(body):
+    plain = _loaded(body)
+    match plain:
         case {
             "mediator": str(mediator),
             "consumers": int(consumers),
@@ -106,7 +121,10 @@ def answer_from_plain(body: bytes) -> MediatorAnswer | None:
         }:
             held = (_held(each) for each in tasks)
             known = tuple(each for each in held if each is not None)
-            return MediatorAnswer(mediator, consumers, known)
+            count = plain.get("cancelled")
+            cancelled = count if isinstance(count, int) else None
+            id = _text(plain.get("id"))
+            return MediatorAnswer(mediator, consumers, known, id, cancelled)
     return None
 
 
@@ -121,6 +139,10 @@ def _held(plain: Any) -> HeldTask | None:
         }:
             return HeldTask(uuid, state, float(since), attempted, url)
     return None
+
+
+def _text(plain: Any) -> str:
+    return plain if isinstance(plain, str) else ""
 
 
 def _loaded(body: bytes) -> Mapping[str, Any]:

@@ -24,22 +24,27 @@ from weakref import WeakKeyDictionary
 
 import attrs
 from twisted.internet.defer import Deferred, DeferredLock
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from quebert._log import Logger
 from quebert._protocol.properties import encode_properties
 from quebert._repeated import RepeatedWarning
 from quebert.amqp.coordination._cancel_register import read_cancelled, register_of
-from quebert.amqp.coordination._cancellation import MOST, Cancellation
+from quebert.amqp.coordination._cancellation import KEPT, Cancellation, to_plain
+from quebert.amqp.coordination._known_cancelled import KnownCancelled
+from quebert.amqp.coordination._pause_sign import CONTROL
 from quebert.amqp.coordination._question import (
+    CANCEL,
     RETRY_NOW,
     MediatorAnswer,
     Question,
     answer_to_plain,
     question_from_plain,
+    question_to_plain,
 )
 from quebert.amqp.coordination._register import PERSISTENT
+from quebert.boundaries import CancelMark
 from quebert.errors import BrokerError, BrokerRefused, MayNotLook, ReplyCode
 
 if TYPE_CHECKING:
@@ -51,6 +56,14 @@ __all__ = ["Questions"]
 
 # Seconds in which an answer must be on its way.
 _PATIENCE = 5.0
+_TRANSIENT = encode_properties({})
+# Seconds between two looks for those that are forgotten.
+_FORGET = 60.0
+# Seconds in which tasks that were met are gathered, and how many are told at once.
+_GATHER = 5.0
+_AT_ONCE = 500
+# Seconds by which the clock of another program may be wrong.
+_WRONG = 3_600.0
 
 
 class Questions:
@@ -79,8 +92,10 @@ class Questions:
         self._clock = clock
         self._now = now
         self._holders: dict[str, list[Holder]] = {}
-        self._reasons: dict[str, dict[str, str]] = {}
-        self._until: dict[str, dict[str, float]] = {}
+        self._known: defaultdict[str, KnownCancelled] = defaultdict(KnownCancelled)
+        self._forgot_at = 0.0
+        self._met: dict[str, list[Cancellation]] = {}
+        self._telling: IDelayedCall | None = None
         self._read: WeakKeyDictionary[object, set[str]] = WeakKeyDictionary()
         self._reading: defaultdict[str, DeferredLock] = defaultdict(DeferredLock)
         self._hidden = RepeatedWarning(
@@ -93,11 +108,11 @@ class Questions:
 
     # -- The watches
 
-    def cancelled_in(self, queue: str) -> Mapping[str, str]:
+    def cancelled_in(self, queue: str) -> Mapping[str, CancelMark]:
         """
         See L{Questioning.cancelled_in<quebert.amqp.watch.Questioning.cancelled_in>}.
         """
-        return self._reasons.setdefault(queue, {})
+        return self._known[queue].marks
 
     def join(self, queue: str, holder: Holder) -> None:
         """
@@ -139,29 +154,53 @@ class Questions:
                 self._hidden.met(f"{register_of(queue)}: {e}")
                 return
             self._hidden.succeeded()
-            self._add(queue, found.values())
+            self._known[queue].add(found)
             if ear is not None:
                 self._read.setdefault(ear, set()).add(queue)
 
     async def _publish(self, queue: str, body: bytes) -> None:
         await self._publisher.publish("", queue, body, PERSISTENT, _PATIENCE)
 
-    def _add(self, queue: str, some: Collection[Cancellation]) -> None:
-        reasons = self._reasons.setdefault(queue, {})
-        until = self._until.setdefault(queue, {})
-        for each in some:
-            if len(reasons) < 2 * MOST:  # the register has fewer
-                reasons[each.uuid] = each.reason
-                until[each.uuid] = each.until
-
     def forget_old(self) -> None:
         """
-        Forget those that were cancelled long ago.
+        Forget those that were cancelled long ago; to be called now and then.
         """
-        now = self._now()
-        for queue, times in self._until.items():
-            for uuid in [uuid for uuid, until in times.items() if until <= now]:
-                del times[uuid], self._reasons[queue][uuid]
+        seconds = self._clock().seconds()
+        if seconds >= self._forgot_at + _FORGET:
+            self._forgot_at = seconds
+            for each in self._known.values():
+                each.forget_old(self._now())
+
+    def met(self, queue: str, uuid: str) -> None:
+        """
+        See L{Questioning.met<quebert.amqp.watch.Questioning.met>}.
+        """
+        changed = self._known[queue].met(uuid, self._now())
+        if changed is None:
+            return
+        self._met.setdefault(queue, []).append(changed)
+        if self._telling is None:
+            self._telling = self._clock().callLater(_GATHER, self._tell_met)
+
+    def _tell_met(self) -> None:
+        """
+        Tell the register and the other mediators; where that fails, they know these
+        tasks for longer.
+        """
+        self._telling = None
+        some, self._met = self._met, {}
+        for queue, met in some.items():
+            for begin in range(0, len(met), _AT_ONCE):
+                part = tuple(met[begin : begin + _AT_ONCE])
+                question = Question(CANCEL, (), part)
+                for exchange, key, body, properties in (
+                    ("", register_of(queue), to_plain(part), PERSISTENT),
+                    (CONTROL, queue, question_to_plain(question), _TRANSIENT),
+                ):
+                    telling = self._publisher.publish(
+                        exchange, key, body, properties, _PATIENCE
+                    )
+                    Deferred.fromCoroutine(telling).addErrback(self._not_answered)
 
     # -- Questions
 
@@ -177,22 +216,24 @@ class Questions:
         if question is None:
             return
         queue, now = message.routing_key, self._now()
-        # The clock of who asks may be wrong.
-        self._add(queue, [attrs.evolve(each, at=now) for each in question.cancelled])
+        known = self._known[queue]
+        if question.cancelled and known.is_full:
+            return  # and whoever cancels tasks is told so
+        known.add(_with_clock(each, now) for each in question.cancelled)
         holders = self._holders.get(queue)
         if holders and isinstance(reply_to, str) and reply_to:
             try:
-                answer = self._answer(holders, question)
+                answer = self._answer(holders, question, len(known))
             except Exception:  # who asks waits in vain, and nothing else happens
                 self.log.failure("A question about tasks cannot be answered")
                 return
             answering = self._publisher.publish(
-                "", reply_to, answer_to_plain(answer), encode_properties({}), _PATIENCE
+                "", reply_to, answer_to_plain(answer), _TRANSIENT, _PATIENCE
             )
             Deferred.fromCoroutine(answering).addErrback(self._not_answered)
 
     def _answer(
-        self, holders: Collection[Holder], question: Question
+        self, holders: Collection[Holder], question: Question, cancelled: int
     ) -> MediatorAnswer:
         tasks: list[HeldTask] = []
         for each in holders:
@@ -201,7 +242,8 @@ class Questions:
             else:
                 tasks += each.find(question.uuids)
         consumers = sum(each.consumers for each in holders)
-        return MediatorAnswer(self.name, consumers, tuple(tasks))
+        found = tuple(tasks)
+        return MediatorAnswer(self.name, consumers, found, question.id, cancelled)
 
     def _not_answered(self, failure: Failure) -> None:
         failure.trap(BrokerError)  # whoever asked waits no longer
@@ -212,5 +254,17 @@ class Questions:
         Answer no more, until there are watches again.
         """
         self._hidden.end()
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
         self._publisher.shut()
         self._publisher = self._make_publisher()
+
+
+def _with_clock(heard: Cancellation, now: float) -> Cancellation:
+    """
+    What was heard of a cancelled task, as of now if the clock of who told it is wrong.
+    """
+    if abs(now - heard.at) <= _WRONG or heard.kept < KEPT:
+        return heard
+    return attrs.evolve(heard, at=now)

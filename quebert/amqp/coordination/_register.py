@@ -50,7 +50,7 @@ from quebert.errors import BrokerError, BrokerRefused, ReplyCode
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
 
-__all__ = ["PERSISTENT", "Held", "Publish", "Register"]
+__all__ = ["PERSISTENT", "Held", "Publish", "Register", "taken"]
 
 #: Publishes a body to a queue; returns when the broker has confirmed it.
 Publish = Callable[[str, bytes], Coroutine[Any, Any, None]]
@@ -143,7 +143,7 @@ class Held:
         if not self._exists:
             await self._register.declare(self._wire)
         taking = self._channel.publish("", self._register.name, body, PERSISTENT)
-        await _taken(taking, self._wire)
+        await taken(taking, self._wire)
         await self._acknowledge()
         return not self._exists
 
@@ -161,7 +161,7 @@ class Held:
             return
         with suppress(BrokerError):  # it is read again, and may be replaced then
             publishing = publish(self._register.name, body)
-            await _taken(Deferred.fromCoroutine(publishing), self._wire)
+            await taken(Deferred.fromCoroutine(publishing), self._wire)
             await self._acknowledge()
 
     async def _acknowledge(self) -> None:
@@ -173,7 +173,7 @@ class Held:
         await self._channel.call("channel_flow", active=True)
 
 
-async def _taken(published: Deferred[None], wire: Wire) -> None:
+async def taken(published: Deferred[None], wire: Wire) -> None:
     """
     Returns when the broker has taken what was published.
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from quebert._protocol.properties import TIMESTAMP
 from quebert.amqp.wire import NOT_BEFORE, RUN_NOW, Message
+from quebert.boundaries import CancelMark
 from quebert.limits import WhenFree
 from quebert.task_callbacks import CallbackTask
 from quebert.task_events import EndedTask
@@ -65,8 +66,7 @@ class DeliveredMessage(Message):
     @ivar refused_for: in how many seconds its origin may take a request, if it was
         turned away since the origin took none.
     @ivar was_begun: whether it was with its callback before it waited.
-    @ivar cancelled: the tasks of its queue that are cancelled, by their uuids; the
-        reasons, in sentences.
+    @ivar cancelled: the tasks of its queue that are cancelled, by their uuids.
     @ivar hastened: whether its wait here was ended, since somebody wants it to run.
     @ivar tells_end: whether an end note or a callback task is published before it is
         acknowledged for good.
@@ -86,7 +86,7 @@ class DeliveredMessage(Message):
     refused_for = 0.0
     waits_since: float | None = None
     was_begun = False
-    cancelled: Mapping[str, str] = MappingProxyType({})
+    cancelled: Mapping[str, CancelMark] = MappingProxyType({})
     hastened = False
     tells_end = False
     last_attempt: EndedTask | None = None

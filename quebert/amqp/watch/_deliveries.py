@@ -176,6 +176,7 @@ class Deliveries:
                 else int(self.consumer.consuming)
             ),
             client,
+            queue,
         )
         self._patience = Deadlines[DeliveredMessage](lambda: client.reactor, self.late)
         self._idle: Deferred[None] | None = None

@@ -22,13 +22,14 @@ from quebert.amqp.watch._questioning import (
     WAITING,
     HeldTask,
 )
+from quebert.boundaries import CancelMark
 from quebert.errors import BadTask
 from quebert.policy import ATTEMPTS
 
 if TYPE_CHECKING:
-    from quebert.amqp.link import Session
     from quebert.amqp.watch._delivered_message import DeliveredMessage
     from quebert.amqp.watch._ledger import Ledger
+    from quebert.amqp.watch._session import WatchSession
     from quebert.amqp.watch._settlement import Settlement
 
 __all__ = ["HeldTasks", "heeds_cancelled", "identity_of"]
@@ -37,6 +38,8 @@ __all__ = ["HeldTasks", "heeds_cancelled", "identity_of"]
 _PLAIN = re.compile(r"[A-Za-z0-9_.:-]+")
 # How many tasks are told of.
 _MOST_TOLD = 10_000
+# To look for more uuids in a body takes longer than to decode it.
+_FEW = 16
 # Bytes of a body that is looked at where all tasks are asked for.
 _LARGE = 65_536
 
@@ -63,7 +66,7 @@ def heeds_cancelled(callback: Callable[..., object]) -> bool:
 class HeldTasks:
     """
     @param busy: the messages that are with the callback.
-    @param cancelled: the uuids of tasks that are cancelled.
+    @param cancelled: the tasks that are cancelled, by their uuids.
     @param consumers: tells how many consumers the broker counts.
     """
 
@@ -72,9 +75,10 @@ class HeldTasks:
         ledger: Ledger[DeliveredMessage],
         settlement: Settlement,
         busy: Collection[DeliveredMessage],
-        cancelled: Mapping[str, str],
+        cancelled: Mapping[str, CancelMark],
         consumers: Callable[[], int],
-        session: Session,
+        session: WatchSession,
+        queue: str,
     ) -> None:
         self._ledger = ledger
         self._settlement = settlement
@@ -82,6 +86,7 @@ class HeldTasks:
         self._cancelled = cancelled
         self._consumers = consumers
         self._session = session
+        self._queue = queue
         self._dropped: dict[str, HeldTask] = {}
 
     @property
@@ -122,12 +127,17 @@ class HeldTasks:
         The task of a message is cancelled, and about to be dropped.
         """
         uuid, url = identity_of(message.body)
-        for each in [each for each in self._dropped if each not in self._cancelled]:
-            del self._dropped[each]
-        if uuid in self._cancelled:
-            attempted = _was_attempted(message, bool(message.url))
-            now = self._session.now()
-            self._dropped[uuid] = HeldTask(uuid, DROPPED, now, attempted, url)
+        mark = self._cancelled.get(uuid)
+        if mark is None or not mark.covers(message):  # its queue was purged
+            return
+        attempted = _was_attempted(message, bool(message.url))
+        now = self._session.now()
+        self._dropped.pop(uuid, None)  # the newest stand last
+        self._dropped[uuid] = HeldTask(uuid, DROPPED, now, attempted, url)
+        if len(self._dropped) > _MOST_TOLD:
+            del self._dropped[next(iter(self._dropped))]
+        if not message.redelivered:  # else a copy of it may come, too
+            self._session.questions.met(self._queue, uuid)
 
     def _messages(
         self, uuids: Collection[str] | None
@@ -136,7 +146,8 @@ class HeldTasks:
         Messages, behind the uuids and the URLs of their tasks.
         """
         plain: list[bytes] | None = None
-        if uuids is not None and all(map(_PLAIN.fullmatch, uuids)):
+        few = uuids is not None and len(uuids) <= _FEW
+        if uuids is not None and few and all(map(_PLAIN.fullmatch, uuids)):
             plain = [each.encode() for each in uuids]
         for message in list(self._ledger):
             body = message.body

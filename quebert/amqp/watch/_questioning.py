@@ -12,6 +12,8 @@ from typing import Protocol
 
 import attrs
 
+from quebert.boundaries import CancelMark
+
 __all__ = [
     "DROPPED",
     "RETRYING",
@@ -88,10 +90,15 @@ class Questioning(Protocol):
     Asks watches.
     """
 
-    def cancelled_in(self, queue: str) -> Mapping[str, str]:
+    def cancelled_in(self, queue: str) -> Mapping[str, CancelMark]:
         """
-        The tasks of C{queue} that are cancelled, by their uuids; the reasons, in
-        sentences.  It is the same object always, and changes.
+        The tasks of C{queue} that are cancelled, by their uuids.  It is the same object
+        always, and changes.
+        """
+
+    def met(self, queue: str, uuid: str) -> None:
+        """
+        A cancelled task is dropped, and no other message seems to have it.
         """
 
     def join(self, queue: str, holder: Holder) -> None:

@@ -221,14 +221,14 @@ class MemoryBroker:
             return fail(self.problem)
         return self._answered(lambda: name not in self.lacking)
 
-    def cancel(self, queue: str, uuid: str, by: str) -> Deferred[Cancelled]:
+    def cancel(self, task: NewTask, by: str) -> Deferred[Cancelled]:
         """
         Cancel a task.
         """
         if self.problem is not None:
             return fail(self.problem)
-        self.cancelled.append(uuid)
-        return self._answered(lambda: Cancelled(uuid, "cancelled", None, "it is"))
+        self.cancelled.append(task.uuid)
+        return self._answered(lambda: Cancelled(task.uuid, "cancelled", None, "it is"))
 
     def run_now(self, queue: str, uuid: str) -> Deferred[RunNow]:
         """

@@ -160,11 +160,11 @@ class GatedBroker:
         """
         return self._gate.ask(lambda: self._broker.has_queue(name))
 
-    def cancel(self, queue: str, uuid: str, by: str) -> Deferred[Cancelled]:
+    def cancel(self, task: NewTask, by: str) -> Deferred[Cancelled]:
         """
         See L{MemoryBroker}.
         """
-        return self._gate.ask(lambda: self._broker.cancel(queue, uuid, by))
+        return self._gate.ask(lambda: self._broker.cancel(task, by))
 
     def run_now(self, queue: str, uuid: str) -> Deferred[RunNow]:
         """

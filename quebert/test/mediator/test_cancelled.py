@@ -12,6 +12,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from quebert.amqp.coordination import Cancellation
 from quebert.boundaries import WatchedMessage
 from quebert.mediator._judging import cancelled
 from quebert.outcome import CANCELLED, Discard, Done, Outcome, Retry
@@ -29,7 +30,7 @@ class CancelledMessage(WatchedMessage):
     """
 
     task: Mapping[str, Any]
-    cancelled: dict[str, str] = attrs.field(factory=dict)
+    cancelled: dict[str, Cancellation] = attrs.field(factory=dict)
     runs_now: bool = False
     properties: Mapping[str, Any] = attrs.field(factory=lambda: {"headers": {}})
 
@@ -44,7 +45,7 @@ class CancelledMessage(WatchedMessage):
         """
         Somebody cancels a task.
         """
-        self.cancelled[uuid] = "cancelled by ada"
+        self.cancelled[uuid] = Cancellation(uuid, NOW, "ada")
 
 
 class CancelledTests(Case):
@@ -164,7 +165,30 @@ class CancelledTests(Case):
         """
         Tests for L{cancelled}: a number is like its digits.
         """
-        reasons = {"5": "cancelled by ada"}
+        message = CancelledMessage({})
+        message.cancel("5")
         expected: tuple[Outcome | None, ...] = (GONE, GONE, None, None)
-        found = tuple(cancelled(each, reasons) for each in ("5", 5, None, "6"))
+        found = tuple(cancelled(each, message) for each in ("5", 5, None, "6"))
         self.assertEqual(found, expected)
+
+    def test_used_again(self) -> None:
+        """
+        A task that was sent later than the one that is cancelled is attempted, also
+        again; one of which nobody knows when it was sent is not.
+        """
+        sent: tuple[tuple[Any, Outcome], ...] = (
+            (NOW, GONE),
+            (NOW + 1, Done()),
+            ("x", GONE),
+            (None, GONE),
+        )
+        for timestamp, expected in sent:
+            message = CancelledMessage({"uuid": "a"})
+            message.cancelled["a"] = Cancellation("a", NOW + 9, "ada", sent_by=NOW)
+            message.properties = {"headers": {}, "timestamp": timestamp}
+            self.assertEqual(self.outcome(self.mediator(), message), expected)
+        message.properties = {"headers": {}, "timestamp": NOW + 1}
+        self.http = FakeHTTP()
+        answer = self.mediator().messageReceived(message)
+        self.http.requests[0].answer(500)
+        self.assertIsInstance(self.successResultOf(answer), Retry)

@@ -178,21 +178,22 @@ async def test_sizes(tasks: Tasks) -> None:
 @ensureDeferred
 async def test_operations(tasks: Tasks) -> None:
     """
-    A task that waits is cancelled; a queue that is not there has none.
+    A task that waits is cancelled, and stays; a queue that is not there has none.
     """
-    await tasks.publish(*tasks.new(1))
-    uuid = f"{tasks.queue}-0"
-    cancelled = await tasks.published.cancel(tasks.queue, uuid, "ada")
+    [task] = tasks.new(1)
+    await tasks.publish(task)
+    uuid = task.uuid
+    cancelled = await tasks.published.cancel(task, "ada")
     assert (cancelled.uuid, cancelled.result) == (uuid, "cancelled")
-    assert await tasks.ready() == 0
-    await tasks.publish(*tasks.new(1))
+    assert await tasks.ready() == 1
     ran = await tasks.published.run_now(tasks.queue, uuid)
     assert (ran.uuid, ran.result) == (uuid, "not_delayed")
     other = f"{tasks.queue}-not-there"
     assert (await tasks.published.run_now(other, uuid)).result == "not_found"
     assert await tasks.published.has_queue(tasks.queue)
     assert not await tasks.published.has_queue(other)
-    assert (await tasks.published.cancel(other, uuid, "ada")).result == "not_found"
+    [lacking] = tasks.new(1, queue=other)
+    assert (await tasks.published.cancel(lacking, "ada")).result == "not_found"
 
 
 @ensureDeferred

@@ -23,8 +23,7 @@ from quebert.amqp import TxAMQPClient
 from quebert.amqp.queues import find_queue
 from quebert.created_tasks import NewTask
 from quebert.errors import BrokerError, ConfigError, MayNotLook, NoSuchQueue
-from quebert.operations import NOT_FOUND, BrokerAccess, Cancelled, RunNow
-from quebert.operations import cancel as cancel_task
+from quebert.operations import NOT_FOUND, BrokerAccess, Cancelled, Deletions, RunNow
 from quebert.operations import run_now as run_task_now
 from quebert.task_ends import ENDED
 
@@ -61,6 +60,7 @@ class PublishedTasks:
             broker.broker, reactor=broker.reactor, connectTimeout=PATIENCE
         )
         self._publisher = self._client.make_publisher()
+        self._deletions = Deletions(self._client)
         self._single: dict[str, list[tuple[NewTask, Deferred[Answers]]]] = {}
         self._turn = EndOfTurn(broker.reactor, self._publish_single)
 
@@ -119,14 +119,16 @@ class PublishedTasks:
             except MayNotLook:
                 return True
 
-    async def cancel(self, queue: str, uuid: str, by: str) -> Cancelled:
+    async def cancel(self, task: NewTask, by: str) -> Cancelled:
         """
         See L{TaskBroker.cancel<quebert.created_tasks.TaskBroker.cancel>}.
         """
         try:
-            return await cancel_task(self._broker, queue, uuid, by=by)
+            return await self._deletions.delete(
+                task.queue, task.uuid, by, task.due, int(task.created)
+            )
         except NoSuchQueue as e:
-            return Cancelled(uuid, NOT_FOUND, None, str(e))
+            return Cancelled(task.uuid, NOT_FOUND, None, str(e))
         except ConfigError as e:  # mediators keep too many cancelled tasks
             raise BrokerError(str(e)) from e
 
@@ -145,6 +147,7 @@ class PublishedTasks:
         """
         self._turn.now()
         self._publisher.shut()
+        self._deletions.end()
         await self._client.stop(0)
 
 

@@ -1,0 +1,204 @@
+"""
+A register to which any number of programs append at a time, and which they read in
+turn.
+
+Theory of operation.  A durable queue has messages, and the register is what all of them
+together tell, in any order and however often: so what is in it must be merged.
+
+To append to it is to publish a message, and to wait for the confirm.  Nobody is asked,
+and nobody waits for somebody else.
+
+To read it is to consume the queue and to end the channel, which gives all back.  The
+queue has a I{single active consumer}: RabbitMQ delivers to one reader at a time, and
+the next one becomes active in the same step in which the queue takes back all that the
+reader before had, however that reader ended.  That is done by one process of RabbitMQ,
+or one command of the queue's Raft log.  So whoever has got any message is the one
+reader, and nobody else has one.  It has all that was confirmed before it began once
+none is ready, as the queue tells, and none has come for a while.  (The queue's leader
+tells how many are ready; in a cluster another node may deliver, a little later.)
+
+A reader must not end its consumer before it has given back everything: the next reader
+would become active with less.  So it ends the channel alone.
+
+A reader to whom nothing comes is not active, or the queue is empty: a program was
+killed after it had declared it.  Then the reader appends a message that tells nothing.
+
+A reader may replace messages by fewer: it publishes these, waits for the confirms, and
+acknowledges the former.  A program that is killed in between leaves both.  Messages are
+also replaced that came back L{_MOST_RETURNS} times, since a policy may have RabbitMQ
+drop those that came back too often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+
+from quebert._protocol.extensions import DELIVERY_COUNT, SINGLE_ACTIVE_CONSUMER
+from quebert.amqp.coordination._register import Publish, taken
+from quebert.amqp.delays import has_quorum
+from quebert.amqp.queues import (
+    CLASSIC,
+    QUORUM,
+    declare_queue,
+    find_queue,
+    own_quorum,
+)
+from quebert.amqp.wire import Channel, Message
+from quebert.errors import BrokerError, Unroutable
+
+if TYPE_CHECKING:
+    from quebert.amqp.wire import Wire
+
+__all__ = ["Appended", "Reading"]
+
+# How often a message may have come back before it is replaced.
+_MOST_RETURNS = 3
+# Messages that are delivered at once: as many as AMQP lets one ask for.
+_ALL = 65_535
+# Seconds in which it must be read: a connection of a machine that has vanished ends
+# after its heartbeats.
+_PATIENCE = 90.0
+# Seconds in which nothing more may have come, and after which a message is appended.
+_STEP = 0.05
+_EMPTY = 0.5
+
+
+@attrs.frozen
+class Appended:
+    """
+    @ivar name: the queue that keeps it.
+    """
+
+    name: str
+
+    async def exists(self, wire: Wire) -> bool:
+        """
+        Whether anything was ever appended to it.
+
+        @raise MayNotLook: the user lacks the permission to see it.
+        """
+        return await find_queue(wire, self.name) is not None
+
+    async def append(self, wire: Wire, body: bytes, publish: Publish) -> bool:
+        """
+        Add a message; returns when the broker has confirmed it.
+
+        @return: whether the register was made for that.
+        @raise BrokerError: nobody knows whether it was done.
+        """
+        try:
+            await taken(Deferred.fromCoroutine(publish(self.name, body)), wire)
+        except Unroutable:
+            kind = {**QUORUM, **own_quorum(wire)} if has_quorum(wire) else CLASSIC
+            arguments = {**kind, SINGLE_ACTIVE_CONSUMER: True}
+            await declare_queue(wire, self.name, arguments)
+            await taken(Deferred.fromCoroutine(publish(self.name, body)), wire)
+            return True
+        return False
+
+    @asynccontextmanager
+    async def read(
+        self, wire: Wire, nothing: bytes, publish: Publish
+    ) -> AsyncIterator[Reading]:
+        """
+        Have all of it, which nobody else reads as long as this block lasts.
+
+        @param nothing: the body of a message that tells nothing.
+        @raise BrokerError: another program reads it for too long, or the broker does
+            not tell.
+        """
+        channel = await wire.open_channel(confirms=False)
+        reading = Reading(self.name, wire, channel, publish)
+        try:
+            await reading.begin(nothing)
+            yield reading
+        finally:
+            await channel.shut()
+
+
+@attrs.define(eq=False)
+class Reading:
+    """
+    A register that nobody else reads now.
+
+    @ivar messages: those that it has.
+    """
+
+    _name: str
+    _wire: Wire
+    _channel: Channel
+    _publish: Publish
+    messages: list[Message] = attrs.field(factory=list)
+    _is_deleted: bool = attrs.field(default=False, init=False)
+
+    async def begin(self, nothing: bytes) -> None:
+        """
+        Returns once all messages are here.
+        """
+        channel, clock = self._channel, self._wire.clock
+        channel.on_message = self.messages.append
+        channel.on_cancel = self._cancelled
+        began, seen, has_appended = clock.seconds(), 0, False
+        await channel.call("basic_qos", prefetch_count=_ALL)
+        await channel.call("basic_consume", queue=self._name)
+        while True:
+            ready = await self._ready()
+            count = len(self.messages)
+            if count and count == seen and not ready:
+                return
+            waited = clock.seconds() - began
+            if self._is_deleted or waited >= _PATIENCE:
+                why = "it was deleted" if self._is_deleted else "another program does"
+                raise BrokerError(f"queue {self._name!r} cannot be read: {why}")
+            if not count and not has_appended and waited >= _EMPTY:
+                has_appended = True
+                appending = Deferred.fromCoroutine(self._publish(self._name, nothing))
+                appending.addErrback(_ignored)
+            seen = count
+            await deferLater(clock, _STEP)
+
+    async def _ready(self) -> int:
+        """
+        How many messages were ready before the last that have come.
+        """
+        call = self._channel.call
+        found = await call("queue_declare", queue=self._name, passive=True)
+        await call("basic_qos", prefetch_count=_ALL)  # deliveries come before
+        count: int = found.message_count
+        return count
+
+    def _cancelled(self, consumer_tag: str) -> None:
+        self._is_deleted = True
+
+    @property
+    def came_back(self) -> bool:
+        """
+        Whether messages came back so often that they are to be replaced.
+        """
+        counts = (each.number_in(DELIVERY_COUNT) for each in self.messages)
+        return any(count >= _MOST_RETURNS for count in counts)
+
+    async def replace(self, bodies: Sequence[bytes]) -> None:
+        """
+        Have C{bodies}, which tell the same, take the place of the messages.
+
+        @raise BrokerError: nobody knows whether it was done; nothing is lost.
+        """
+        former = self.messages[:]
+        for body in bodies:
+            publishing = Deferred.fromCoroutine(self._publish(self._name, body))
+            await taken(publishing, self._wire)
+        for each in former:
+            self._channel.ack(each.delivery_tag)
+        await self._channel.call("basic_qos", prefetch_count=_ALL)
+
+
+def _ignored(failure: Failure) -> None:
+    failure.trap(BrokerError)  # the reader tells that it cannot read

@@ -1,0 +1,135 @@
+"""
+Cancels tasks that nobody looks for, many side by side: those that were created over
+HTTP, whose rows say what they are.
+
+Theory of operation.  The broker keeps that the tasks are cancelled, and then all
+mediators are told and answer, as L{quebert.operations._cancelling} has it.  There it
+ends: a task that waits in the broker is dropped when it comes to a mediator.  Those of
+one queue that are cancelled meanwhile wait, and are next, together.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from quebert.amqp.coordination import KEPT, Answers, Asker, Cancellation
+from quebert.operations._cancelled import Cancelled, of_marked
+from quebert.operations._marking import Marking
+from quebert.operations._taking import check_queue
+
+if TYPE_CHECKING:
+    from quebert.amqp import TxAMQPClient
+
+__all__ = ["Deletions"]
+
+# Tasks that are cancelled together, and seconds in which there must be a connection.
+_AT_ONCE = 200
+_CONNECT = 5.0
+
+_Waiting = list[tuple[Cancellation, "Deferred[Cancelled]"]]
+
+
+class Deletions:
+    """
+    @param client: of the broker; its connections are kept.
+    """
+
+    def __init__(self, client: TxAMQPClient) -> None:
+        self._client = client
+        self._publisher = client.make_publisher()
+        self._waiting: dict[str, _Waiting] = {}
+        self._running: set[str] = set()
+        self._asker: Asker | None = None
+        self._markings: dict[str, Marking] = {}  # that the asker's connection has
+
+    async def delete(
+        self,
+        queue: str,
+        uuid: str,
+        by: str = "",
+        due: float = 0.0,
+        sent_by: float | None = None,
+    ) -> Cancelled:
+        """
+        Have no mediator begin an attempt at a task; one that is under way is the last.
+
+        @param due: when the task may come to a mediator, not before, in seconds since
+            the epoch.
+        @param sent_by: its C{timestamp}, or later: a message with a later one is
+            another task.
+        @raise NoSuchQueue: there is no such queue.
+        @raise ConfigError: mediators know too many cancelled tasks already.
+        @raise BrokerError: the task may be cancelled, or not.
+        """
+        now = round(self._client.now(), 3)
+        kept = max(0.0, due - now) + KEPT
+        cancelled: Deferred[Cancelled] = Deferred()
+        entry = Cancellation(uuid, now, by, kept, sent_by)
+        self._waiting.setdefault(queue, []).append((entry, cancelled))
+        if queue not in self._running:
+            self._running.add(queue)
+            Deferred.fromCoroutine(self._run(queue))
+        return await cancelled
+
+    async def _run(self, queue: str) -> None:
+        """
+        Cancel tasks of a queue until no more wait.
+        """
+        try:
+            while waiting := self._waiting.pop(queue, None):
+                some, rest = waiting[:_AT_ONCE], waiting[_AT_ONCE:]
+                if rest:
+                    self._waiting[queue] = rest
+                await self._delete(queue, some)
+        finally:
+            self._running.discard(queue)
+
+    async def _delete(self, queue: str, some: _Waiting) -> None:
+        try:
+            answers = await self._mark(queue, [entry for entry, _ in some])
+        except Exception:  # whoever waits for it deals with it
+            failure = Failure()
+            for _, cancelled in some:
+                cancelled.errback(failure)
+            return
+        for entry, cancelled in some:
+            cancelled.callback(of_marked(entry.uuid, answers))
+        marking = self._markings.get(queue)
+        if marking is not None and marking.is_to_tidy:
+            await marking.tidy()
+
+    async def _mark(self, queue: str, some: list[Cancellation]) -> Answers:
+        asker = await self._connected()
+        marking = self._markings.get(queue)
+        if marking is None:
+            await check_queue(asker.wire, queue)
+            marking = Marking(
+                self._client, asker.wire, queue, publisher=self._publisher
+            )
+            self._markings[queue] = marking
+        answers = await marking.mark_at_once(some, asker)
+        await marking.kept()
+        return answers
+
+    async def _connected(self) -> Asker:
+        """
+        What asks over the connection that there is.
+        """
+        wire = await self._client.connected(_CONNECT)
+        asker = self._asker
+        if asker is None or asker.is_lost or asker.wire is not wire:
+            asker = Asker(wire)
+            await asker.begin()
+            self._asker, self._markings = asker, {}
+        return asker
+
+    def end(self) -> None:
+        """
+        Cancel no more.
+        """
+        self._publisher.shut()
+        if self._asker is not None:
+            self._asker.end()
