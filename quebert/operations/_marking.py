@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from quebert.amqp.coordination import (
     CANCEL,
+    FIND,
     KEPT,
     MOST,
     PERSISTENT,
@@ -98,6 +99,8 @@ class Marking:
         """
         queue = self._queue
         if self._known + len(some) > MOST:
+            await self._count()
+        if self._known + len(some) > MOST:
             raise ConfigError(
                 f"queue {queue!r} has {self._known} cancelled tasks, and may have"
                 f" {MOST}: they are forgotten a day after a mediator has dropped them,"
@@ -108,6 +111,23 @@ class Marking:
             new_queues.declared(self._wire, register_of(queue), None)
         self._known += len(some)
         self._added += 1
+
+    async def _count(self) -> None:
+        """
+        Learn how many cancelled tasks the queue has.
+        """
+        answers = await ask_mediators(self._wire, self._queue, Question(FIND, ()))
+        self._answered(answers)
+        if not answers.answers:
+            await self._read()
+
+    async def _read(self) -> None:
+        """
+        Read the register, which is written anew then if that is needed.
+        """
+        now = self._client.now()
+        known = await read_cancelled(self._wire, self._queue, now, self._publish)
+        self._known = len(known)
 
     async def kept(self) -> None:
         """
@@ -123,11 +143,7 @@ class Marking:
         with suppress(BrokerError, MayNotLook):  # the next one does it
             found = await depth(self._wire, register_of(self._queue))
             if found is not None and found.ready > _MANY:
-                now = self._client.now()
-                known = await read_cancelled(
-                    self._wire, self._queue, now, self._publish
-                )
-                self._known = len(known)
+                await self._read()
 
     @property
     def is_to_tidy(self) -> bool:

@@ -224,17 +224,26 @@ class DeletionsTests(QuestionsTestCase):
 
     def test_full(self) -> None:
         """
-        When the queue has too many, that is told, and none is cancelled.
+        When the queue has too many, that is told, and none is cancelled, until some are
+        forgotten.
         """
         self.assertEqual(MOST, 200_000)
         self.patch(_marking, "MOST", 2)
-        self.watch()
+        client = self.client()
+        watcher = self.watch(client=client)
         self.delete("a")
         self.delete("b")
         error = self.failure(self.begin_delete("c"), ConfigError)
         self.assertIn("has 2 cancelled tasks, and may have 2", str(error))
         self.add("c")
         self.assertEqual(self.requested(), ["c"])
+        for each in client.questions._known.values():
+            each.forget_old(self.own.now() + 2 * KEPT)
+        self.assertEqual(self.delete("d"), (CANCELLED, None))
+        self.result(watcher.stop())
+        self.assertEqual(self.delete("e"), (CANCELLED, None))
+        error = self.failure(self.begin_delete("f"), ConfigError)
+        self.assertIn("has 4 cancelled tasks", str(error))
 
     def test_tidy(self) -> None:
         """
