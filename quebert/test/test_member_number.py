@@ -58,6 +58,24 @@ class MemberNumberTests(NetworkTestCase):
             if old is not None and old < 3:
                 self.assertEqual(new, old)
 
+    def test_left_meanwhile(self) -> None:
+        """
+        A member that leaves while it is about to take a number has none in the end.
+        """
+        for turns in range(12):
+            leaving = self.member()
+            taking = self.begin(leaving.take(self.wire, 2))
+            for _ in range(turns):
+                self.network.advance(0)
+            self.result(leaving.leave())
+            self.network.settle()
+            self.successResultOf(taking)
+            self.assertIsNone(leaving.value)
+            others = [self.member(), self.member()]
+            self.assertEqual(sorted(map(str, self.numbers(*others))), ["0", "1"])
+            for each in others:
+                self.result(each.leave())
+
     def test_none_free(self) -> None:
         """
         A member keeps a number that is too high until a lower one is free; so does one

@@ -34,6 +34,7 @@ class ConsumerSign:
         self._arguments = arguments
         self._exclusive = exclusive
         self._channel: Channel | None = None
+        self._ended = False
 
     @property
     def is_given(self) -> bool:
@@ -46,7 +47,7 @@ class ConsumerSign:
         """
         Give it, unless we do already.
 
-        @return: whether we do: others may have one that is exclusive.
+        @return: whether we do: others may have one that is exclusive, or it was ended.
         @raise BrokerError: RabbitMQ refuses it, or the connection is lost.
         """
         if self.is_given:
@@ -67,6 +68,9 @@ class ConsumerSign:
         except BaseException:
             _shut(channel)
             raise
+        if self._ended:  # meanwhile
+            _shut(channel)
+            return False
         self._channel = channel
         return True
 
@@ -77,6 +81,13 @@ class ConsumerSign:
         channel, self._channel = self._channel, None
         if channel is not None:
             await channel.shut()
+
+    async def end(self) -> None:
+        """
+        Give it no more, for ever; also if it is about to be given.
+        """
+        self._ended = True
+        await self.take_back()
 
 
 def _ack_on(channel: Channel) -> Any:

@@ -28,6 +28,8 @@ class MemberNumber:
         self._lock = lock
         self._number = 0
         self._held: ConsumerSign | None = None
+        self._asked: ConsumerSign | None = None
+        self._left = False
 
     @property
     def value(self) -> int | None:
@@ -50,7 +52,9 @@ class MemberNumber:
         # Nearly always that one is free.
         likely = (members - 1,) if ours is None else ()
         for number in dict.fromkeys((*likely, *range(members))):
-            lock = self._lock(number)
+            if self._left:
+                return
+            lock = self._asked = self._lock(number)
             if await lock.give(wire):
                 held, self._held, self._number = self._held, lock, number
                 if held is not None:
@@ -59,8 +63,9 @@ class MemberNumber:
 
     async def leave(self) -> None:
         """
-        Have no number any more.
+        Have no number any more, for ever.
         """
-        held, self._held = self._held, None
-        if held is not None:
-            await held.take_back()
+        self._left = True
+        for each in (self._asked, self._held):
+            if each is not None:
+                await each.end()

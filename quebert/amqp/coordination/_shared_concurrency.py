@@ -105,6 +105,7 @@ class SharedConcurrency(Throttle):
         self._number = MemberNumber(lambda number: self._sign(f"#{number}", True))
         self._excess: ConsumerSign | None = None
         self._came_at: float | None = None  # if we must wait for others
+        self._left = False
         self._clock = clock
         self._again: Callable[[], None] | None = None
         self._wake: Callable[[], None] | None = None
@@ -193,10 +194,11 @@ class SharedConcurrency(Throttle):
                 timer.cancel()
         self._timer = self._waking = None
         self._again = self._wake = None
+        self._left = True  # a look may be under way
         await self._sharing.leave()
         await self._number.leave()
         if self._excess is not None:
-            await self._excess.take_back()
+            await self._excess.end()
 
     # -- For Sharing
 
@@ -255,7 +257,7 @@ class SharedConcurrency(Throttle):
 
     def _set_share(self) -> None:
         share = 0 if self._came_at is not None else self._part
-        if share == self.share:
+        if share == self.share or self._left:
             return
         self.share = share
         if self._timer is not None:
@@ -268,7 +270,7 @@ class SharedConcurrency(Throttle):
         """
         Have others know whether we have more at work than our part.
         """
-        if self.running > self._part:
+        if self.running > self._part and not self._left:
             self._excess = self._excess or self._sign(_MORE, False)
             await self._excess.give(wire)
         elif self._excess is not None:
