@@ -55,7 +55,7 @@ RUNS_NOW = "running"
 NOT_DELAYED = "not_delayed"
 # Seconds for which a task is looked for that a mediator is about to have wait, and
 # between two looks; and how often any task is, which may just have come to a mediator.
-_PATIENCE, _AGAIN, _LOOKS = 10.0, 0.5, 3
+_PATIENCE, _AGAIN, _LOOKS = 8.0, 0.5, 3
 
 
 @attrs.frozen
@@ -106,10 +106,11 @@ async def _run_now(
         for mediator, task in held:
             if task.state != RETURNING:
                 return _of_held(uuid, mediator, task)
-        if not held or wire.clock.seconds() >= deadline:
+        is_over = wire.clock.seconds() >= deadline
+        if not held or is_over:
             looks += 1
             found = await _wherever(Taking(client, wire, queue), uuid, answers, most)
-            if found.result != NOT_FOUND or looks >= _LOOKS:
+            if found.result != NOT_FOUND or looks >= _LOOKS or is_over:
                 return found
         await deferLater(wire.clock, _AGAIN)
 
