@@ -96,7 +96,7 @@ test-clients: .venv-clients/installed
 .venv-google/installed: Makefile
 	$(PYTHON) -m venv .venv-google
 	.venv-google/bin/python -m pip install --quiet --disable-pip-version-check \
-	    'google-cloud-tasks >= 2.26'
+	    'google-cloud-tasks >= 2.26' pyjwt
 	@if command -v npm >/dev/null; then \
 	    npm install --silent --no-audit --no-fund --prefix .venv-google \
 	        @google-cloud/tasks@6 \

@@ -1,12 +1,12 @@
 // A suite for @google-cloud/tasks, Google's client for Node: node --test.  MODULES is the
-// folder that has the package; TRANSPORT is rest or grpc; HOST, PORT, TOKEN and
+// folder that has the package; TRANSPORT is rest or grpc; SCHEME, HOST, PORT, TOKEN and
 // READ_TOKEN are those of the server.
 import assert from 'node:assert/strict';
 import {createRequire} from 'node:module';
 import {join} from 'node:path';
 import {test} from 'node:test';
 
-const {HOST, MODULES, PORT, READ_TOKEN, TOKEN, TRANSPORT} = process.env;
+const {HOST, MODULES, PORT, READ_TOKEN, SCHEME, TOKEN, TRANSPORT} = process.env;
 const require = createRequire(join(MODULES, 'x.js'));
 const {CloudTasksClient} = require('@google-cloud/tasks');
 const {OAuth2Client} = require('google-auth-library');
@@ -25,7 +25,7 @@ function clientOf(token) {
   authClient.setCredentials({access_token: token, expiry_date: Date.now() + 1e9});
   const server = {servicePath: HOST, port: Number(PORT), authClient, projectId: 'shop'};
   return new CloudTasksClient(
-    REST ? {fallback: true, protocol: 'http', ...server} : server,
+    REST ? {fallback: true, protocol: SCHEME, ...server} : server,
   );
 }
 

@@ -74,7 +74,8 @@ class Google(unittest.TestCase):
         """
         A queue of its own.
         """
-        name = f"{LOCATION}/queues/q{next(_names)}-{os.environ['TRANSPORT']}"
+        kind, transport = type(self).__name__, os.environ["TRANSPORT"]
+        name = f"{LOCATION}/queues/{kind}-{next(_names)}-{transport}"
         queue = tasks_v2.Queue(name=name, **fields)
         return self.client.create_queue(parent=LOCATION, queue=queue)
 

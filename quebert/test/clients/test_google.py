@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ import pytest
 from trustme import CA
 
 import quebert
+from quebert.errors import QuebertError
+from quebert.test.clients.real_server import RealServer
 from quebert.test.contract.patience import until
 from quebert.test.support import Program
-from quebert.testing import free_port
+from quebert.testing import find_rabbitmq, free_port
 from quebert.web.cloud_tasks.grpc._descriptors import POOL
 from quebert.web.cloud_tasks.grpc._schema import MESSAGES
 
@@ -32,29 +35,80 @@ _HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
-    A server; gives what its clients have in the environment, but for C{TRANSPORT}.
+    A folder with a certificate, its key, and their authority.
     """
     folder = tmp_path_factory.mktemp("google")
-    authority, pem = CA(), folder / "server.pem"
+    authority = CA()
     authority.cert_pem.write_to_path(str(folder / "authority.pem"))
     issued = authority.issue_cert("localhost")
+    pem = folder / "server.pem"
     issued.private_key_and_cert_chain_pem.write_to_path(str(pem))
-    rest, grpc = str(free_port()), str(free_port())
-    command = ["-m", "quebert.test.clients.server", rest, grpc, str(pem)]
+    pem.chmod(0o600)
+    return folder
+
+
+def environment(folder: Path, scheme: str, rest: int, grpc: int) -> dict[str, str]:
+    """
+    What the clients of a server have in the environment, but for C{TRANSPORT}.
+    """
+    authority = str(folder / "authority.pem")
+    return {
+        **_TOKENS,
+        "SCHEME": scheme,
+        "REST": str(rest),
+        "GRPC": str(grpc),
+        "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": authority,
+        "REQUESTS_CA_BUNDLE": authority,
+        "NODE_EXTRA_CA_CERTS": authority,
+    }
+
+
+@pytest.fixture(scope="module")
+def real(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
+    """
+    C{quebert web} and three mediators; gives the environment of their clients.
+    """
+    try:
+        find_rabbitmq()
+    except QuebertError as e:
+        pytest.skip(str(e))
+    rest, grpc = free_port(), free_port()
+    server = RealServer(folder, rest, grpc, _TOKENS, mediators=3)
+    try:
+        yield environment(folder, "https", rest, grpc)
+    finally:
+        sys.stdout.write(server.output)  # pytest shows it where a test failed
+        server.close()
+
+
+@pytest.fixture(scope="module")
+def in_memory(folder: Path) -> Iterator[dict[str, str]]:
+    """
+    A server over rows in memory; gives the environment of its clients.
+    """
+    rest, grpc = free_port(), free_port()
+    pem = str(folder / "server.pem")
+    command = ["-m", "quebert.test.clients.server", str(rest), str(grpc), pem]
     program = Program(folder, command, _TOKENS)
     try:
         until(lambda: "ready" in program.output or not program.running)
         assert program.running, program.output
-        yield {
-            **_TOKENS,
-            "REST": rest,
-            "GRPC": grpc,
-            "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(folder / "authority.pem"),
-        }
+        yield environment(folder, "http", rest, grpc)
     finally:
         program.kill()
+
+
+@pytest.fixture(scope="module", params=["in_memory", "real"])
+def server(request: pytest.FixtureRequest) -> dict[str, str]:
+    """
+    Either.
+    """
+    found: dict[str, str] = request.getfixturevalue(request.param)
+    return found
 
 
 def fields() -> str:
@@ -109,20 +163,35 @@ def run(command: list[str], environment: dict[str, str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def run_python(suite: str, server: dict[str, str], transport: str) -> None:
+    """
+    Run a suite for Python.
+    """
+    python = CLIENTS / "bin/python"
+    if not python.exists():
+        pytest.skip("google-cloud-tasks is not there: make test-google installs it")
+    place = f"{server['SCHEME']}://localhost:{server['REST']}"
+    endpoint = place if transport == "rest" else f"localhost:{server['GRPC']}"
+    run(
+        [str(python), str(_HERE / suite)],
+        {**server, "TRANSPORT": transport, "ENDPOINT": endpoint, "FIELDS": fields()},
+    )
+
+
 @pytest.mark.parametrize("transport", ["rest", "grpc"])
 def test_python(server: dict[str, str], transport: str) -> None:
     """
     google-cloud-tasks for Python finds what it finds at Google's.
     """
-    python = CLIENTS / "bin/python"
-    if not python.exists():
-        pytest.skip("google-cloud-tasks is not there: make test-google installs it")
-    place = f"http://127.0.0.1:{server['REST']}"
-    endpoint = place if transport == "rest" else f"localhost:{server['GRPC']}"
-    run(
-        [str(python), str(_HERE / "google_python.py")],
-        {**server, "TRANSPORT": transport, "ENDPOINT": endpoint, "FIELDS": fields()},
-    )
+    run_python("google_python.py", server, transport)
+
+
+@pytest.mark.parametrize("transport", ["rest", "grpc"])
+def test_dispatches(real: dict[str, str], transport: str) -> None:
+    """
+    Tasks that google-cloud-tasks creates reach their handlers, as Google's do.
+    """
+    run_python("google_dispatches.py", real, transport)
 
 
 @pytest.mark.parametrize("transport", ["rest", "grpc"])
@@ -134,13 +203,12 @@ def test_node(server: dict[str, str], transport: str) -> None:
     if node is None or not (modules / "@google-cloud/tasks").exists():
         pytest.skip("@google-cloud/tasks is not there: make test-google installs it")
     port = server["REST" if transport == "rest" else "GRPC"]
-    host = "127.0.0.1" if transport == "rest" else "localhost"
     run(
         [node, "--test", str(_HERE / "google_node.mjs")],
         {
             **server,
             "TRANSPORT": transport,
-            "HOST": host,
+            "HOST": "localhost",
             "PORT": port,
             "MODULES": str(modules),
         },
