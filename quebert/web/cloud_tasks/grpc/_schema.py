@@ -1,5 +1,5 @@
 """
-The messages and the methods of Cloud Tasks v2, as tables.  Pure.
+The messages and the methods of Cloud Tasks v2, as tables.
 
 Sources: C{google/cloud/tasks/v2/*.proto} of googleapis, and the Python client 2.26,
 which has what these files lack: the batch methods, C{http_target} of a queue and
