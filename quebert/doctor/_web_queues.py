@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from quebert.amqp.coordination import QUEUES
 from quebert.amqp.queues import declared, depth
 from quebert.config import Settings
-from quebert.doctor._findings import Finding, ok, warn
+from quebert.doctor._findings import Finding, fail, ok, warn
 from quebert.doctor._permissions import serves_web
 from quebert.doctor._queues import dropped
 from quebert.doctor._subject import Subject
@@ -19,12 +19,12 @@ from quebert.task_ends import ENDED
 
 __all__ = ["check_web_queue", "web_queues"]
 
-# What lies in each queue, and what is the matter while nobody reads it.
+# What lies in each queue, what is the matter while nobody reads it, and how bad it is.
 _UNREAD = {
-    ENDED: ("end notes", "tasks created over HTTP do not end, and hold their names"),
-    LEASES: ("leased tasks", "no lease is renewed, completed, or runs out"),
+    ENDED: ("end notes", "tasks created over HTTP do not end, and hold names", warn),
+    LEASES: ("leased tasks", "they are neither completed nor attempted again", fail),
 }
-_START = "start quebert web; see its log if one should run"
+_START = "start a quebert web with these settings; see its log if one should run"
 
 
 def web_queues(settings: Settings) -> Iterator[str]:
@@ -48,13 +48,16 @@ async def check_web_queue(subject: Subject, name: str) -> list[Finding]:
     """
     about = f"queue {name}"
     now = await depth(subject.wire, name)
-    if now is None:
-        return [ok(about, "it is not there yet: who needs it first declares it")]
     found: list[Finding] = []
-    if name in _UNREAD and now.ready and not now.consumers:
-        things, harm = _UNREAD[name]
+    if name in _UNREAD and now is not None and now.ready and not now.consumers:
+        things, harm, report = _UNREAD[name]
         text = f"nobody reads it, and {now.ready} {things} wait in it: {harm}"
+        found.append(report(about, text, _START))
+    elif name == LEASES and (now is None or not now.consumers):
+        text = "executors may lease tasks, and nobody reads it"
         found.append(warn(about, text, _START))
+    if now is None:
+        return found or [ok(about, "it is not there yet: its first user declares it")]
     how = await declared(subject.wire, name)
     if how is not None and name in _UNREAD:
         found += dropped(about, how)
