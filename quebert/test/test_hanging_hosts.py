@@ -1148,6 +1148,7 @@ class RefusedTests(HangingTestCase):
         messages = self.many(b"a", 3)
         self.finish(messages[0])
         self.assertEqual(self.called, messages[:2])
+        self.assertEqual((messages[2].turned_away, messages[2].origin), (False, None))
         self.advance(0.1)
         self.assertEqual(self.called, messages)
 
