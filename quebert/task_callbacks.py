@@ -13,7 +13,9 @@ A callback task is an ordinary one.  It has no C{callback_url}.
 To add something that ends tasks: publish the message of L{callback_message
 <quebert.amqp.watch.callback_message>} before the task is acknowledged, as
 C{watch/_replacements} does for mediators, C{operations/_taking} for tasks that are
-cancelled in the broker, and C{web/cluster/_leases} for leases.
+cancelled in the broker, and C{web/cluster/_leases} for leases; simulations do the same
+in C{testing/_memory_queue}.  Or tell in C{docs/callbacks.rst} that it has none, as for
+a purge.
 """
 
 from __future__ import annotations
