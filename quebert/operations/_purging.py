@@ -9,9 +9,11 @@ Who is killed in between leaves a task that runs, and whose end is told again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 
+from quebert._lanes import all_of
 from quebert.amqp import Message, TxAMQPClient
 from quebert.amqp.queues import find_queue
 from quebert.amqp.wire import Channel, Wire, temporary_channel
@@ -26,8 +28,10 @@ from quebert.task_ends import ENDED
 
 __all__ = ["purge"]
 
-# Messages that are taken at a time.
-_FEW = 200
+# Messages that are taken at a time, and that are asked for at once; and bytes of bodies
+# with which there are enough.
+_FEW, _AT_ONCE = 200, 20
+_ENOUGH = 16 * 2**20
 _PURGED = Discard("its queue was purged", CANCELLED)
 
 
@@ -36,6 +40,7 @@ async def purge(
     queue: str,
     progress: Progress | None = None,
     sure: Callable[[Status], bool] | None = None,
+    limit: float = math.inf,
 ) -> bool:
     """
     Drop the messages that wait in C{queue}.  With C{sure}: as many as it was told of,
@@ -44,6 +49,8 @@ async def purge(
     @param progress: is told how many were dropped, also where that fails half-way.
     @param sure: called with the C{Status} of the queue; if it says no, nothing is
         dropped.
+    @param limit: seconds after which no more are taken out, about; C{progress.ended}
+        tells whether all were.
     @return: whether C{sure} agreed; C{True} without it.
     @raise ConfigError: there is no such queue, or the URL is no AMQP URL.
     @raise BrokerError: there is no broker in five seconds, or it refuses this, or
@@ -62,9 +69,10 @@ async def purge(
                 async with temporary_channel(wire) as channel:
                     purged = await channel.call("queue_purge", queue=queue)
             progress.total = progress.seen = progress.done = purged.message_count
+            progress.ended = True
         else:
-            await _take(client, wire, queue, now.ready, progress)
-    progress.ended = True
+            progress.total = now.ready
+            await _take(client, wire, queue, progress, limit)
     return True
 
 
@@ -78,22 +86,28 @@ async def _tells_ends(wire: Wire) -> bool:
 
 
 async def _take(
-    client: TxAMQPClient, wire: Wire, queue: str, most: int, progress: Progress
+    client: TxAMQPClient, wire: Wire, queue: str, progress: Progress, limit: float
 ) -> None:
     """
-    Drop so many messages of C{queue}, one by one.
+    Drop as many messages of C{queue} as are to be dropped in total, one by one.
     """
-    progress.total = most
+    deadline = wire.clock.seconds() + limit
     taking = Taking(client, wire, queue)
     with no_stream(queue):
         async with temporary_channel(wire) as channel:
-            while messages := await _some(channel, queue, most - progress.done):
+            while messages := await _some(
+                channel, queue, progress.total - progress.done
+            ):
                 await taking.note_ends(messages, _PURGED)
                 for each in messages:
                     channel.ack(each.delivery_tag)
                     progress.seen += 1
                     progress.done += 1
                     progress.watch(progress)
+                is_late = wire.clock.seconds() >= deadline
+                if is_late and progress.done < progress.total:
+                    return
+    progress.ended = True
 
 
 async def _some(channel: Channel, queue: str, most: int) -> list[Message]:
@@ -101,9 +115,16 @@ async def _some(channel: Channel, queue: str, most: int) -> list[Message]:
     The next messages of a queue.
     """
     found: list[Message] = []
-    while len(found) < min(most, _FEW):
-        message = await channel.get(queue)
-        if message is None:
+    left = min(most, _FEW)
+    while left > 0 and sum(len(each.body) for each in found) < _ENOUGH:
+        size = min(left, _AT_ONCE)
+        answers = await all_of(_next(channel, queue) for _ in range(size))
+        found += filter(None, answers)
+        if None in answers:  # the queue has no more
             break
-        found.append(message)
+        left -= size
     return found
+
+
+async def _next(channel: Channel, queue: str) -> Message | None:
+    return await channel.get(queue)

@@ -533,11 +533,11 @@ class FakeCluster:
         self.done.append(f"resume {queue}")
         return ()
 
-    async def purge(self, queue: str) -> int:
+    async def purge(self, queue: str) -> Progress:
         found = self._find(queue)
         count, found.ready = found.ready, 0
         self.done.append(f"purge {queue}")
-        return count
+        return Progress(count, count, count, ended=True)
 
     async def redrive(
         self, queue: str, matches: Sequence[Match], progress: Progress

@@ -164,9 +164,9 @@ class Controls(Protocol):
         Have a queue go on; gives the problems.
         """
 
-    def purge(self, queue: str) -> Awaitable[int]:
+    def purge(self, queue: str) -> Awaitable[Progress]:
         """
-        Drop the tasks that wait; give their number.
+        Drop the tasks that wait, or as many as can be dropped in some seconds.
         """
 
     def redrive(

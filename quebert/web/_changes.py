@@ -92,10 +92,8 @@ class ChangeHandlers:
         """
         body_fields(call.request)
         work = self._controls.purge(call.queue)
-        count = await self._noted(
-            call, "purge", work, lambda n: f"{n} dropped", queue=call.queue
-        )
-        return json_answer({"done": True, "count": count})
+        found = await self._noted(call, "purge", work, _dropped, queue=call.queue)
+        return json_answer({"done": found.ended, "count": found.done})
 
     # -- Of many tasks
 
@@ -233,6 +231,10 @@ def _view(done: Cancelled | RunNow) -> ChangeView:
 
 def _told(problems: Sequence[str]) -> str:
     return "; ".join(("done", *problems))
+
+
+def _dropped(found: Progress) -> str:
+    return f"{found.done} dropped{'' if found.ended else '; some are left'}"
 
 
 def _queue(fields: Mapping[str, Any]) -> str:

@@ -8,9 +8,10 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert.operations import Progress
 from quebert.test.fake_cluster import QUEUES, WAITING, waiting_uuid
 from quebert.test.web.doubles import MemoryAPI
 from quebert.web._api import MOST_ASKED
@@ -403,6 +404,17 @@ class ChangingTests(SynchronousTestCase):
             self.assertEqual((line["who"], line["action"]), ("operator", verb))
             self.assertEqual(line["queue"], "mail")
         self.assertEqual(api.cluster.done[0], "pause mail by operator")
+
+    def test_some_purged(self) -> None:
+        """
+        A purge that takes long tells that some tasks are left.
+        """
+        api = MemoryAPI()
+        some = Progress(total=9, done=5)
+        self.patch(api.cluster, "purge", lambda queue: succeed(some))
+        answer = api.ask("POST", "/v1/queues/mail:purge", token="operator")
+        self.assertEqual(json.loads(answer.body), {"done": False, "count": 5})
+        self.assertEqual(api.audit.lines[-1]["result"], "5 dropped; some are left")
 
     def test_task(self) -> None:
         """

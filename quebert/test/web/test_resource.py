@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from quebert.executor import ExecutorLimits
+from quebert.operations import Progress
 from quebert.test.web.doubles import LOOPBACK, MemoryAPI
 from quebert.web import Assets
 from quebert.web._resource import MOST_STREAMS, WebResource
@@ -199,7 +200,7 @@ class AnswerTests(WebCase):
         """
         stopped: list[str] = []
         looking = Deferred[None](lambda _: stopped.append("look"))
-        purging = Deferred[int](lambda _: stopped.append("purge"))
+        purging = Deferred[Progress](lambda _: stopped.append("purge"))
         self.memory.cluster.task = lambda uuid: looking  # type: ignore[method-assign,assignment,return-value]
         self.memory.cluster.purge = lambda queue: purging  # type: ignore[method-assign,assignment,return-value]
         client = Client(self.site).send("GET /v1/tasks/u HTTP/1.1")
@@ -212,7 +213,7 @@ class AnswerTests(WebCase):
         )
         client.lose()
         self.assertEqual(stopped, ["look"])
-        purging.callback(7)
+        purging.callback(Progress(7, 7, 7, ended=True))
         self.assertEqual(self.memory.audit.lines[-1]["result"], "7 dropped")
         self.assertEqual(client.transport.value(), b"")
 

@@ -49,10 +49,11 @@ export async function purge(context, queue) {
     type: queue.name,
   });
   if (!sure) return;
-  const done = await act(context, () => context.api.change(queue.name, "purge"));
-  if (done)
+  const found = await act(context, () => context.api.change(queue.name, "purge"));
+  if (found)
     context.tell(
-      `Purged ${format.line(queue.name)}: ${format.counted(done.count, "task")}`,
+      `Purged ${format.line(queue.name)}: ${format.counted(found.count, "task")}` +
+        (found.done ? "" : "; there are more: purge it again"),
     );
 }
 

@@ -21,6 +21,8 @@ from quebert.web.cluster._single_tasks import SingleTasks
 
 __all__ = ["LifeNotes", "RealControls"]
 
+#: Seconds after which a purge takes out no more tasks: a request is answered within 30.
+PURGING = 20.0
 # Events that are written to the history at a time.
 _MANY = 500
 
@@ -96,13 +98,13 @@ class RealControls:
         found = await operations.resume(self._broker, queue)
         return found.problems
 
-    async def purge(self, queue: str) -> int:
+    async def purge(self, queue: str) -> Progress:
         """
-        Drop the tasks that wait; give their number.
+        Drop the tasks that wait, or as many as can be dropped in L{PURGING} seconds.
         """
         progress = Progress()
-        await operations.purge(self._broker, queue, progress)
-        return progress.done
+        await operations.purge(self._broker, queue, progress, limit=PURGING)
+        return progress
 
     async def redrive(
         self, queue: str, matches: Sequence[Match], progress: Progress
