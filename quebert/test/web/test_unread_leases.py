@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert.amqp.queues import Depth
 from quebert.errors import BrokerUnreachable
 from quebert.web.cluster import _unread_leases
-from quebert.web.cluster._unread_leases import UnreadLeases
+from quebert.web.cluster._unread_leases import PACE, UnreadLeases
 
 
 class UnreadLeasesTests(SynchronousTestCase):
@@ -42,7 +42,7 @@ class UnreadLeasesTests(SynchronousTestCase):
         unread.start()
         seen = []
         for number in range(len(found)):
-            clock.advance(30 if number else 0)
+            clock.advance(PACE if number else 0)
             seen.append(bool(unread.problems))
         self.assertEqual(seen, [False, False, False, True, True, False])
         self.successResultOf(Deferred.fromCoroutine(unread.stop()))

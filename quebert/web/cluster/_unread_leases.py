@@ -1,6 +1,7 @@
 """
 Sees leased tasks that nobody takes: mediators put them into the queue C{quebert.leases}
-as soon as they have C{[leases]}, and a C{quebert web} without it does not read them.
+as soon as they have C{[leases]}.  A C{quebert web} without it, or whose database cannot
+be used, does not read them.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from quebert.web.cluster._keep_going import KeepGoing
 
 __all__ = ["UnreadLeases"]
 
-# Seconds between two looks.
-_PACE = 30.0
+#: Seconds between two looks, each of which is a connection.
+PACE = 300.0
 _UNREAD = (
     f"leased tasks wait in {LEASES}, and no quebert web reads them: they are not"
     " attempted again, and their executors cannot complete them; give quebert web the"
-    " [leases] of the mediators"
+    " [leases] of the mediators, and a database of created tasks that it can use"
 )
 
 
@@ -73,7 +74,7 @@ class UnreadLeases:
                 pass  # others tell that RabbitMQ is away
             else:
                 self._tell(found is not None and found.ready and not found.consumers)
-            await self._going.wait(deferLater(self._broker.reactor, _PACE))
+            await self._going.wait(deferLater(self._broker.reactor, PACE))
 
     def _tell(self, is_unread: object) -> None:
         if is_unread:
