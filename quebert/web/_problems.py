@@ -95,15 +95,6 @@ MEANINGS: Mapping[str, tuple[int, str]] = {
 #: When to try again.
 LATER = ("Retry-After", "2")
 
-_STATUSES = {
-    BAD_TASK: HTTPStatus.UNPROCESSABLE_ENTITY,
-    NAME_TAKEN: HTTPStatus.CONFLICT,
-    NO_QUEUE: HTTPStatus.NOT_FOUND,
-    NO_TASK: HTTPStatus.NOT_FOUND,
-    TASK_ENDED: HTTPStatus.GONE,
-    TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    UUID_TAKEN: HTTPStatus.CONFLICT,
-}
 _FIELDS = {NAME_TAKEN: "name", UUID_TAKEN: "uuid", NO_QUEUE: "queue"}
 # The first that fits.
 _OF_ERRORS: tuple[tuple[type[QuebertError], str], ...] = (
@@ -129,8 +120,10 @@ def problem_of(error: QuebertError) -> APIProblem:
         return APIProblem(HTTPStatus.BAD_REQUEST, text, field="page_token")
     if isinstance(error, ConfigError):
         return APIProblem(HTTPStatus.NOT_FOUND, text)
+    away = HTTPStatus.SERVICE_UNAVAILABLE
     # None of them: the history is away.
     kind = next((k for each, k in _OF_ERRORS if isinstance(error, each)), "")
-    if kind in _STATUSES:
-        return APIProblem(_STATUSES[kind], text, field=_FIELDS.get(kind, ""), kind=kind)
-    return APIProblem(HTTPStatus.SERVICE_UNAVAILABLE, text, LATER, kind=kind)
+    status = HTTPStatus(MEANINGS[kind][0]) if kind else away
+    if status == away:
+        return APIProblem(away, text, LATER, kind=kind)
+    return APIProblem(status, text, field=_FIELDS.get(kind, ""), kind=kind)
