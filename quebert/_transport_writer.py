@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from twisted.internet.interfaces import IPushProducer
+from twisted.internet.tcp import Connection as TCPConnection
 from zope.interface import implementer
 
 __all__ = ["TransportWriter"]
@@ -22,10 +23,15 @@ __all__ = ["TransportWriter"]
 class TransportWriter:
     """
     What one connection writes.
+
+    @ivar may_send: whether L{write_last} may write into the socket, which it does once;
+        it is set when something has come.
     """
 
     def __init__(self) -> None:
+        self.may_send = False
         self._transport: Any = None
+        self._tcp: Any = None  # the transport, if it is TCP without TLS
         # Large data, and what follows it; nearly always empty.
         self._waiting: deque[Iterator[bytes]] = deque()
         self._paused = False
@@ -35,6 +41,8 @@ class TransportWriter:
         Write to a transport from now on.
         """
         self._transport = transport
+        if isinstance(transport, TCPConnection) and not transport.TLS:
+            self._tcp = transport
 
     def write(self, data: bytes) -> None:
         """
@@ -44,6 +52,26 @@ class TransportWriter:
             self._waiting.append(iter((data,)))
         else:
             self._transport.write(data)
+
+    def write_last(self, data: bytes) -> None:
+        """
+        Write data that nothing follows in this turn of the reactor: straight into the
+        socket, unless something waits to be sent before.  The reactor would have to be
+        told to look when the socket can be written to, and then to look no more.  What
+        else is written in the same turn is sent together, by the reactor.
+        """
+        tcp = self._tcp
+        if not self.may_send or tcp is None or not tcp.connected or self._waiting:
+            self.write(data)
+            return
+        self.may_send, sent = False, 0
+        if not (tcp.dataBuffer or tcp._tempDataBuffer):
+            try:
+                sent = tcp.getHandle().send(data)
+            except OSError:  # it is full, or lost, as writing will find out
+                sent = 0
+        if sent < len(data):
+            tcp.write(data[sent:])
 
     def write_pieces(self, pieces: Iterator[bytes]) -> None:
         """

@@ -5,12 +5,109 @@ Tests for L{quebert._transport_writer}.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
+from unittest import mock
 
+from twisted.internet.tcp import Connection as TCPConnection
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._transport_writer import TransportWriter
 from quebert.test.transports import FullTransport
+
+
+class SocketTransport(FullTransport, TCPConnection):  # type: ignore[misc]
+    """
+    A transport with a socket, which takes as much at once as the test says.
+    """
+
+    dataBuffer = b""
+
+    def __init__(self) -> None:
+        FullTransport.__init__(self, lenient=True)
+        self._tempDataBuffer: list[bytes] = []
+        self.room: int | OSError = 100
+        self.sent = b""
+
+    def getHandle(self) -> Any:
+        """
+        Its socket.
+        """
+        return self
+
+    def send(self, data: bytes) -> int:
+        """
+        What a socket does.
+        """
+        if isinstance(self.room, OSError):
+            raise self.room
+        self.sent += data[: self.room]
+        return len(data[: self.room])
+
+
+class WriteLastTests(SynchronousTestCase):
+    """
+    Data that goes straight into a socket.
+    """
+
+    def setUp(self) -> None:
+        self.transport = SocketTransport()
+        self.writer = TransportWriter()
+        self.writer.begin(self.transport)
+
+    def last(self, data: bytes = b"last") -> tuple[bytes, bytes]:
+        """
+        What goes into the socket, and what the reactor is to send.
+        """
+        self.transport.clear()
+        self.transport.sent = b""
+        self.writer.write_last(data)
+        return self.transport.sent, self.transport.value()
+
+    def test_once(self) -> None:
+        """
+        It is sent once after something has come; more is sent together.
+        """
+        self.assertEqual(self.last(), (b"", b"last"))
+        for _ in range(2):
+            self.writer.may_send = True
+            self.assertEqual(self.last(), (b"last", b""))
+            self.assertEqual(self.last(), (b"", b"last"))
+
+    def test_full(self) -> None:
+        """
+        What the socket does not take is left to the reactor.
+        """
+        for room, sent in ((3, b"las"), (0, b""), (BlockingIOError(), b"")):
+            self.writer.may_send, self.transport.room = True, room
+            self.assertEqual(self.last(), (sent, b"last"[len(sent) :]))
+
+    def test_behind(self) -> None:
+        """
+        It overtakes nothing.
+        """
+        for name, value in ("dataBuffer", b"a"), ("_tempDataBuffer", [b"a"]):
+            self.writer.may_send = True
+            with mock.patch.object(self.transport, name, value):
+                self.assertEqual(self.last(), (b"", b"last"))
+        self.writer.may_send = True
+        self.writer.write_pieces(iter((b"a", b"b")))
+        self.assertEqual(self.last(), (b"", b""))
+        for _ in range(3):
+            self.writer.resumeProducing()
+        self.assertEqual(self.transport.value(), b"blast")
+
+    def test_not_a_socket(self) -> None:
+        """
+        TLS, what is no TCP, and a connection that is lost are written to as ever.
+        """
+        for name, value in ("TLS", True), ("connected", False):
+            self.transport = SocketTransport()
+            self.writer = TransportWriter()
+            with mock.patch.object(self.transport, name, value):
+                self.writer.begin(self.transport)
+                self.writer.may_send = True
+                self.assertEqual(self.last(), (b"", b"last"))
 
 
 class TransportWriterTests(SynchronousTestCase):

@@ -147,7 +147,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         write = client.output.write
         self.publications = Publications(lambda: client.blocked is not None)
         self._gets = Gets(id, write)
-        self.acks = Acks(id, write, client.clock)
+        self.acks = Acks(id, client.output.write_last, client.clock)
         self.ack = self.acks.done
         self._until_closed: Waiters[BrokerError] = Waiters()
         self._shutting = False

@@ -119,7 +119,7 @@ class FrameClient(AMQClient):  # type: ignore[misc]
         """
         Read the frames in it; what is no AMQP ends the connection.
         """
-        self._heartbeat.heard = True
+        self._heartbeat.heard = self.output.may_send = True
         if self.closed:
             return
         try:
