@@ -68,7 +68,7 @@ class OriginPlaces:
         self._lines = OriginLines(clock, self.begin_next)
         self._alone = LOOKS  # looks since a quick one has answered
         self._some_slow = False  # since the count began
-        self._ended = 0  # requests, since a task began to wait, or all were looked at
+        self._ended = 0  # requests, since a task waited, or forget was tried
         self._is_beginning = False
 
     @property
