@@ -23,11 +23,12 @@ connection.
 
 What is forgotten.  Each entry tells for how long it is kept: until L{KEPT} seconds
 after the task is due.  If a mediator drops the task, it appends the same entry with a
-shorter time (L{AFTER_MET}).  A second copy of the task may exist, if a mediator was
-killed between the confirm of the copy and the acknowledgement of the original: then the
-original comes back, marked as redelivered.  For that reason a mediator which meets a
-redelivered message shortens nothing; and a second copy that was put back from it waits
-as the first one does, and comes within that time.
+shorter time (L{AFTER_MET<quebert.amqp.coordination._cancellation.AFTER_MET>}).  A
+second copy of the task may exist, if a mediator was killed between the confirm of the
+copy and the acknowledgement of the original: then the original comes back, marked as
+redelivered.  For that reason a mediator which meets a redelivered message shortens
+nothing; and a second copy that was put back from it waits as the first one does, and
+comes within that time.
 
 An entry may tell up to when its task was sent.  A message with a later C{timestamp} is
 another task that was given the same uuid.
