@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import unittest
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -77,7 +78,13 @@ class Google(unittest.TestCase):
         kind, transport = type(self).__name__, os.environ["TRANSPORT"]
         name = f"{LOCATION}/queues/{kind}-{next(_names)}-{transport}"
         queue = tasks_v2.Queue(name=name, **fields)
-        return self.client.create_queue(parent=LOCATION, queue=queue)
+        made = self.client.create_queue(parent=LOCATION, queue=queue)
+        self.addCleanup(self._delete_queue, name)  # mediators are busy with many
+        return made
+
+    def _delete_queue(self, name: str) -> None:
+        with suppress(exceptions.NotFound):
+            self.client.delete_queue(name=name)
 
     def make_task(self, queue: str, name: str = "", **fields: Any) -> Any:
         """
