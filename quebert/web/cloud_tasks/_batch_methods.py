@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
 from quebert.created_tasks import CreatedTasks, NewTask
 from quebert.errors import QuebertError
 from quebert.web._tokens import Grant
+from quebert.web.cloud_tasks._enums import BatchState, DeleteState
 from quebert.web.cloud_tasks._errors import CloudTasksError, Code
 from quebert.web.cloud_tasks._known_tasks import KnownTasks
 from quebert.web.cloud_tasks._messages import (
@@ -25,8 +26,6 @@ from quebert.web.cloud_tasks._messages import (
     BatchCreateTasksResponse,
     BatchDeleteTasksMetadata,
     BatchDeleteTasksRequest,
-    BatchState,
-    DeleteState,
     Empty,
     OperationMessage,
     StatusMessage,

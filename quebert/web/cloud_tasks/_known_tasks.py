@@ -17,11 +17,11 @@ from quebert.errors import HistoryError, TaskUnknown
 from quebert.history import TaskTries
 from quebert.web._tokens import Grant
 from quebert.web.cloud_tasks._boundaries import CloudQueue, CloudQueues, TriesOfTasks
+from quebert.web.cloud_tasks._enums import TaskView
 from quebert.web.cloud_tasks._limits import CloudTasksLimits
 from quebert.web.cloud_tasks._messages import (
     CreateTaskRequest,
     TaskMessage,
-    TaskView,
 )
 from quebert.web.cloud_tasks._names import CloudNames, QueueName, TaskName
 from quebert.web.cloud_tasks._rights import check

@@ -18,6 +18,7 @@ from quebert.web.cloud_tasks._boundaries import (
     CloudQueueUnknown,
     NameTooRecent,
 )
+from quebert.web.cloud_tasks._enums import QueueState
 from quebert.web.cloud_tasks._errors import CloudTasksError, Code
 from quebert.web.cloud_tasks._limits import CloudTasksLimits
 from quebert.web.cloud_tasks._messages import (
@@ -27,7 +28,6 @@ from quebert.web.cloud_tasks._messages import (
     ListQueuesResponse,
     NameRequest,
     QueueMessage,
-    QueueState,
     UpdateQueueRequest,
 )
 from quebert.web.cloud_tasks._names import CloudNames, QueueName

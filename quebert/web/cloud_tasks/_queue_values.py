@@ -12,11 +12,11 @@ from quebert.errors import BadTask
 from quebert.limits import Rate, burst_of
 from quebert.task import BOUNDS, Task, request
 from quebert.web.cloud_tasks._boundaries import CloudQueue
+from quebert.web.cloud_tasks._enums import QueueState
 from quebert.web.cloud_tasks._limits import CloudTasksLimits
 from quebert.web.cloud_tasks._messages import (
     HttpTarget,
     QueueMessage,
-    QueueState,
     RateLimitsMessage,
     RetryConfig,
     UriOverride,

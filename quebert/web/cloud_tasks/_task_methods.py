@@ -12,6 +12,7 @@ from quebert.created_tasks import LIVING, CreatedTask, CreatedTasks, NewTask, Ro
 from quebert.errors import QuebertError
 from quebert.operations import NOT_FOUND
 from quebert.web._tokens import Grant
+from quebert.web.cloud_tasks._enums import TaskView
 from quebert.web.cloud_tasks._errors import CloudTasksError, Code
 from quebert.web.cloud_tasks._known_tasks import KnownTasks, is_purged
 from quebert.web.cloud_tasks._messages import (
@@ -22,7 +23,6 @@ from quebert.web.cloud_tasks._messages import (
     ListTasksResponse,
     NameRequest,
     TaskMessage,
-    TaskView,
 )
 from quebert.web.cloud_tasks._names import QueueName
 from quebert.web.cloud_tasks._pages import number_in, page_size, page_token

@@ -16,13 +16,12 @@ from quebert.history import TaskTries
 from quebert.policy import RetryPolicy, overridden
 from quebert.task import Task, decode, encode_new, request
 from quebert.web.cloud_tasks._attempts import attempt_fields
+from quebert.web.cloud_tasks._enums import HttpMethod, TaskView
 from quebert.web.cloud_tasks._limits import CloudTasksLimits
 from quebert.web.cloud_tasks._messages import (
-    HttpMethod,
     HttpRequestMessage,
     OidcToken,
     TaskMessage,
-    TaskView,
 )
 from quebert.web.cloud_tasks._names import QueueName, TaskName
 from quebert.web.cloud_tasks._proto import proto_size

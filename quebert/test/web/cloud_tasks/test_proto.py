@@ -15,11 +15,10 @@ from quebert.test.checks import QUICK
 from quebert.web.cloud_tasks import CloudTasksError
 from quebert.web.cloud_tasks import _proto as proto
 from quebert.web.cloud_tasks import _scalars as scalars
+from quebert.web.cloud_tasks._enums import Scheme, TaskView
 from quebert.web.cloud_tasks._messages import (
     HttpTarget,
-    Scheme,
     TaskMessage,
-    TaskView,
     UriOverride,
 )
 from quebert.web.cloud_tasks._proto import proto_size, read_message, written

@@ -1,5 +1,5 @@
 """
-The messages and the methods of Cloud Tasks v2, as tables.
+The messages and the methods of Cloud Tasks v2, as tables.  Pure.
 
 Sources: C{google/cloud/tasks/v2/*.proto} of googleapis, and the Python client 2.26,
 which has what these files lack: the batch methods, C{http_target} of a queue and
@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import IntEnum
 
-from quebert.web.cloud_tasks import _messages as messages
+from quebert.web.cloud_tasks import _enums as enums
 
 __all__ = ["ENUMS", "MESSAGES", "METHODS"]
 
@@ -134,13 +134,13 @@ MESSAGES: Mapping[str, str] = {
 
 #: The enums of C{google.cloud.tasks.v2}.
 ENUMS: Mapping[str, type[IntEnum]] = {
-    "HttpMethod": messages.HttpMethod,
-    "Queue.State": messages.QueueState,
-    "Task.View": messages.TaskView,
-    "UriOverride.Scheme": messages.Scheme,
-    "UriOverride.UriOverrideEnforceMode": messages.EnforceMode,
-    "BatchCreateTasksMetadata.State": messages.BatchState,
-    "BatchDeleteTasksMetadata.State": messages.DeleteState,
+    "HttpMethod": enums.HttpMethod,
+    "Queue.State": enums.QueueState,
+    "Task.View": enums.TaskView,
+    "UriOverride.Scheme": enums.Scheme,
+    "UriOverride.UriOverrideEnforceMode": enums.EnforceMode,
+    "BatchCreateTasksMetadata.State": enums.BatchState,
+    "BatchDeleteTasksMetadata.State": enums.DeleteState,
 }
 
 
