@@ -311,7 +311,7 @@ DOCS: Mapping[str, RouteDoc] = {
     "POST /v1/leases/{id}:fail": _of_lease(
         "failLease",
         "Tell that a leased task is not done: it is attempted again.",
-        seconds={"type": "number", "minimum": 0, "maximum": LONGEST},
+        seconds={"type": ["number", "null"], "minimum": 0, "maximum": LONGEST},
     ),
     "POST /v1/queues/{queue}:pause": _of_queue("pauseQueue", "Pause a queue."),
     "POST /v1/queues/{queue}:resume": _of_queue("resumeQueue", "Have a queue go on."),

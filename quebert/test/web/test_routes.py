@@ -385,6 +385,21 @@ class RoutesTests(SynchronousTestCase):
         for name in answer.get("headers", ()):
             self.assertIn(name, found.headers, probe)
 
+    def test_no_seconds(self) -> None:
+        """
+        Who fails a leased task may say C{null} for the seconds, as the document has it.
+        """
+        route, target = "POST /v1/leases/{id}:fail", f"/v1/leases/{LEASE}:fail"
+        document = json.loads(json.dumps(openapi(self.routes)))
+        asks = document["paths"]["/v1/leases/{id}:fail"]["post"]["requestBody"]
+        schema = asks["content"][JSON]["schema"]
+        schema = {**schema, "components": document["components"]}
+        for seconds, status in ((None, 200), (1, 200), ("1", 422)):
+            body = {"seconds": seconds}
+            probe = Probe(route, status, body, target=target, prepare=_leased)
+            self.assertEqual(asked(probe, MemoryAPI()).status, status)
+            self.assertEqual(OAS31Validator(schema).is_valid(body), status == 200)
+
     def test_document(self) -> None:
         """
         The document is OpenAPI 3.1, needs no token, and has all routes, each with a
