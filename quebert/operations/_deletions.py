@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.python.failure import Failure
 
 from quebert.amqp.coordination import KEPT, Answers, Asker, Cancellation
@@ -42,6 +42,7 @@ class Deletions:
         self._publisher = client.make_publisher()
         self._waiting: dict[str, _Waiting] = {}
         self._running: set[str] = set()
+        self._connecting = DeferredLock()
         self._asker: Asker | None = None
         self._markings: dict[str, Marking] = {}  # that the asker's connection has
 
@@ -118,13 +119,14 @@ class Deletions:
         """
         What asks over the connection that there is.
         """
-        wire = await self._client.connected(_CONNECT)
-        asker = self._asker
-        if asker is None or asker.is_lost or asker.wire is not wire:
-            asker = Asker(wire)
-            await asker.begin()
-            self._asker, self._markings = asker, {}
-        return asker
+        async with self._connecting:  # of two queues, one begins to ask
+            wire = await self._client.connected(_CONNECT)
+            asker = self._asker
+            if asker is None or asker.is_lost or asker.wire is not wire:
+                asker = Asker(wire)
+                await asker.begin()
+                self._asker, self._markings = asker, {}
+            return asker
 
     def end(self) -> None:
         """

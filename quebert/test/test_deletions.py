@@ -23,6 +23,7 @@ from quebert.amqp.coordination import (
     KEPT,
     MOST,
     PATIENCE,
+    Asker,
     MediatorAnswer,
     Questions,
     register_of,
@@ -97,6 +98,24 @@ class DeletionsTests(QuestionsTestCase):
         self.watch()
         self.add("a", "b", "c")
         self.assertEqual(self.requested(), ["c"])
+
+    def test_two_queues(self) -> None:
+        """
+        Deletions of two queues that begin together ask over one channel.
+        """
+        begun, begin = [], Asker.begin
+
+        async def counted(asker: Asker) -> None:
+            begun.append(asker)
+            await begin(asker)
+
+        self.patch(Asker, "begin", counted)
+        self.result(self.watch().stop())
+        deleting = self.begin_delete("a")
+        other = self.begin(self.deletions.delete("other", "b"))
+        self.assertEqual(self.result(deleting).result, CANCELLED)
+        self.failure(other, NoSuchQueue)
+        self.assertEqual(len(begun), 1)
 
     def test_at_once(self) -> None:
         """
