@@ -56,7 +56,7 @@ from quebert.errors import BrokerError, Unroutable
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
 
-__all__ = ["Appended", "Reading"]
+__all__ = ["Appended", "RegisterReading"]
 
 # How often a message may have come back before it is replaced.
 _MOST_RETURNS = 3
@@ -106,7 +106,7 @@ class Appended:
     @asynccontextmanager
     async def read(
         self, wire: Wire, nothing: bytes, publish: Publish
-    ) -> AsyncIterator[Reading]:
+    ) -> AsyncIterator[RegisterReading]:
         """
         Have all of it, which nobody else reads as long as this block lasts.
 
@@ -115,7 +115,7 @@ class Appended:
             not tell.
         """
         channel = await wire.open_channel(confirms=False)
-        reading = Reading(self.name, wire, channel, publish)
+        reading = RegisterReading(self.name, wire, channel, publish)
         try:
             await reading.begin(nothing)
             yield reading
@@ -124,7 +124,7 @@ class Appended:
 
 
 @attrs.define(eq=False)
-class Reading:
+class RegisterReading:
     """
     A register that nobody else reads now.
 

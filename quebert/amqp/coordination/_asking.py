@@ -129,7 +129,7 @@ class _Remembered:
 
 
 @attrs.define(eq=False)
-class _Round:
+class _AskingRound:
     """
     A question that is being answered.
 
@@ -163,7 +163,7 @@ class Asker:
         self._name = f"{CONTROL}.answers.{uuid.uuid4()}"
         self._channel: Channel | None = None
         self._number = 0
-        self._rounds: dict[str, _Round] = {}
+        self._rounds: dict[str, _AskingRound] = {}
         self._remembered: dict[str, _Remembered] = {}
 
     @property
@@ -228,7 +228,7 @@ class Asker:
         self._number += 1
         question = attrs.evolve(question, id=str(self._number))
         known = self._known(queue) if at_once else None
-        this = self._rounds[question.id] = _Round()
+        this = self._rounds[question.id] = _AskingRound()
         try:
             heard = await self._publish(queue, question)
             this.last = self._clock.seconds()
@@ -251,7 +251,7 @@ class Asker:
         return known if is_new else None
 
     def _remember(
-        self, queue: str, this: _Round, silent: int, known: _Remembered | None
+        self, queue: str, this: _AskingRound, silent: int, known: _Remembered | None
     ) -> None:
         until = self._clock.seconds() + (_SILENT if silent else _REMEMBERED)
         if silent and known is not None:  # they were not waited for
@@ -297,7 +297,7 @@ class Asker:
         self,
         queue: str,
         question: Question,
-        this: _Round,
+        this: _AskingRound,
         consumers: int | None,
         end: float,
         known: _Remembered | None,

@@ -49,7 +49,7 @@ def _name(text: str) -> str:
     return _same_name(text)  # one object for all tasks of a user
 
 
-class _Sent(Protocol):
+class _SentMessage(Protocol):
     """
     What a L{Message<quebert.boundaries.Message>} has of this.
     """
@@ -96,7 +96,7 @@ class Cancellation:
         """
         return f"cancelled by {self.by}" if self.by else "cancelled"
 
-    def covers(self, message: _Sent) -> bool:
+    def covers(self, message: _SentMessage) -> bool:
         """
         See L{CancelMark.covers<quebert.boundaries.CancelMark.covers>}.
         """
