@@ -26,7 +26,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from quebert._turn import EndOfTurn
 from quebert._twistd import calm_garbage_collector
-from quebert.created_tasks import CreatedTasks, NewTask, TaskChange
+from quebert.created_tasks import CreatedTasks, NewTask
 from quebert.executor import ExecutorSite
 from quebert.operations import BrokerAccess
 from quebert.task_store import open_task_rows
@@ -80,11 +80,11 @@ class Rows:
         """
         return self._group.ask([None] * len(new))
 
-    def change(self, changes: Sequence[TaskChange]) -> Deferred[Any]:
+    def note_published(self, uuids: Sequence[str]) -> Deferred[None]:
         """
         Change nothing.
         """
-        return succeed([None] * len(changes))
+        return succeed(None)
 
 
 class Broker:
