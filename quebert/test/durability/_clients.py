@@ -24,6 +24,9 @@ __all__ = ["ENDED", "AcceptedTask", "Client", "Clients", "Told"]
 #: Seconds in which an answer must come, and in which a request must be answered for
 #: good, whatever is killed meanwhile.
 TIMEOUT, PATIENCE = 30.0, 300.0
+# Seconds in which a task is found that is to run now: RabbitMQ may be killed again and
+# again while it is looked for.
+_RUN_PATIENCE = 900.0
 # Seconds until a request is made again.
 _AGAIN = 0.2
 #: That a task that is to be deleted is done, or that an earlier try has deleted it.
@@ -349,14 +352,14 @@ class Clients:
         """
         Run a task now; it is asked for again as long as the task was on its way.
         """
-        task.fate = RUN
         path = f"/v1/tasks/{task.uuid}:run"
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + _RUN_PATIENCE
         while time.monotonic() < deadline:
             status, found, _ = client.ask("POST", path, _forever({}))
             result = found["result"] if status == 200 else str(status)
             self.told.results[f"run: {result}"] += 1
             if status == 410 or result in ("running", "not_delayed"):
+                task.fate = RUN
                 return
             if status != 200:
                 break
