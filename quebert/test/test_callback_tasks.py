@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from quebert.amqp.coordination import Cancellation
 from quebert.amqp.watch import flight_sign
 from quebert.amqp.watch._one_suspect import GATHERING
 from quebert.amqp.watch._record import POISONOUS, SUSPECT
@@ -243,12 +244,12 @@ class EndsTests(CallbackTestCase):
         self.watch(http)
         self.add()
         gone: Any = self.client.questions.cancelled_in("queue")
-        gone["u"] = "cancelled by ada"
+        mark = gone["u"] = Cancellation("u", 0.0, "ada")
         http.requests[0].answer(503)
         self.assertEqual(self.told["outcome"], "cancelled")
         self.assertEqual((self.told["status"], self.told["attempts"]), (503, 1))
         self.add()
-        self.assertEqual(self.told["reason"], "cancelled by ada")
+        self.assertEqual(self.told["reason"], mark.reason)
         self.assertEqual(self.told["attempts"], 0)
 
     def test_purged(self) -> None:
