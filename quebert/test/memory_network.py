@@ -95,10 +95,16 @@ class MemoryNetwork(MemoryReactor):
         """
         pumps, self._pumps = self._pumps, []
         for pump in pumps:
-            for end in (pump.clientIO, pump.serverIO):
-                if not end.disconnected:
-                    end.disconnected = True
-                    end.reportDisconnect()
+            client, server = pump.clientIO, pump.serverIO
+            # A pump tells an end once the other one is disconnected.
+            to_tell = [
+                end
+                for end, other in ((client, server), (server, client))
+                if not other.disconnected
+            ]
+            client.disconnected = server.disconnected = True
+            for each in to_tell:
+                each.reportDisconnect()
 
 
 class RefusingWire:

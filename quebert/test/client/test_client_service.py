@@ -117,7 +117,7 @@ class ClientServiceTests(TestCase):
         [named] = client.tasks(name="n")
         self.assertEqual((named.uuid, named.end), (uuid, None))
         # No mediator has had them.
-        self.assertEqual(client.run(uuid).result, "not_delayed")
+        self.assertEqual(client.run(uuid).result, "running")
         self.assertEqual(client.delete("u/v:w").result, "marked")
         with self.assertRaises(TaskEnded):
             client.delete("u/v:w")
