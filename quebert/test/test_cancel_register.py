@@ -280,18 +280,84 @@ class ReadersTests(RegisterTestCase):
         error = self.failureResultOf(reading, BrokerError).value
         self.assertIn(register_of("tasks"), str(error))
 
-    def test_some_are_missing(self) -> None:
+    def test_in_parts(self) -> None:
         """
-        Some of the messages are not taken for all, however long no more come.
+        A register with more messages than RabbitMQ delivers at once is read in parts,
+        and has fewer then.
+        """
+        self.patch(_appended, "_ALL", 10)
+        wanted = {str(each) for each in range(35)}
+        for each in sorted(wanted):
+            self.add(each)
+            self.add("old", at=NOW - KEPT)
+        self.assertEqual(self.read(), wanted)
+        self.assertLess(self.depth(), 10)
+        self.assertEqual(self.read(wire=self.connect()), wanted)
+
+    def test_in_parts_and_blocked(self) -> None:
+        """
+        If nothing can be published, that is told, and nothing is lost.
+        """
+        self.patch(_appended, "_ALL", 10)
+        wanted = {str(each) for each in range(25)}
+        for each in sorted(wanted):
+            self.add(each)
+        left = 1
+
+        async def publish(queue: str, body: bytes) -> None:
+            nonlocal left
+            if left == 0:
+                raise ChannelLost("RabbitMQ takes no messages")
+            left -= 1
+            await self.publish(queue, body)
+
+        reading = self.begin(read_cancelled(self.wire, "tasks", NOW, publish))
+        self.network.pass_time(5)
+        error = self.failureResultOf(reading, BrokerError).value
+        self.assertIn("takes no messages", str(error))
+        self.assertEqual(self.read(), wanted)
+
+    def test_in_parts_and_killed(self) -> None:
+        """
+        Nothing is lost if a program is killed that reads in parts, whenever.
+        """
+        self.patch(_appended, "_ALL", 5)
+        wanted = {str(each) for each in range(12)}
+        for each in sorted(wanted):
+            self.add(each)
+        for turns in range(1, 60, 2):
+            other = self.connect()
+            reading = self.reading(wire=other)
+            reading.addErrback(lambda f: f.trap(CancelledError, BrokerError))
+            for _ in range(turns):
+                self.network.step()
+            other.transport.abortConnection()
+            self.assertEqual(self.read(), wanted, turns)
+            for each in sorted(wanted):
+                self.add(each)
+
+    def test_others_never_cease(self) -> None:
+        """
+        Somebody can read while others append all the time.
         """
         self.add("a")
         self.add("b")
-        self.patch(_appended, "_ALL", 1)
         reading = self.reading()
-        self.network.pass_time(5)
-        self.assertNoResult(reading)
-        self.network.pass_time(_appended._PATIENCE)
-        self.failureResultOf(reading, BrokerError)
+        for number in range(200):
+            publishing = self.publish(register_of("tasks"), b"%d" % number)
+            Deferred.fromCoroutine(publishing)
+            self.network.settle(0.02)
+        found = {each.uuid for each in self.successResultOf(reading)}
+        self.assertEqual(found, {"a", "b"})
+
+    def test_enough(self) -> None:
+        """
+        It is enough to have all that was ready once, and all that was on its way then.
+        """
+        enough = _appended._Enough()
+        table = [(1, 5, 0.0), (5, 1, 0.9), (7, 9, 1.0), (11, 9, 1.1)]
+        self.assertEqual([enough.are(*each) for each in table], [False] * 4)
+        self.assertTrue(enough.are(12, 9, 1.2))
 
     def test_added_meanwhile(self) -> None:
         """

@@ -15,7 +15,9 @@ reader before had, however that reader ended.  That is done by one process of Ra
 or one command of the queue's Raft log.  So whoever has got any message is the one
 reader, and nobody else has one.  It has all that was confirmed before it began once
 none is ready, as the queue tells, and none has come for a while.  (The queue's leader
-tells how many are ready; in a cluster another node may deliver, a little later.)
+tells how many are ready; in a cluster another node may deliver, a little later.)  Where
+others append all the time, there is always one ready, or coming: then it is enough to
+have as many as there were when it had begun (L{_Enough}).
 
 A reader must not end its consumer before it has given back everything: the next reader
 would become active with less.  So it ends the channel alone.
@@ -27,6 +29,10 @@ A reader may replace messages by fewer: it publishes these, waits for the confir
 acknowledges the former.  A program that is killed in between leaves both.  Messages are
 also replaced that came back L{_MOST_RETURNS} times, since a policy may have RabbitMQ
 drop those that came back too often.
+
+RabbitMQ delivers L{_ALL} messages at most that are not acknowledged.  A register with
+more is read in parts: each part is replaced by fewer, which come after the rest, and
+the last part then tells all.
 """
 
 from __future__ import annotations
@@ -68,6 +74,8 @@ _PATIENCE = 90.0
 # Seconds in which nothing more may have come, and after which a message is appended.
 _STEP = 0.05
 _EMPTY = 0.5
+# Seconds after which all has come that RabbitMQ has sent.
+_COMING = 1.0
 
 
 @attrs.frozen
@@ -108,16 +116,17 @@ class Appended:
         self, wire: Wire, nothing: bytes, publish: Publish
     ) -> AsyncIterator[RegisterReading]:
         """
-        Have all of it, which nobody else reads as long as this block lasts.
+        Have all of it, or the first part, which nobody else reads as long as this block
+        lasts.
 
         @param nothing: the body of a message that tells nothing.
         @raise BrokerError: another program reads it for too long, or the broker does
             not tell.
         """
         channel = await wire.open_channel(confirms=False)
-        reading = RegisterReading(self.name, wire, channel, publish)
+        reading = RegisterReading(self.name, wire, channel, nothing, publish)
         try:
-            await reading.begin(nothing)
+            await reading.begin()
             yield reading
         finally:
             await channel.shut()
@@ -129,38 +138,56 @@ class RegisterReading:
     A register that nobody else reads now.
 
     @ivar messages: those that it has.
+    @ivar is_all: whether these are all of them.  Else they are to be replaced
+        (L{replace}) before the others come (L{go_on}).
     """
 
     _name: str
     _wire: Wire
     _channel: Channel
+    _nothing: bytes
     _publish: Publish
     messages: list[Message] = attrs.field(factory=list)
+    is_all: bool = attrs.field(default=False, init=False)
     _is_deleted: bool = attrs.field(default=False, init=False)
 
-    async def begin(self, nothing: bytes) -> None:
+    async def begin(self) -> None:
         """
-        Returns once all messages are here.
+        Returns once all messages are here, or as many as RabbitMQ delivers.
         """
-        channel, clock = self._channel, self._wire.clock
+        channel = self._channel
         channel.on_message = self.messages.append
         channel.on_cancel = self._cancelled
-        began, seen, has_appended = clock.seconds(), 0, False
         await channel.call("basic_qos", prefetch_count=_ALL)
         await channel.call("basic_consume", queue=self._name)
+        await self.go_on()
+
+    async def go_on(self) -> None:
+        """
+        The same when those that were there are replaced.
+        """
+        clock = self._wire.clock
+        began, seen, has_appended = clock.seconds(), 0, False
+        enough = _Enough()
         while True:
             ready = await self._ready()
-            count = len(self.messages)
-            if count and count == seen and not ready:
+            count, now = len(self.messages), clock.seconds()
+            # We were active before, so that those count as ready that came back.
+            was_active = seen > 0
+            if count >= _ALL:
                 return
-            waited = clock.seconds() - began
-            if self._is_deleted or waited >= _PATIENCE:
+            if was_active and (
+                (count == seen and not ready) or enough.are(count, ready, now)
+            ):
+                self.is_all = True
+                return
+            if self._is_deleted or now - began >= _PATIENCE:
                 why = "it was deleted" if self._is_deleted else "another program does"
                 raise BrokerError(f"queue {self._name!r} cannot be read: {why}")
-            if not count and not has_appended and waited >= _EMPTY:
+            if not count and not has_appended and now - began >= _EMPTY:
                 has_appended = True
-                appending = Deferred.fromCoroutine(self._publish(self._name, nothing))
-                appending.addErrback(_ignored)
+                appending = self._publish(self._name, self._nothing)
+                Deferred.fromCoroutine(appending).addErrback(_ignored)
             seen = count
             await deferLater(clock, _STEP)
 
@@ -197,7 +224,34 @@ class RegisterReading:
             await taken(publishing, self._wire)
         for each in former:
             self._channel.ack(each.delivery_tag)
+        del self.messages[: len(former)]
         await self._channel.call("basic_qos", prefetch_count=_ALL)
+
+
+@attrs.define(eq=False)
+class _Enough:
+    """
+    Whether those messages are here that there were at one moment, in which we had begun
+    to have them: some were ready, and some on their way.  Pure; time is an argument.
+    """
+
+    _since: float | None = attrs.field(default=None, init=False)
+    _ready: int = attrs.field(default=0, init=False)
+    _count: int | None = attrs.field(default=None, init=False)
+
+    def are(self, count: int, ready: int, now: float) -> bool:
+        """
+        Whether they are.
+
+        @param count: how many are here.
+        @param ready: how many were ready just now.
+        @param now: seconds.
+        """
+        if self._since is None:
+            self._since, self._ready = now, ready
+        elif self._count is None and now >= self._since + _COMING:
+            self._count = count + self._ready  # so many, or fewer
+        return self._count is not None and count >= self._count
 
 
 def _ignored(failure: Failure) -> None:

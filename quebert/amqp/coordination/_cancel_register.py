@@ -47,7 +47,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.task import deferLater
 
-from quebert.amqp.coordination._appended import Appended
+from quebert.amqp.coordination._appended import Appended, RegisterReading
 from quebert.amqp.coordination._cancellation import (
     KEPT,
     Cancellation,
@@ -121,11 +121,14 @@ async def read_cancelled(
     if not await register.exists(wire):
         return found
     async with register.read(wire, to_plain(()), publish) as reading:
-        told = Merged()
-        for each in reading.messages:
-            told.add(from_plain(each.body))
-            await deferLater(wire.clock, 0)  # others have their turn
-        living = told.living(now)
+        while True:
+            told = await _told(wire, reading)
+            living = told.living(now)
+            if reading.is_all:
+                break
+            # What replaces this part comes with the last one.
+            await reading.replace(list(_bodies(living)))
+            await reading.go_on()
         forgotten = told.count - len(living)
         if (
             len(reading.messages) > MANY
@@ -135,6 +138,17 @@ async def read_cancelled(
             with suppress(BrokerError):  # it is read again, and may be replaced then
                 await reading.replace(list(_bodies(living)))
     return [*found, *living]
+
+
+async def _told(wire: Wire, reading: RegisterReading) -> Merged:
+    """
+    What all messages tell that are here when this returns.
+    """
+    told = Merged()
+    for each in reading.messages:  # some may come meanwhile, which are replaced, too
+        told.add(from_plain(each.body))
+        await deferLater(wire.clock, 0)  # others have their turn
+    return told
 
 
 def _bodies(some: Iterable[Cancellation]) -> Iterator[bytes]:
