@@ -104,7 +104,7 @@ class MadeQueueReader:
             self._publisher = client.make_publisher()
             client.pauses.before_resuming = self._read_before
             self._running = Deferred.fromCoroutine(self._run(client))
-            self._running.addErrback(self._failed)
+            self._running.addErrback(self._failed, self._running)
 
     def _end(self) -> None:
         running, self._running = self._running, None
@@ -121,7 +121,10 @@ class MadeQueueReader:
         self._read.fire(None)
         self._unread.end()
 
-    def _failed(self, failure: Failure) -> None:
+    def _failed(self, failure: Failure, running: Deferred[None]) -> None:
+        if self._running is running:  # else this was cancelled
+            self._running = None
+            self._read.fire(None)
         if not failure.check(CancelledError):
             self.log.failure("Queues that were made over the API are not read", failure)
 
@@ -139,7 +142,7 @@ class MadeQueueReader:
         if queue in self._names:
             self.look()
             changes = self._changes
-            while self._seen < changes:
+            while self._running is not None and self._seen < changes:
                 await self._read.wait()
 
     async def _run(self, client: TxAMQPClient) -> None:
@@ -158,9 +161,9 @@ class MadeQueueReader:
             except BrokerError as e:
                 self._unread.met(e)
                 wait = _AGAIN
-            except CancelledError:
-                raise
             except Exception:  # a fault of ours
+                if self.client is not client:  # this was cancelled
+                    raise
                 self.log.failure("Queues that were made over the API are not served")
                 wait = _AGAIN
             self._seen = changes

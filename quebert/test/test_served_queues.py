@@ -11,11 +11,18 @@ from typing import Any
 from unittest.mock import patch
 
 import attrs
+from twisted.internet.defer import CancelledError
 from twisted.logger import LogLevel
 
 from quebert import operations
 from quebert.amqp import TxAMQPClient
-from quebert.amqp.coordination import QUEUES, PauseNote, leave_note, set_paused
+from quebert.amqp.coordination import (
+    QUEUES,
+    PauseNote,
+    leave_note,
+    read_queues,
+    set_paused,
+)
 from quebert.config import (
     DELETED_FOR,
     Broker,
@@ -28,7 +35,7 @@ from quebert.errors import BrokerRefused
 from quebert.limits import Rate
 from quebert.operations import BrokerAccess, _access, _made_queues
 from quebert.operations import _made_queue_reader as reading
-from quebert.operations._made_queue_reader import LOOK
+from quebert.operations._made_queue_reader import LOOK, MadeQueueReader
 from quebert.service import ServedQueues, Watches
 from quebert.task import format_time
 from quebert.test.mediating import FakeHTTP
@@ -344,6 +351,44 @@ class ServedQueuesTests(NetworkTestCase):
         self.assertEqual(self.watched(served), {"file": True, QUEUES: False})
         self.assertEqual(len(lines), 1, lines)
         self.assertIn("cannot be read; this mediator goes on", lines[0])
+
+    def test_fault(self) -> None:
+        """
+        A fault of ours is told, and the queues are read again.
+        """
+        faults = [CancelledError(), ZeroDivisionError()]
+
+        async def fail_first(*given: Any) -> Any:
+            if faults:
+                raise faults.pop()
+            return await read_queues(*given)
+
+        self.make()
+        self.patch(reading, "read_queues", fail_first)
+        served = self.mediator()
+        self.network.pass_time(LOOK, 1.0)
+        self.assertEqual(self.watched(served), {"file": True, "a": True})
+        told = self.flushLoggedErrors(CancelledError, ZeroDivisionError)
+        self.assertEqual(len(told), 2)
+
+    def test_ended_by_a_fault(self) -> None:
+        """
+        A queue that was paused goes on even where nothing reads the queues any more.
+        """
+        served = self.mediator()
+        self.make()
+        self.result(operations.pause(self.access, "a"))
+        self.network.pass_time(5)
+
+        def fail(*given: Any) -> None:
+            raise ZeroDivisionError
+
+        with patch.object(MadeQueueReader, "_until", fail):
+            self.network.pass_time(2 * LOOK, 1.0)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.result(operations.resume(self.access, "a"))
+        self.network.pass_time(5)
+        self.assertEqual(self.watched(served), {"file": True, "a": True})
 
     def test_paused(self) -> None:
         """
