@@ -251,7 +251,8 @@ class CreatedTasks:
         @return: how many tasks and rows that is; 0 where all is done, or RabbitMQ takes
             nothing, or another process does that.
         @raise TaskStoreError: the database does not answer.
-        @raise BrokerError: RabbitMQ does not.
+        @raise BrokerError: RabbitMQ does not, or some tasks cannot be deleted; then all
+            else is done.
         """
         standing = await self._rows.standing()
         if not standing.leads:
@@ -259,9 +260,9 @@ class CreatedTasks:
         old = self._now() - DOUBTFUL
         return (
             await self._publish_again(old)
-            + await self._delete_again(standing.is_alone)
             + await self._rows.sweep(self._now())
             + await self._unended.end_some()
+            + await self._delete_again(standing.is_alone)
         )
 
     async def leads(self) -> bool:
@@ -303,24 +304,55 @@ class CreatedTasks:
 
     async def _delete_again(self, at_once: bool) -> int:
         """
-        Delete tasks once more.
+        Delete tasks once more, some at a time.  A queue with a task that cannot be
+        deleted is left alone until the next time, likewise.
 
         @param at_once: whether no other process may be deleting them.
+        @raise BrokerError: why the first of these cannot be deleted.
         """
-        rows, _ = await self._rows.page(
-            RowQuery(states=(DELETING,), size=_FEW, bodies=False)
-        )
-        now, seen = self._now(), self._deleting
-        self._deleting = {r.task.uuid: seen.get(r.task.uuid, now) for r in rows}
-        tasks = [
-            r.task
-            for r in rows
-            if r.task.uuid not in self._in_hand
-            and (at_once or self._deleting[r.task.uuid] <= now - DOUBTFUL)
-        ]
-        with self._handling(tasks):
-            await all_of((self._delete(each, "") for each in tasks), _DELETED_AT_ONCE)
-        return len(tasks)
+        now, seen, self._deleting = self._now(), self._deleting, {}
+        left: dict[str, BrokerError] = {}
+        done = after = 0
+        while len(left) < _FEW:
+            query = RowQuery(
+                states=(DELETING,),
+                after=after,
+                size=_FEW,
+                bodies=False,
+                except_queues=tuple(left),
+            )
+            rows, after = await self._rows.page(query)
+            self._deleting.update(
+                {r.task.uuid: seen.get(r.task.uuid, now) for r in rows}
+            )
+            tasks = [
+                r.task
+                for r in rows
+                if r.task.uuid not in self._in_hand
+                and (at_once or self._deleting[r.task.uuid] <= now - DOUBTFUL)
+            ]
+            with self._handling(tasks):
+                problems = await all_of(map(self._deletable, tasks), _DELETED_AT_ONCE)
+            for task, problem in zip(tasks, problems, strict=True):
+                if problem is None:
+                    done += 1
+                else:
+                    left.setdefault(task.queue, problem)
+            if not after or any(isinstance(e, BrokerUnreachable) for e in problems):
+                break
+        for problem in left.values():
+            raise problem
+        return done
+
+    async def _deletable(self, task: NewTask) -> BrokerError | None:
+        """
+        Delete a task, or tell why that cannot be done.
+        """
+        try:
+            await self._delete(task, "")
+        except BrokerError as e:
+            return e
+        return None
 
     # -- The steps
 
