@@ -123,10 +123,13 @@ class Marking:
 
     async def _read(self) -> None:
         """
-        Read the register, which is written anew then if that is needed.
+        Read the register, which is written anew then if that is needed.  Nothing is
+        published over the connection for that: RabbitMQ may read nothing more from one
+        that publishes, and who could not end then would have the register for itself.
         """
-        now = self._client.now()
-        known = await read_cancelled(self._wire, self._queue, now, self._publish)
+        now, wire = self._client.now(), self._wire
+        wire = await self._client.spare.instead_of(wire)
+        known = await read_cancelled(wire, self._queue, now, self._publish)
         self._known = len(known)
 
     async def kept(self) -> None:

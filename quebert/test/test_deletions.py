@@ -26,6 +26,7 @@ from quebert.amqp.coordination import (
     Asker,
     MediatorAnswer,
     Questions,
+    read_cancelled,
     register_of,
     set_paused,
 )
@@ -271,9 +272,18 @@ class DeletionsTests(QuestionsTestCase):
         self.patch(_marking, "_MANY", 250)
         self.patch(_marking, "_LOOK", 300)
         self.result(self.watch().stop())
+        wires = []
+
+        async def noting(wire: Any, *given: Any) -> Any:
+            wires.append(wire)
+            return await read_cancelled(wire, *given)
+
+        self.patch(_marking, "read_cancelled", noting)
         for each in range(300):
             self.delete(str(each))
         self.network.pass_time(1)
+        (wire,) = wires  # not the one over which mediators are asked
+        self.assertIsNot(wire, self.result(self.own.connected()))
         self.assertEqual(self.depths()[register_of("tasks")], 1)
         self.delete("a")
         self.watch()
