@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
 
 from quebert._text import printable
 
-__all__ = ["ENDED", "EndNote", "decode_end_note", "encode_end_note"]
+__all__ = ["ENDED", "EndNote", "decode_end_note", "encode_end_note", "sent_at"]
 
 #: The durable queue of end notes; and the C{reply-to} of a message whose end is told.
 ENDED = "quebert.ended"
@@ -48,6 +49,7 @@ class EndNote:
     @ivar answers: how many of them were answered.
     @ivar first_attempt: when the first began; C{None} where there was none.
     @ivar last_attempt: when the last began.
+    @ivar sent: the C{timestamp} of its message; C{None} where it has none.
     """
 
     uuid: str
@@ -60,9 +62,20 @@ class EndNote:
     answers: int = 0
     first_attempt: float | None = None
     last_attempt: float | None = None
+    sent: float | None = None
 
 
 _DEFAULTS = [(each.name, each.default) for each in attrs.fields(EndNote)]
+
+
+def sent_at(properties: Mapping[str, Any]) -> float | None:
+    """
+    The C{timestamp} of a message, as a note has it; C{None} where that is no time in
+    seconds: anybody can write one.
+    """
+    sent = properties.get("timestamp")
+    is_time = isinstance(sent, (int, float)) and 0 <= sent <= _MOST_SECONDS
+    return float(sent) if is_time and sent is not None else None
 
 
 def encode_end_note(note: EndNote) -> bytes:
@@ -97,6 +110,7 @@ def decode_end_note(body: bytes) -> EndNote:
         answers=_whole(fields, "answers", _MANY) or 0,
         first_attempt=_seconds(fields, "first_attempt"),
         last_attempt=_seconds(fields, "last_attempt"),
+        sent=_seconds(fields, "sent"),
     )
 
 

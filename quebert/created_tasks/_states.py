@@ -19,6 +19,7 @@ from collections.abc import Mapping
 import attrs
 
 from quebert.created_tasks._values import CreatedTask, TaskChange
+from quebert.task_ends import EndNote
 
 __all__ = [
     "CHANGES",
@@ -99,8 +100,18 @@ EVENTS = tuple(CHANGES)
 
 def is_changed_by(row: CreatedTask, change: TaskChange) -> bool:
     """
-    Whether a change is one of a row.  An end note tells the queue: whoever adds tasks
-    to another queue cannot end this task by its uuid.
+    Whether a change is one of a row.
     """
-    is_of_queue = change.end is None or change.end.queue == row.task.queue
-    return is_of_queue and row.state in CHANGES[change.event].of
+    is_of_task = change.end is None or _is_of(row, change.end)
+    return is_of_task and row.state in CHANGES[change.event].of
+
+
+def _is_of(row: CreatedTask, end: EndNote) -> bool:
+    """
+    Whether an end is that of a row.  It tells the queue: whoever adds tasks to another
+    queue cannot end this task by its uuid.  And it tells when its task was created: an
+    earlier one, whose row is gone, may have had the same uuid, and be a dead letter
+    that was put back.
+    """
+    is_older = end.sent is not None and end.sent < int(row.task.created)
+    return end.queue == row.task.queue and not is_older

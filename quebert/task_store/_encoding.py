@@ -15,8 +15,8 @@ from quebert.created_tasks import CreatedTask, EndNote, NewTask
 
 __all__ = ["decode_row", "encode_over", "encode_row", "is_over", "raw", "text"]
 
-# What an end note says beyond its task's uuid, and the values that need not be kept.
-_FIELDS = [each for each in attrs.fields(EndNote) if each.name != "uuid"]
+# What an end note says beyond what the row does, and the values that need not be kept.
+_FIELDS = [e for e in attrs.fields(EndNote) if e.name not in ("uuid", "sent")]
 _NAMES = [each.name for each in _FIELDS]
 _USUAL = [each.default for each in _FIELDS]
 _said = attrgetter(*_NAMES)

@@ -130,6 +130,15 @@ class OrderTests(EndNoteTestCase):
         self.check_settled([1, 2, 3], [])
         self.check_counts(received=3, discarded=3)
 
+    def test_sent(self) -> None:
+        """
+        The note tells when the message was sent, if that is a time in seconds.
+        """
+        for told, sent in ((17, 17.0), (1_700_000_000_123, None)):
+            self.outcome(None, timestamp=told)
+            self.assertEqual(self.note.sent, sent)
+            self.confirm()
+
     def test_buried(self) -> None:
         """
         A dead letter is confirmed first, then the note.  The dead letter asks for a

@@ -24,6 +24,7 @@ FULL = EndNote(
     answers=2,
     first_attempt=90.25,
     last_attempt=100.0,
+    sent=80.0,
 )
 
 

@@ -24,7 +24,7 @@ from quebert.boundaries import Message
 from quebert.outcome import Bury, Discard, Done
 from quebert.policy import History
 from quebert.task_callbacks import CallbackTask
-from quebert.task_ends import ENDED, EndNote, encode_end_note
+from quebert.task_ends import ENDED, EndNote, encode_end_note, sent_at
 from quebert.task_events import EndedTask
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ class EndNotes:
             answers=told.answers,
             first_attempt=told.first if math.isfinite(told.first) else None,
             last_attempt=told.last if math.isfinite(told.last) else None,
+            sent=sent_at(properties),
         )
 
     async def publish(self, wire: Wire, send: Send, note: EndNote) -> None:

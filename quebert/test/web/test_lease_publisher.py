@@ -69,7 +69,7 @@ class LeasePublisherTests(SynchronousTestCase):
         """
         The callback task goes to the queue of the task, before the end note.
         """
-        properties = {"priority": 3, "reply-to": ENDED}
+        properties = {"priority": 3, "reply-to": ENDED, "timestamp": 80}
         self.successResultOf(self.tell(CALLED_BACK, **properties))
         callback, note = self.published.messages
         self.assertEqual(callback[:2], ("", "tasks"))
@@ -81,7 +81,8 @@ class LeasePublisherTests(SynchronousTestCase):
         self.assertIsNone(told["answer"])
         self.assertEqual(decode_properties(callback[3])["priority"], 3)
         self.assertEqual(note[:2], ("", ENDED))
-        self.assertEqual(decode_end_note(note[2]).uuid, "u")
+        end = decode_end_note(note[2])
+        self.assertEqual((end.uuid, end.sent), ("u", 80.0))
 
     def test_without(self) -> None:
         """

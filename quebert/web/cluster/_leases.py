@@ -20,7 +20,7 @@ from quebert.operations import BrokerAccess
 from quebert.policy import LEASES, History
 from quebert.signatures import LeaseIDs
 from quebert.task_callbacks import callback_in
-from quebert.task_ends import ENDED, EndNote, encode_end_note
+from quebert.task_ends import ENDED, EndNote, encode_end_note, sent_at
 from quebert.web.cluster._keep_going import KeepGoing
 from quebert.web.cluster._queue_reader import QueueReader
 from quebert.web.cluster._task_broker import PERSISTENT, PublishedTasks
@@ -182,8 +182,8 @@ class _LeasePublisher:
             yield "", ENDED, encode_end_note(note), PERSISTENT
 
     def _note(self, message: LeasedMessage) -> EndNote:
-        headers = decode_properties(message.properties).get("headers") or {}
-        history = History.read(headers)
+        properties = decode_properties(message.properties)
+        history = History.read(properties.get("headers") or {})
         known = history.attempts > 0
         return EndNote(
             uuid=message.uuid,
@@ -195,6 +195,7 @@ class _LeasePublisher:
             answers=history.answers,
             first_attempt=history.first if known else None,
             last_attempt=history.last if known else None,
+            sent=sent_at(properties),
         )
 
 
