@@ -68,7 +68,7 @@ class CallbackTask:
         uuid: str = "",
         name: str = "",
         *,
-        encode: _Encode = tasks.encode,
+        encode: _Encode = tasks.encode_finite,
         keeps_answer: bool = True,
         max_body: int = BOUNDS.body,
     ) -> None:

@@ -95,6 +95,13 @@ class Codec:
         body = self._encode(task)
         return body.encode("utf-8") if isinstance(body, str) else body
 
+    def encode_finite(self, task: Task) -> bytes:
+        """
+        The same for a task that has no number but finite ones: as JSON, C{null} costs
+        nothing then.
+        """
+        return tasks.encode_finite(task) if self._is_json else self.encode(task)
+
     def body_for(self, task: Task, body: bytes) -> bytes:
         """
         The body to be sent of a task that came as C{body}: that, byte for byte, as it

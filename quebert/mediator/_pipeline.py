@@ -184,7 +184,7 @@ class Pipeline:
     def _callback_of(self, task: Task) -> CallbackTask | None:
         return self._reader.callback_of(
             task,
-            encode=self._codec.encode,
+            encode=self._codec.encode_finite,
             keeps_answer=self._failures.keep_answers,
             max_body=self._codec.bounds.body,
         )

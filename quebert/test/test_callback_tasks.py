@@ -5,9 +5,11 @@ Callback tasks: what a mediator and its watch publish when a task has ended.
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 from typing import Any
 
 import attrs
+from twisted.trial.unittest import SkipTest
 
 from quebert.amqp.coordination import Cancellation
 from quebert.amqp.watch import flight_sign
@@ -17,7 +19,7 @@ from quebert.amqp.wire import ALONE, ENDS, FLIGHT, IN_QUESTION
 from quebert.errors import BrokerRefused, Forbidden, MessageRefused, PublishRefused
 from quebert.mediator import Mediator, PolicyMediator
 from quebert.policy import RetryPolicy
-from quebert.task import decode, format_time
+from quebert.task import _codec, decode, format_time
 from quebert.task_ends import ENDED, decode_end_note
 from quebert.test.mediating import URL, FakeHTTP, body_of
 from quebert.test.test_watcher import Publication, WatcherTestCase
@@ -361,6 +363,18 @@ class AnswerTests(CallbackTestCase):
         self.assertLessEqual(len(answer["text"]), 2_048)
         self.assertNotIn("t0p-secret", answer["text"])
         self.assertNotIn("12345", answer["text"])
+
+    def test_quickly(self) -> None:
+        """
+        The mediator encodes it as quickly as other tasks.
+        """
+        if find_spec("orjson") is None:
+            raise SkipTest("there is no orjson")
+        self.patch(_codec, "_to_text", None)
+        self.watch(FakeHTTP(200, b"[1]"))
+        self.add()
+        self.assertEqual(self.told["answer"], {"json": [1]})
+        self.assertIsNone(self.told["reason"])
 
     def test_max_body(self) -> None:
         """

@@ -7,14 +7,16 @@ from __future__ import annotations
 import json
 import math
 import uuid as uuids
+from importlib.util import find_spec
 from typing import Any
 
 import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from quebert import task as tasks
+from quebert.task import _codec
 from quebert.task_callbacks import MOST_ANSWER, CallbackTask, callback_in
 from quebert.task_ends import EndNote
 
@@ -88,6 +90,16 @@ class ToldTests(SynchronousTestCase):
                 },
             },
         )
+
+    def test_quickly(self) -> None:
+        """
+        Its fields without a value do not keep orjson from encoding it: with an answer
+        of 60 KB the others would take milliseconds more.
+        """
+        if find_spec("orjson") is None:
+            raise SkipTest("there is no orjson")
+        self.patch(_codec, "_to_text", None)
+        self.assertIsNone(told(CallbackTask(URL, "u"))["reason"])
 
     def test_odd_times(self) -> None:
         """
