@@ -8,10 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import attrs
+
+from quebert._log import Logger
 from quebert.amqp import Message, TxAMQPClient
 from quebert.amqp.link import Publisher
 from quebert.amqp.queues import Browsing, fingerprint
 from quebert.amqp.wire import amended_properties
+from quebert.errors import BrokerError
 from quebert.operations._access import BrokerAccess, publish_confirmed
 from quebert.operations._browsing import go_through, letter_of
 from quebert.operations._dead_letter import DeadLetter
@@ -195,14 +199,45 @@ async def discard(
                 return False
             shown[which] -= 1
         if not letter.kind:  # no mediator has told its end
-            await taking.note_ends([message], _DISCARDED)
+            await ends.note(message)
         return True
 
     async with broker.client() as (client, wire):
-        taking = Taking(client, wire, queue)
+        ends = _Ends(Taking(client, wire, queue))
         await go_through(client, wire, queue, progress, visit)
     progress.missing = shown.total() if shown is not None else 0
     return True
+
+
+@attrs.define
+class _Ends:
+    """
+    Notes the ends of dead letters that RabbitMQ itself has made, as long as that can be
+    done: whoever is to read the notes may be gone for ever.  The rows of the others end
+    by time (C{created_tasks/_unended}).
+    """
+
+    log = Logger()
+
+    _taking: Taking
+    _fails: bool = False
+
+    async def note(self, message: Message) -> None:
+        """
+        Note one, before it leaves.
+
+        @raise BrokerError: the connection is lost, so that it cannot leave.
+        """
+        if self._fails:
+            return
+        try:
+            await self._taking.note_ends([message], _DISCARDED)
+        except BrokerError as e:
+            if self._taking.wire.closed:
+                raise
+            self._fails = True
+            text = "The ends of dead letters that are discarded cannot be noted: {why}"
+            self.log.warn(text, why=e)
 
 
 async def _fingerprints(

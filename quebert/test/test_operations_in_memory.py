@@ -7,8 +7,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from typing import Any
+from unittest import mock
 
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs
 
 from quebert import operations
 from quebert.amqp import Message
@@ -37,6 +39,7 @@ from quebert.operations import (
 from quebert.operations._cancel_events import CancelEvents
 from quebert.operations._task_search import TaskSearch
 from quebert.task import format_time
+from quebert.task_ends import ENDED
 from quebert.test.events.test_reader import Kept
 from quebert.test.memory_network import _Client
 from quebert.test.test_questions_in_memory import QuestionsTestCase
@@ -515,6 +518,24 @@ class DeadLettersInMemoryTests(OperationsTestCase):
         self.assertEqual((counted, self.dead()), ([1], ["a", "b", "c"]))
         self.assertTrue(discard(True, "uuid=b"))
         self.assertEqual((counted, self.dead()), ([1, 1], ["a", "c"]))
+
+    def test_end_not_noted(self) -> None:
+        """
+        Dead letters that RabbitMQ itself has made are discarded also where their ends
+        cannot be noted, which is tried once, and logged.
+        """
+        noting = mock.AsyncMock(side_effect=BrokerError("quebert.ended is full"))
+        self.patch(_taking.Taking, "note_ends", noting)
+        properties = {"delivery-mode": 2, "reply-to": ENDED, "message-id": "u"}
+        for _ in range(2):
+            sending = self.client().publish("", "tasks.dead", b"{}", properties)
+            self.result(sending)
+        with capturedLogs() as events:
+            self.result(operations.discard(self.access, "tasks", []))
+        self.assertEqual(self.dead(), [])
+        noting.assert_awaited_once()
+        [event] = [each for each in events if "cannot be noted" in str(each)]
+        self.assertIn("quebert.ended is full", str(event["why"]))
 
 
 class PausingInMemoryTests(OperationsTestCase):
