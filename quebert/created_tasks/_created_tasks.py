@@ -245,8 +245,8 @@ class CreatedTasks:
     async def go_on(self) -> int:
         """
         Publish or delete some tasks for which an earlier process, or an earlier try,
-        has only begun to; end rows whose end nobody will tell, and remove those whose
-        names are free again.  To be called at the start, and then from time to time.
+        has only begun to, and remove rows whose names are free again.  To be called at
+        the start, and then from time to time.
 
         @return: how many tasks and rows that is; 0 where all is done, or RabbitMQ takes
             nothing, or another process does that.
@@ -261,9 +261,19 @@ class CreatedTasks:
         return (
             await self._publish_again(old)
             + await self._rows.sweep(self._now())
-            + await self._unended.end_some()
             + await self._delete_again(standing.is_alone)
         )
+
+    async def end_unended(self) -> bool:
+        """
+        Look at some rows, and end those whose end nobody will tell.  To be called from
+        time to time, beside L{go_on}: there may be millions of rows.
+
+        @return: whether there are more to look at now.
+        @raise TaskStoreError: the database does not answer.
+        @raise BrokerError: RabbitMQ does not.
+        """
+        return await self.leads() and await self._unended.step()
 
     async def leads(self) -> bool:
         """

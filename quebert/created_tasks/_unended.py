@@ -15,6 +15,9 @@ the queue of dead letters.  So this goes by time:
 
 A row that was ended so has the outcome L{UNKNOWN}, and its name is free an hour later.
 A mediator that tells the end of its task after all is right.
+
+There may be millions of rows.  So a look goes in small steps, and of a body that has no
+C{ttl} nothing is decoded.
 """
 
 from __future__ import annotations
@@ -37,9 +40,12 @@ UNKNOWN = "unknown"
 AFTER_TTL, WITHOUT_QUEUE, AT_LAST = 86_400.0, 3_600.0, 31 * 86_400.0
 #: Seconds between two looks.
 PACE = 3_600.0
-# Rows of a queue that are read at a time; and in one look, the next of which goes on
-# behind them.
-_FEW, _PAGES = 500, 20
+# Rows that are read in a step, and the bytes of their bodies, about: to decode these
+# takes some milliseconds.
+_FEW, _BYTES = 500, 1_000_000
+# Steps of a queue in one look; the next look goes on behind them.
+_STEPS = 100
+_TTL = b'"ttl"'
 
 
 class UnendedTasks:
@@ -61,46 +67,61 @@ class UnendedTasks:
         self._window = window
         self._next = float("-inf")
         self._after: dict[str, int] = {}  # by queue
+        self._steps: dict[str, int] = {}  # that are left in this look, by queue
 
-    async def end_some(self) -> int:
+    async def step(self) -> bool:
         """
-        End rows, if it is time to look again.
+        Take the next step of a look, if it is time for one.
 
-        @return: how many.
+        @return: whether there are more steps to take now.
         @raise TaskStoreError: the database does not answer.
-        @raise BrokerError: RabbitMQ does not.
+        @raise BrokerError: RabbitMQ does not tell whether there is a queue.
         """
-        if self._now() < self._next:
-            return 0
-        ended = 0
-        queues = await self._rows.queues()
-        self._after = {each: self._after.get(each, 0) for each in queues}
-        for queue in queues:
-            ended += await self._end_of(queue)
+        if not self._steps:
+            if self._now() < self._next:
+                return False
+            queues = await self._rows.queues()
+            self._after = {each: self._after.get(each, 0) for each in queues}
+            self._steps = dict.fromkeys(queues, _STEPS)
+        if self._steps:
+            queue = next(iter(self._steps))
+            left = self._steps.pop(queue) - 1
+            try:
+                has_more = await self._end_some_of(queue)
+            except BaseException:
+                self._steps[queue] = left + 1  # other queues have their turn
+                raise
+            if has_more and left:
+                self._steps = {queue: left, **self._steps}
+        if self._steps:
+            return True
         self._next = self._now() + PACE
-        return ended
+        return False
 
-    async def _end_of(self, queue: str) -> int:
-        has_queue: bool | None = None
-        ended = 0
-        for _ in range(_PAGES):
-            query = RowQuery(
-                queue=queue,
-                states=(PUBLISHED,),
-                before=self._now() - WITHOUT_QUEUE,
-                after=self._after[queue],
-                size=_FEW,
-            )
-            rows, self._after[queue] = await self._rows.page(query)
-            if rows and has_queue is None:
-                has_queue = await self._broker.has_queue(queue)
-            changes = self._changes(rows, has_queue is not False)
-            if changes:
-                await self._rows.change(changes)
-                ended += len(changes)
-            if not self._after[queue]:
-                break
-        return ended
+    async def _end_some_of(self, queue: str) -> bool:
+        """
+        End some rows of a queue.
+
+        @return: whether there are more.
+        """
+        query = RowQuery(
+            queue=queue,
+            states=(PUBLISHED,),
+            after=self._after[queue],
+            size=_FEW,
+            body_bytes=_BYTES,
+        )
+        rows, after = await self._rows.page(query)
+        has_queue = True
+        if any(_may_lack_queue(each.task, self._now()) for each in rows):
+            has_queue = await self._broker.has_queue(queue)
+        changes = self._changes(rows, has_queue)
+        if changes:
+            await self._rows.change(changes)
+        if rows and rows[-1].task.created >= self._now() - WITHOUT_QUEUE:
+            after = 0  # those behind are younger still
+        self._after[queue] = after
+        return bool(after)
 
     def _changes(
         self, rows: Sequence[CreatedTask], has_queue: bool
@@ -125,10 +146,9 @@ def _why(task: NewTask, now: float, has_queue: bool) -> str:
     """
     Why nobody will tell the end of a task; empty where somebody may.
     """
-    due = max(task.due, task.created)
-    if not has_queue and now > due + WITHOUT_QUEUE:
+    if not has_queue and _may_lack_queue(task, now):
         return f"there is no queue {task.queue} any more"
-    if now > due + AT_LAST:
+    if now > max(task.due, task.created) + AT_LAST:
         return "its end was not told for a month"
     expires = _expiry(task.body)
     if expires is not None and now > expires + AFTER_TTL:
@@ -136,7 +156,13 @@ def _why(task: NewTask, now: float, has_queue: bool) -> str:
     return ""
 
 
+def _may_lack_queue(task: NewTask, now: float) -> bool:
+    return now > max(task.due, task.created) + WITHOUT_QUEUE
+
+
 def _expiry(body: bytes) -> float | None:
+    if _TTL not in body:
+        return None
     try:
         return schedule(decode(body)).expires_at
     except BadTask:

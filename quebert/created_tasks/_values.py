@@ -104,6 +104,7 @@ class RowQuery:
     @ivar after: only those behind this position, which a list before has given.
     @ivar size: how many at most.
     @ivar bodies: whether the rows are to have their bodies, which may be large.
+    @ivar body_bytes: with so many bytes of bodies there are enough rows.
     """
 
     queue: str = ""
@@ -114,3 +115,4 @@ class RowQuery:
     after: int = 0
     size: int = 100
     bodies: bool = True
+    body_bytes: int = 16_000_000

@@ -14,9 +14,6 @@ from quebert.task_store._schema import COLUMNS
 
 __all__ = ["bounded", "columns_of", "conditions_of", "queues_of_living"]
 
-#: Bytes of the bodies of one list, about.
-MOST_BYTES = 16_000_000
-
 # From one queue to the next by the index: there may be a million tasks of each.
 _FIRST_QUEUE = (
     "SELECT queue FROM tasks WHERE state NOT IN ('ended', 'deleted') {0}"
@@ -101,7 +98,7 @@ def bounded(
     size = 0
     has_more = False
     for each in found:
-        if size >= MOST_BYTES:
+        if size >= query.body_bytes:
             return rows, True
         # The last one is read, too: PostgreSQL would have to be told to stop.
         has_more = len(rows) >= query.size

@@ -7,8 +7,9 @@ from __future__ import annotations
 import json
 from collections.abc import Coroutine
 from typing import Any
+from unittest import mock
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -18,11 +19,13 @@ from quebert.created_tasks import (
     CreatedTask,
     CreatedTasks,
     EndNote,
+    RowQuery,
+    Standing,
     _unended,
 )
 from quebert.created_tasks._unended import AFTER_TTL, AT_LAST, PACE, WITHOUT_QUEUE
 from quebert.errors import BrokerError, TaskEnded
-from quebert.task import format_time
+from quebert.task import decode, format_time
 from quebert.test.created_tasks.doubles import MemoryBroker, MemoryRows, new_task
 
 _START = 1_700_000_000.0
@@ -30,7 +33,7 @@ _START = 1_700_000_000.0
 
 class UnendedTasksTests(SynchronousTestCase):
     """
-    Tests for L{UnendedTasks}, by L{CreatedTasks.go_on}.
+    Tests for L{UnendedTasks}, by L{CreatedTasks.end_unended}.
     """
 
     def setUp(self) -> None:
@@ -65,10 +68,19 @@ class UnendedTasksTests(SynchronousTestCase):
 
     def ended_after(self, seconds: float) -> int:
         """
-        How many rows end when so much time passes.
+        How many rows end, or go, when so much time passes.
         """
         self.clock.advance(seconds)
-        return int(self.done(self.tasks.go_on()))
+        gone, before = self.done(self.tasks.go_on()), self.ended()
+        while self.done(self.tasks.end_unended()):
+            pass
+        return int(gone) + self.ended() - before
+
+    def ended(self) -> int:
+        """
+        How many rows have ended.
+        """
+        return sum(row.state == ENDED for _, row in self.rows.rows.values())
 
     def test_at_last(self) -> None:
         """
@@ -135,8 +147,9 @@ class UnendedTasksTests(SynchronousTestCase):
         self.assertEqual(self.ended_after(PACE - 1), 0)
         self.clock.advance(PACE)
         self.broker.problem = BrokerError("it is away")
-        going = Deferred.fromCoroutine(self.tasks.go_on())
-        self.failureResultOf(going, BrokerError)
+        for _ in range(2):
+            looking = Deferred.fromCoroutine(self.tasks.end_unended())
+            self.failureResultOf(looking, BrokerError)
         self.broker.problem = None
         self.assertEqual(self.ended_after(1), 1)
 
@@ -145,7 +158,7 @@ class UnendedTasksTests(SynchronousTestCase):
         A look reads some rows of each queue; the next one goes on behind them.
         """
         self.patch(_unended, "_FEW", 2)
-        self.patch(_unended, "_PAGES", 2)
+        self.patch(_unended, "_STEPS", 2)
         for n in range(8):
             self.create(f"late-{n}", due=_START + 2 * AT_LAST)
         for n in range(3):
@@ -154,3 +167,67 @@ class UnendedTasksTests(SynchronousTestCase):
         found = [self.ended_after(AT_LAST + PACE)]
         found += [self.ended_after(PACE) for _ in range(3)]
         self.assertEqual(found, [1, 1, 3, 3])  # rows go an hour later
+
+    def test_steps(self) -> None:
+        """
+        Each step reads few rows, and with little in them, and decodes no body without a
+        C{ttl}; of rows that are too young to be looked at no more than a page is read.
+        """
+        self.patch(_unended, "_FEW", 2)
+        queries: list[RowQuery] = []
+        page = self.rows.page
+
+        def asked(query: RowQuery) -> Deferred[Any]:
+            queries.append(query)
+            return page(query)
+
+        self.patch(self.rows, "page", asked)
+        decoded = mock.Mock(side_effect=decode)
+        self.patch(_unended, "decode", decoded)
+        self.create("old", body={"ttl": 1})
+        self.create("older", body={"params": 1})
+        self.create("oldest")
+        self.clock.advance(AFTER_TTL + PACE)
+        for n in range(10):
+            self.create(f"{n}", body={"ttl": 600})
+        queries.clear()
+        self.assertTrue(self.done(self.tasks.end_unended()))
+        self.assertEqual(len(queries), 1)
+        self.assertLess(queries[0].body_bytes, 2_000_000)
+        self.assertEqual(self.row("old").state, ENDED)
+        self.assertEqual(decoded.call_count, 1)
+        self.assertFalse(self.done(self.tasks.end_unended()))
+        self.assertEqual(len(queries), 2)
+
+    def test_one_queue_fails(self) -> None:
+        """
+        While RabbitMQ does not tell whether there is a queue, other queues are looked
+        at; when it tells, none of its rows was left out.
+        """
+        self.create("u", queue="bad")
+        self.create("v", queue="gone")
+        self.broker.lacking = {"bad", "gone"}
+        has_queue, bad = self.broker.has_queue, {"bad"}
+
+        def asked(name: str) -> Deferred[bool]:
+            return fail(BrokerError("no answer")) if name in bad else has_queue(name)
+
+        self.patch(self.broker, "has_queue", asked)
+        self.clock.advance(WITHOUT_QUEUE + PACE)
+        looking = Deferred.fromCoroutine(self.tasks.end_unended())
+        self.failureResultOf(looking, BrokerError)
+        self.assertTrue(self.done(self.tasks.end_unended()))
+        self.assertEqual(self.row("v").state, ENDED)
+        bad.clear()
+        self.assertFalse(self.done(self.tasks.end_unended()))
+        self.assertEqual(self.row("u").state, ENDED)
+
+    def test_led_by_another(self) -> None:
+        """
+        The process that leads looks.
+        """
+        self.create("u")
+        self.rows.standing_is = Standing(leads=False, is_alone=False)
+        self.assertEqual(self.ended_after(AT_LAST + PACE), 0)
+        self.rows.standing_is = Standing(leads=True, is_alone=False)
+        self.assertEqual(self.ended_after(0), 1)

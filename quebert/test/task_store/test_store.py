@@ -17,7 +17,7 @@ import pytest
 from quebert.created_tasks import ENDED, CreatedTask, RowQuery, TaskChange
 from quebert.created_tasks._states import END
 from quebert.errors import TaskStoreError
-from quebert.task_store import _postgresql, _queries, _sqlite
+from quebert.task_store import _postgresql, _sqlite
 from quebert.task_store._boundaries import (
     AddRequest,
     ChangeRequest,
@@ -119,17 +119,16 @@ def test_bodies_not_read(store: TaskStore, monkeypatch: pytest.MonkeyPatch) -> N
     assert [each[-1] for each in read] == [b""]
 
 
-def test_long_bodies(store: TaskStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_bodies(store: TaskStore) -> None:
     """
     A list is shorter where bodies are long, and the next one goes on.
     """
-    monkeypatch.setattr(_queries, "MOST_BYTES", 2_000)
     tasks = [new_task(str(n), body=bytes(700)) for n in range(7)]
     store.carry_out([AddRequest(tasks, 0.0)])
     sizes = []
     after = -1
     while after:
-        rows, after = store.page(RowQuery(after=max(after, 0)))
+        rows, after = store.page(RowQuery(after=max(after, 0), body_bytes=2_000))
         sizes.append([row.task.uuid for row in rows])
     assert sizes == [["0", "1", "2"], ["3", "4", "5"], ["6"]]
 

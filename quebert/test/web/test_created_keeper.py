@@ -66,6 +66,24 @@ class CreatedTaskKeeperTests(SynchronousTestCase):
         self.done(keeper.stop())
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_unended(self) -> None:
+        """
+        Rows whose end nobody tells are looked for beside all else: step by step, and
+        then once in a minute.
+        """
+        keeper = self.keeper(MemoryRows())
+        self.patch(keeper.tasks, "go_on", lambda: Deferred())
+        results: list[Any] = [True, True, False, BrokerError("no answer"), False]
+        look = mock.AsyncMock(side_effect=results)
+        self.patch(keeper.tasks, "end_unended", look)
+        keeper.start()
+        for seconds, calls in ((0, 3), (59, 3), (1, 4), (1, 4), (1, 5)):
+            self.clock.advance(seconds)
+            self.assertEqual(look.call_count, calls)
+            problems = ["no answer"] if calls == 4 else []
+            self.assertEqual(list(keeper.problems), problems)
+        self.done(keeper._ending.stop())
+
     def test_problems(self) -> None:
         """
         What is wrong with the database, or with the reading of ends, is a problem.
@@ -114,6 +132,7 @@ class CreatedTaskKeeperTests(SynchronousTestCase):
             keeper.tasks.page(RowQuery()),
             keeper.tasks.delete("u", "me"),
             keeper.tasks.go_on(),
+            keeper.tasks.end_unended(),
         )
         for work in works:
             self.failureResultOf(Deferred.fromCoroutine(work), TaskStoreClosed)

@@ -29,8 +29,9 @@ from quebert.web.cluster._task_broker import PublishedTasks
 
 __all__ = ["CreatedTaskKeeper"]
 
-# Seconds until it is seen again whether there is something to go on with.
-_PACE = 5.0
+# Seconds until it is seen again whether there is something to go on with; and whether
+# rows are to be looked at whose end nobody may tell.
+_PACE, _LOOK_PACE = 5.0, 60.0
 
 
 class CreatedTaskKeeper:
@@ -67,6 +68,15 @@ class CreatedTaskKeeper:
             "What was begun with created tasks goes on again",
             "",
         )
+        self._ending = KeepGoing(
+            self._end_unended,
+            broker.reactor,
+            self.log,
+            "Tasks whose end nobody tells cannot be looked for",
+            "Tasks whose end nobody tells are looked for again",
+            "",
+        )
+        self._begins += (self._ending.start,)
 
     @classmethod
     async def open(
@@ -95,7 +105,7 @@ class CreatedTaskKeeper:
         if self._is_open:
             found.append(self._going.problem)
         if self._has_begun:
-            found.append(self._ends.problem)
+            found += [self._ends.problem, self._ending.problem]
         return tuple(dict.fromkeys(filter(None, found)))
 
     @property
@@ -127,6 +137,7 @@ class CreatedTaskKeeper:
         goes on with the rest.
         """
         await self._going.stop()
+        await self._ending.stop()
         await self._ends.stop()
         await self.published.stop()
         await self._rows.close()
@@ -139,6 +150,16 @@ class CreatedTaskKeeper:
             self._going.goes()
             pace = 0.0 if done else _PACE
             await self._going.wait(deferLater(self._reactor, pace))
+
+    async def _end_unended(self) -> None:
+        """
+        This is not done in the course of L{_go_on}, since it may take minutes.
+        """
+        while not self._ending.is_stopped:
+            has_more = await self.tasks.end_unended()
+            self._ending.goes()
+            pace = 0.0 if has_more else _LOOK_PACE
+            await self._ending.wait(deferLater(self._reactor, pace))
 
     def _begin(self) -> None:
         """
