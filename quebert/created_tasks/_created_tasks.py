@@ -28,6 +28,7 @@ from collections.abc import (
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from quebert._lanes import all_of
 from quebert._log import Logger
@@ -106,6 +107,8 @@ class CreatedTasks:
         self._bytes = 0  # of tasks that are being created
         # Those that are being deleted, maybe elsewhere, and when that was first seen.
         self._deleting: dict[str, float] = {}
+        # Those that RabbitMQ has confirmed, while the database does not answer.
+        self._unnoted: set[str] = set()
 
     # -- What clients ask for
 
@@ -141,12 +144,16 @@ class CreatedTasks:
         new = [t for t, row in zip(tasks, held, strict=True) if row is None]
         with self._handling(new):  # in the turn in which the rows are written
             published = await self._publish(new)
+        found = list(zip(tasks, held, strict=True))
+        same = [row.task.uuid for t, row in found if row and _is_same(t, row)]
+        # Side by side: while RabbitMQ takes nothing, each waits for it as long.
+        repeated = iter(await all_of(self._repeated(each) for each in same))
         results: list[CreatedTask | QuebertError] = []
-        for task, row in zip(tasks, held, strict=True):
+        for task, row in found:
             if row is None:
                 results.append(published[task.uuid])
             elif _is_same(task, row):
-                results.append(await self._repeated(row.task.uuid))
+                results.append(next(repeated))
             else:
                 results.append(_taken(task, row))
         return results
@@ -254,6 +261,7 @@ class CreatedTasks:
         @raise BrokerError: RabbitMQ does not, or some tasks cannot be deleted; then all
             else is done.
         """
+        await self._note_again()
         standing = await self._rows.standing()
         if not standing.leads:
             return 0
@@ -379,8 +387,11 @@ class CreatedTasks:
         results: dict[str, CreatedTask | QuebertError] = {}
         refused = []
         confirmed = []
-        problems = await self._broker.publish(tasks)
-        for task, problem in zip(tasks, problems, strict=True):
+        known = self._confirmed_before(tasks, again)
+        unknown = [t for t in tasks if t.uuid not in known] if known else tasks
+        problems = iter(await self._broker.publish(unknown) if unknown else ())
+        for task in tasks:
+            problem = None if task.uuid in known else next(problems)
             if problem is None:
                 confirmed.append(task.uuid)
                 results[task.uuid] = CreatedTask(task=task, state=PUBLISHED)
@@ -396,14 +407,35 @@ class CreatedTasks:
             await self._rows.change(refused)
         return results
 
+    def _confirmed_before(self, tasks: Sequence[NewTask], again: bool) -> set[str]:
+        """
+        Those of tasks that RabbitMQ has confirmed, although their rows do not say so.
+        """
+        if not self._unnoted:  # nearly always
+            return set()
+        known = self._unnoted.intersection([each.uuid for each in tasks])
+        if again:
+            return known
+        self._unnoted -= known  # of earlier tasks that had these uuids
+        return set()
+
     def _note_published(self, uuids: Sequence[str]) -> None:
         """
-        Nobody waits for that.  Where it fails the tasks are published again.
+        Nobody waits for that.  Where it fails it is noted later, or, if this process is
+        killed first, the tasks are published again.
         """
         noting = Deferred.fromCoroutine(_awaited(self._rows.note_published(uuids)))
-        noting.addErrback(
-            lambda f: self.log.warn("Rows cannot be changed: {why}", why=f.value)
-        )
+        noting.addErrback(self._not_noted, uuids)
+
+    def _not_noted(self, failure: Failure, uuids: Sequence[str]) -> None:
+        self._unnoted.update(uuids)
+        self.log.warn("Rows cannot be changed: {why}", why=failure.value)
+
+    async def _note_again(self) -> None:
+        if self._unnoted:
+            uuids = list(self._unnoted)
+            await self._rows.note_published(uuids)
+            self._unnoted.difference_update(uuids)
 
     async def _delete(self, task: NewTask, by: str) -> Cancelled:
         cancelled = await self._broker.cancel(task, by)

@@ -180,7 +180,8 @@ class MemoryBroker:
     @ivar queues: the tasks in each queue.
     @ivar cancelled: the uuids of those that are cancelled.
     @ivar problem: why it takes nothing, if set.
-    @ivar full: the names of queues that refuse tasks.
+    @ivar full: the names of queues that refuse tasks, and none of whose can be
+        cancelled.
     @ivar lacking: the names of queues that are not there.
     @ivar asked: how many tasks it was given.
     @ivar runs: the result of having a task run now.
@@ -227,6 +228,8 @@ class MemoryBroker:
         """
         if self.problem is not None:
             return fail(self.problem)
+        if task.queue in self.full:
+            return fail(BrokerError(f"the queue {task.queue} has too many"))
         self.cancelled.append(task.uuid)
         return self._answered(lambda: Cancelled(task.uuid, "cancelled", None, "it is"))
 

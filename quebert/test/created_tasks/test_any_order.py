@@ -12,7 +12,7 @@ import attrs
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -26,6 +26,7 @@ from quebert.created_tasks import (
     EndNote,
     NewTask,
     RowQuery,
+    Standing,
     TaskChange,
 )
 from quebert.errors import BrokerError, BrokerUnreachable
@@ -237,7 +238,12 @@ class CreatedTasksMachine(RuleBasedStateMachine):
         Ask for tasks.
         """
         tasks = [
-            new_task(f"u{len(self.asked) + n}", name=name, created=self.clock.seconds())
+            new_task(
+                f"u{len(self.asked) + n}",
+                name=name,
+                created=self.clock.seconds(),
+                digest=b"d",
+            )
             for n in range(size)
         ]
         self.asked.update((each.uuid, Asked(each)) for each in tasks)
@@ -412,6 +418,100 @@ class CreatedTasksMachine(RuleBasedStateMachine):
             assert uuid in there or row.state in (DELETED, ENDED), row
 
 
+class SharedRows(GatedRows):
+    """
+    Rows that another process has, too.
+
+    @ivar leads: whether this one leads.
+    """
+
+    leads = False
+
+    def standing(self) -> Deferred[Any]:
+        """
+        What this process is among both.
+        """
+        return self._gate.ask(
+            lambda: succeed(Standing(leads=self.leads, is_alone=False))
+        )
+
+
+class TwoProcessesMachine(CreatedTasksMachine):
+    """
+    The same with two processes on one database, of which one leads.  Clients ask again
+    for tasks, of either process.
+    """
+
+    def start(self) -> None:
+        """
+        Two processes begin, or one in the place of one that was killed.
+        """
+        if not hasattr(self, "other"):
+            self.other = self.begun(True)
+            self.gates, self.going_on, self.process, self.shared = self.begun(False)
+            return
+        self.other[3].leads = True
+        self.gates, self.going_on, self.process, self.shared = self.begun(False)
+
+    def begun(self, leads: bool) -> tuple[Any, ...]:
+        """
+        A process, and what belongs to it.
+        """
+        gates = Gate(), Gate()
+        shared = SharedRows(self.rows, gates[0])
+        shared.leads = leads
+        broker = GatedBroker(self.broker, gates[1])
+        process = CreatedTasks(shared, broker, self.clock.seconds)
+        return gates, None, process, shared
+
+    @rule()
+    def turn(self) -> None:
+        """
+        The other process has its turn.
+        """
+        ours = self.gates, self.going_on, self.process, self.shared
+        self.gates, self.going_on, self.process, self.shared = self.other
+        self.other = ours
+
+    @rule(chosen=st.integers(0, 50), quick=st.booleans())
+    def ask_again(self, chosen: int, quick: bool) -> None:
+        """
+        A client asks for a task again.
+        """
+        young = [
+            each
+            for each in self.asked.values()
+            if each.task.created + WINDOW > self.clock.seconds() and not each.refused
+        ]
+        if not young:
+            return
+        asked = young[chosen % len(young)]
+        creating = Deferred.fromCoroutine(self.process.create([asked.task]))
+
+        def created(results: list[Any]) -> None:
+            if isinstance(results[0], CreatedTask) and asked.accepted is None:
+                asked.accepted = self.clock.seconds()
+
+        creating.addCallback(created)
+        if quick:
+            self.settle()
+
+    def teardown(self) -> None:
+        """
+        In the end both have gone on.
+        """
+        self.broker.problem = None
+        for _ in range(2):
+            self.settle()
+            self.turn()
+        self.clock.advance(60)
+        for _ in range(4):
+            self.go_on()
+            self.settle()
+            self.turn()
+        super().teardown()
+
+
 def _is_expected(failure: Failure) -> int:
     failure.trap(BrokerError)
     return 0
@@ -428,3 +528,10 @@ class AnyOrderTests(SynchronousTestCase):
         """
         chosen = settings(QUICK, max_examples=3 * EXAMPLES, stateful_step_count=40)
         run_machine(CreatedTasksMachine, chosen)
+
+    def test_two_processes(self) -> None:
+        """
+        So it does where two processes have the rows.
+        """
+        chosen = settings(QUICK, max_examples=2 * EXAMPLES, stateful_step_count=40)
+        run_machine(TwoProcessesMachine, chosen)

@@ -481,6 +481,92 @@ class CreatedTasksTests(SynchronousTestCase):
         self.assertEqual(self.done(self.tasks.go_on()), 1)
         self.assertIsNone(self.state())
 
+    def test_repeated_together(self) -> None:
+        """
+        The tasks of a batch that is sent again are published side by side: while
+        RabbitMQ takes nothing, the answer comes no later for there being many.
+        """
+        batch = [new_task(each, digest=b"1") for each in "abc"]
+        self.broker.problem = BrokerError("no answer")
+        self.done(self.tasks.create(batch))
+        self.broker.problem = None
+        self.broker.silent = True
+        again = self.begin(self.tasks.create([*batch, new_task("d")]))
+        self.broker.answer()  # the new one
+        self.assertEqual(len(self.broker.waiting), 3)
+        for _ in batch:
+            self.broker.answer()
+        found = [each.task.uuid for each in self.successResultOf(again)]  # type: ignore[union-attr]
+        self.assertEqual(found, ["a", "b", "c", "d"])
+
+    def test_not_noted(self) -> None:
+        """
+        A task that RabbitMQ has confirmed while the database does not answer is not
+        published a second time by the same process, whoever leads.
+        """
+        for leads in (True, False):
+            uuid = f"u{leads}"
+            self.broker.silent = True
+            creating = self.begin(self.tasks.create([new_task(uuid, digest=b"1")]))
+            self.broker.silent = False
+            self.rows.problem = TaskStoreError("it is away")
+            self.broker.answer()
+            self.successResultOf(creating)
+            self.failureResultOf(self.begin(self.tasks.go_on()), TaskStoreError)
+            self.rows.problem = None
+            self.assertEqual(self.state(uuid), NEW)
+            self.rows.standing_is = Standing(leads=leads, is_alone=leads)
+            if leads:
+                self.assertIsInstance(self.create(uuid, digest=b"1"), CreatedTask)
+            self.done(self.tasks.go_on())
+            self.assertEqual(self.state(uuid), PUBLISHED)
+        self.assertEqual(self.broker.asked, 2)
+
+    def test_not_noted_of_another(self) -> None:
+        """
+        A later task with the uuid of one that was not noted is published.
+        """
+        self.rows.problem = TaskStoreError("it is away")
+        self.tasks._unnoted.add("u")
+        self.rows.problem = None
+        self.create()
+        self.assertEqual(self.broker.asked, 1)
+
+    def test_delete_of_others(self) -> None:
+        """
+        A queue whose tasks cannot be deleted keeps neither the tasks of other queues
+        waiting, nor rows whose names are free again.
+        """
+        for n in range(600):
+            self.create(f"full-{n}", queue="full")
+        self.create("u")
+        self.create("old")
+        self.end("old")
+        self.broker.problem = BrokerError("it is away")
+        for uuid in [*(f"full-{n}" for n in range(600)), "u"]:
+            self.failureResultOf(self.begin(self.tasks.delete(uuid, "")), BrokerError)
+        self.broker.problem = None
+        self.broker.full = {"full"}
+        self.clock.advance(WINDOW)
+        self.failureResultOf(self.begin(self.tasks.go_on()), BrokerError)
+        self.assertEqual(self.state(), DELETED)
+        self.assertIsNone(self.state("old"))
+        self.broker.full = set()
+        self.assertEqual(self.done(self.tasks.go_on()), 500)
+
+    def test_end_of_an_earlier_task(self) -> None:
+        """
+        The end of an earlier task with the same uuid, such as that of a dead letter
+        which was put back, is not that of this one.
+        """
+        self.create(created=200.5)
+        for sent, state in ((199.0, PUBLISHED), (200.0, ENDED)):
+            note = EndNote(
+                uuid="u", queue="tasks", outcome="done", ended=1_000.0, sent=sent
+            )
+            self.done(self.tasks.ended([note]))
+            self.assertEqual(self.state(), state)
+
     def test_away(self) -> None:
         """
         Without the database nothing is published.
