@@ -64,7 +64,8 @@ from quebert.errors import (
     Unroutable,
     UUIDTaken,
 )
-from quebert.operations import Cancelled, RunNow
+from quebert.operations import TOO_LATE, Cancelled, RunNow
+from quebert.outcome import CANCELLED
 from quebert.task_ends import EndNote
 
 __all__ = ["WINDOW", "CreatedTasks"]
@@ -212,10 +213,24 @@ class CreatedTasks:
             [row] = await self._rows.change([TaskChange(uuid=uuid, event=DELETE)])
             if row is None:
                 row = await self.find(uuid)
-                if row.state == DELETING:  # somebody could not be told whether it is
-                    return await self._delete(row.task, by)
-                raise TaskEnded(f"the task {uuid} is {row.state}")
-            return await self._delete(row.task, by)
+                if row.state != DELETING:
+                    raise TaskEnded(f"the task {uuid} is {row.state}")
+                # Somebody could not be told whether it is deleted.
+            cancelled = await self._delete(row.task, by)
+            if cancelled.result != TOO_LATE:
+                await self._check_cancelled(uuid)
+            return cancelled
+
+    async def _check_cancelled(self, uuid: str) -> None:
+        """
+        Check that a deleted task did not end otherwise meanwhile: its mediator may have
+        told that while RabbitMQ was asked.
+
+        @raise TaskEnded: it did.
+        """
+        row = await self.find(uuid)
+        if row.end is not None and row.end.outcome != CANCELLED:
+            raise TaskEnded(f"the task {uuid} is {row.state}")
 
     async def run_now(self, uuid: str) -> RunNow:
         """
@@ -356,7 +371,9 @@ class CreatedTasks:
                     done += 1
                 else:
                     left.setdefault(task.queue, problem)
-            if not after or any(isinstance(e, BrokerUnreachable) for e in problems):
+            failed = [each for each in problems if each is not None]
+            is_away = any(isinstance(each, BrokerUnreachable) for each in failed)
+            if not after or not failed or is_away:
                 break
         for problem in left.values():
             raise problem

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 from unittest import mock
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -22,7 +22,6 @@ from quebert.created_tasks import (
     CreatedTask,
     CreatedTasks,
     EndNote,
-    NewTask,
     RowQuery,
     Standing,
     _created_tasks,
@@ -38,7 +37,6 @@ from quebert.errors import (
     Unroutable,
     UUIDTaken,
 )
-from quebert.operations import Cancelled
 from quebert.test.created_tasks.doubles import MemoryBroker, MemoryRows, new_task
 
 T = TypeVar("T")
@@ -383,6 +381,24 @@ class CreatedTasksTests(SynchronousTestCase):
         self.successResultOf(deleting)
         self.assertEqual(self.state(), DELETED)
 
+    def test_delete_of_ended(self) -> None:
+        """
+        A task whose mediator tells meanwhile that it is done was not cancelled.  One
+        that the mediator has dropped was.
+        """
+        for outcome, was_cancelled in (("done", False), ("cancelled", True)):
+            self.create(outcome)
+            self.broker.silent = True
+            deleting = self.begin(self.tasks.delete(outcome, ""))
+            end = EndNote(uuid=outcome, queue="tasks", outcome=outcome, ended=1.0)
+            self.done(self.tasks.ended([end]))
+            self.broker.silent = False
+            self.broker.answer()
+            if was_cancelled:
+                self.assertEqual(self.successResultOf(deleting).result, "cancelled")
+            else:
+                self.failureResultOf(deleting, TaskEnded)
+
     def test_delete_killed(self) -> None:
         """
         The next process deletes a task whose process was killed half-way.
@@ -408,37 +424,6 @@ class CreatedTasksTests(SynchronousTestCase):
         self.broker.problem = None
         self.assertEqual(self.done(self.tasks.delete("u", "")).result, "cancelled")
         self.assertEqual(self.state(), DELETED)
-
-    def test_cannot_be_deleted(self) -> None:
-        """
-        A queue whose tasks cannot be deleted, such as one with too many cancelled
-        tasks, keeps nobody waiting: neither the tasks of others, nor rows whose names
-        are free again.
-        """
-        for each in "abcd":
-            self.create(each, queue="tasks" if each == "d" else "full")
-        self.create("e")
-        self.end("e")
-        self.broker.problem = BrokerUnreachable("it is away")
-        for each in "abcd":
-            self.failureResultOf(self.begin(self.tasks.delete(each, "")), BrokerError)
-        self.broker.problem = None
-        cancel = self.broker.cancel
-
-        def cancel_some(task: NewTask, by: str) -> Deferred[Cancelled]:
-            if task.queue == "full":
-                return fail(BrokerError("there are too many"))
-            return cancel(task, by)
-
-        self.clock.advance(WINDOW)
-        self.patch(_created_tasks, "_FEW", 2)
-        with mock.patch.object(self.broker, "cancel", cancel_some):
-            going = self.begin(self.tasks.go_on())
-            self.assertIn("too many", str(self.failureResultOf(going, BrokerError)))
-        self.assertEqual((self.state("d"), self.state("e")), (DELETED, None))
-        self.assertEqual(self.state("a"), DELETING)
-        self.done(self.tasks.go_on())
-        self.assertEqual([self.state(each) for each in "abc"], [DELETED] * 3)
 
     def test_run_now(self) -> None:
         """
