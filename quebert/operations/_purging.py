@@ -72,7 +72,8 @@ async def purge(
             progress.ended = True
         else:
             progress.total = now.ready
-            await _take(client, wire, queue, progress, limit)
+            least = 1 if sure is None else 0
+            await _take(client, wire, queue, progress, limit, least)
     return True
 
 
@@ -86,26 +87,34 @@ async def _tells_ends(wire: Wire) -> bool:
 
 
 async def _take(
-    client: TxAMQPClient, wire: Wire, queue: str, progress: Progress, limit: float
+    client: TxAMQPClient,
+    wire: Wire,
+    queue: str,
+    progress: Progress,
+    limit: float,
+    least: int,
 ) -> None:
     """
     Drop as many messages of C{queue} as are to be dropped in total, one by one.
+
+    @param least: messages that are asked for at least: a stream tells late how many it
+        has, and gives none.
     """
     deadline = wire.clock.seconds() + limit
     taking = Taking(client, wire, queue)
     with no_stream(queue):
         async with temporary_channel(wire) as channel:
-            while messages := await _some(
-                channel, queue, progress.total - progress.done
-            ):
+            left = max(progress.total, least)
+            while messages := await _some(channel, queue, left):
                 await taking.note_ends(messages, _PURGED)
                 for each in messages:
                     channel.ack(each.delivery_tag)
                     progress.seen += 1
                     progress.done += 1
                     progress.watch(progress)
-                is_late = wire.clock.seconds() >= deadline
-                if is_late and progress.done < progress.total:
+                progress.total = max(progress.total, progress.done)
+                left = progress.total - progress.done
+                if left > 0 and wire.clock.seconds() >= deadline:
                     return
     progress.ended = True
 

@@ -20,6 +20,7 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from quebert.amqp import TxAMQPClient
 from quebert.amqp.queues import (
+    CLASSIC,
     QUORUM,
     NewQueues,
     _keeping,
@@ -41,6 +42,7 @@ from quebert.operations import (
     redrive,
 )
 from quebert.outcome import Bury
+from quebert.task_ends import ENDED
 from quebert.test.conftest import AnyBroker, Names
 from quebert.test.operating import set_policy
 from quebert.test.support import options_of, until
@@ -329,6 +331,7 @@ async def test_stream(
     """
     client, dead = make_client(rabbitmq.url), dead_letters_of(names.queue)
     await declare(client, dead, x_queue_type="stream")
+    await declare_queue(await client.connected(), ENDED, CLASSIC)  # so a purge reads
     asked = BrokerAccess(reactor, rabbitmq.url)
     text = f"{dead} is a stream"
     with pytest.raises(BrokerError, match=text):
