@@ -81,13 +81,14 @@ class ClientServiceTests(TestCase):
 
     async def test_blocking(self) -> None:
         """
-        L{Client} adds tasks, finds, runs and deletes them.
+        L{Client} adds tasks, finds, runs and deletes them.  The message of a deleted
+        task stays until a mediator drops it.
         """
         await self.begin()
         with Client(self.url, "secret", patience=60) as client:
             await deferToThread(self._one, client)
             await deferToThread(self._many, client)
-        self.assertEqual(await self.waiting(), 1_003)
+        self.assertEqual(await self.waiting(), 1_004)
 
     def _one(self, client: Client) -> None:
         uuid = client.add_task(URL, {"to": 1}, queue="mail", name="n", delay=DAY)
@@ -118,7 +119,7 @@ class ClientServiceTests(TestCase):
         self.assertEqual((named.uuid, named.end), (uuid, None))
         # No mediator has had them.
         self.assertEqual(client.run(uuid).result, "running")
-        self.assertEqual(client.delete("u/v:w").result, "marked")
+        self.assertEqual(client.delete("u/v:w").result, "cancelled")
         with self.assertRaises(TaskEnded):
             client.delete("u/v:w")
         with self.assertRaises(TaskUnknown):
