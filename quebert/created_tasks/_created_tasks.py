@@ -169,17 +169,20 @@ class CreatedTasks:
                 return TaskUnknown(f"RabbitMQ has refused the task {uuid} meanwhile")
             if found.state != NEW:
                 return found
-            if await self._may_have_in_hand(found.task):
+            if await self._may_have_in_hand(found):
                 return BrokerError(f"another process may be publishing the task {uuid}")
             return (await self._publish([found.task], again=True))[uuid]
 
-    async def _may_have_in_hand(self, task: NewTask) -> bool:
+    async def _may_have_in_hand(self, row: CreatedTask) -> bool:
         """
-        Whether another process may be publishing a task now.
+        Whether another process may be publishing a task now: the one that has written
+        its row, or, after a while, the one that leads.
         """
         standing = await self._rows.standing()
-        is_old = task.created < self._now() - DOUBTFUL
-        return not (standing.is_alone or (standing.leads and is_old))
+        if row.task.created < self._now() - DOUBTFUL:
+            return not (standing.is_alone or standing.leads)
+        is_left = 0 < row.number <= standing.older
+        return not (standing.is_alone or is_left)
 
     async def find(self, uuid: str) -> CreatedTask:
         """

@@ -51,12 +51,14 @@ class CreatedTask:
     @ivar end: C{None} until it has ended, or is deleted.
     @ivar held_until: when its name is free again, and the row goes; 0 until it has
         ended.
+    @ivar number: a row that was added later has a greater one; 0 where it is not known.
     """
 
     task: NewTask
     state: str
     end: EndNote | None = None
     held_until: float = 0.0
+    number: int = attrs.field(default=0, eq=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -67,10 +69,13 @@ class Standing:
     @ivar leads: whether it is the one that goes on with what was begun.  There is one
         at most; when that ends, or is killed, another one is it.
     @ivar is_alone: whether no other process has the rows now.
+    @ivar older: the number of the newest row that none of the others has written, since
+        it was there when the first of them began; 0 where that is not known.
     """
 
     leads: bool
     is_alone: bool
+    older: int = 0
 
 
 @attrs.frozen(kw_only=True)

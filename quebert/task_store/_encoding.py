@@ -87,7 +87,8 @@ def decode_row(values: Sequence[Any]) -> tuple[int, CreatedTask]:
         body=body,
     )
     end = None if ending is None else EndNote(uuid=task.uuid, **json.loads(ending))
-    return number, CreatedTask(task=task, state=state, end=end, held_until=held)
+    row = CreatedTask(task=task, state=state, end=end, held_until=held, number=number)
+    return number, row
 
 
 def _encode_end(end: EndNote) -> str:

@@ -4,7 +4,8 @@ Created tasks in PostgreSQL, by the driver alone.
 Several processes may have the tasks of a database.  Each transaction that writes locks
 the row of the greatest number first, so that one of them goes on at a time, and sees
 all that the others have written.  Each connection that writes shares an advisory lock,
-which tells how many processes there are, and keeps those of older versions out.  One of
+which tells how many processes there are, and keeps those of older versions out; and one
+that has the number of the newest row that was there when the process began.  One of
 them leads: it holds another lock as long as its connection lasts.  Source:
 U{https://www.postgresql.org/docs/current/explicit-locking.html}.
 """
@@ -41,6 +42,8 @@ __all__ = ["PostgreSQLTasks"]
 #: The advisory lock that all share who have the tasks, "qbrc"; that of whoever leads;
 #: and that of whoever makes the tables.
 TASKS_LOCK, LEADER_LOCK, TABLES_LOCK = 0x71627263, 0x71627264, 0x71627265
+#: The locks of numbers of rows, "qb", which have 48 bits.
+NUMBER_LOCKS = 0x7162 << 48
 #: Seconds for which one waits for a lock: a process that was killed has it until
 #: PostgreSQL has noticed.
 LOCK_LIMIT = 2.0
@@ -96,11 +99,14 @@ _MOVE = (
     " AND uuid = ANY(%b::bytea[])"
 )
 _LAST = "SELECT last FROM numbers FOR UPDATE"
+# How many others there are, of how many the numbers are known, and the least of these.
 _OTHERS = (
-    "SELECT count(*) FROM pg_locks"
+    "SELECT count(*) FILTER (WHERE key = %s), count(*) FILTER (WHERE key >= %s),"
+    " min(key) FILTER (WHERE key >= %s)"
+    " FROM (SELECT classid::bigint << 32 | objid::bigint AS key FROM pg_locks"
     " JOIN pg_database ON pg_database.oid = pg_locks.database"
-    " WHERE datname = current_database() AND locktype = 'advisory' AND classid = 0"
-    " AND objid = %s::bigint::oid AND objsubid = 1 AND pid <> pg_backend_pid()"
+    " WHERE datname = current_database() AND locktype = 'advisory' AND granted"
+    " AND objsubid = 1 AND pid <> pg_backend_pid()) AS locks"
 )
 _SWEEP = (
     "DELETE FROM tasks WHERE id IN (SELECT id FROM tasks"
@@ -127,6 +133,7 @@ class PostgreSQLTasks:
         self._writer: Connection[Any] | None = None
         self._reader: Connection[Any] | None = None
         self._leads = False
+        self._first: int | None = None  # the newest row when this process began
         self._reading = Lock()
 
     def open(self) -> None:
@@ -140,6 +147,7 @@ class PostgreSQLTasks:
             self._lock(connection)
             with connection.transaction():
                 self._migrate(connection)
+            self._lock_number(connection)
         except BaseException:
             self._writer = None
             connection.close()
@@ -167,6 +175,15 @@ class PostgreSQLTasks:
             raise TaskStoreInUse(f"{text}: end it") from None
         # Others that write are waited for as long as a statement may take.
         connection.execute("SET lock_timeout = 0")
+
+    def _lock_number(self, connection: Connection[Any]) -> None:
+        """
+        Tell others which rows this process has not written, before it writes any.
+        """
+        if self._first is None:
+            self._first = _one(connection.execute("SELECT last FROM numbers"))
+        key = NUMBER_LOCKS | self._first
+        connection.execute("SELECT pg_advisory_lock_shared(%s)", [key])
 
     def _migrate(self, connection: Connection[Any]) -> None:
         execute = connection.execute
@@ -265,8 +282,11 @@ class PostgreSQLTasks:
             if not self._leads:
                 query = "SELECT pg_try_advisory_lock(%s)"
                 self._leads = _one(cursor.execute(query, [LEADER_LOCK]))
-            others = _one(cursor.execute(_OTHERS.encode(), [TASKS_LOCK]))
-        return Standing(leads=self._leads, is_alone=not others)
+            values = [TASKS_LOCK, NUMBER_LOCKS, NUMBER_LOCKS]
+            cursor.execute(_OTHERS.encode(), values)
+            others, known, least = cursor.fetchone()
+        older = least - NUMBER_LOCKS if others and others == known else 0
+        return Standing(leads=self._leads, is_alone=not others, older=older)
 
     def sweep(self, now: float, most: int) -> int:
         """

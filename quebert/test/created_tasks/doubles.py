@@ -113,7 +113,11 @@ class MemoryRows:
         """
         A row.
         """
-        return self._done(lambda: self.rows.get(uuid, (0, None))[1])
+        return self._done(lambda: self._find(uuid))
+
+    def _find(self, uuid: str) -> CreatedTask | None:
+        number, row = self.rows.get(uuid, (0, None))
+        return None if row is None else attrs.evolve(row, number=number)
 
     def page(self, query: RowQuery) -> Deferred[tuple[list[CreatedTask], int]]:
         """

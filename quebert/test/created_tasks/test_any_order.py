@@ -20,6 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert.created_tasks import (
     DELETED,
     ENDED,
+    PUBLISHED,
     WINDOW,
     CreatedTask,
     CreatedTasks,
@@ -420,20 +421,27 @@ class CreatedTasksMachine(RuleBasedStateMachine):
 
 class SharedRows(GatedRows):
     """
-    Rows that another process has, too.
+    Rows that other processes have, too.
 
-    @ivar leads: whether this one leads.
+    @param living: those of all processes; the first one leads.
     """
 
-    leads = False
+    def __init__(self, rows: MemoryRows, gate: Gate, living: list[SharedRows]) -> None:
+        super().__init__(rows, gate)
+        self._living = living
+        self._first = max([number for number, _ in rows.rows.values()], default=0)
+        living.append(self)
 
     def standing(self) -> Deferred[Any]:
         """
-        What this process is among both.
+        What this process is among all.
         """
-        return self._gate.ask(
-            lambda: succeed(Standing(leads=self.leads, is_alone=False))
-        )
+        return self._gate.ask(lambda: succeed(self._standing()))
+
+    def _standing(self) -> Standing:
+        leads = self._living[0] is self
+        older = min(each._first for each in self._living if each is not self)
+        return Standing(leads=leads, is_alone=False, older=older)
 
 
 class TwoProcessesMachine(CreatedTasksMachine):
@@ -442,27 +450,24 @@ class TwoProcessesMachine(CreatedTasksMachine):
     for tasks, of either process.
     """
 
+    shared: SharedRows
+
+    def __init__(self) -> None:
+        self.living: list[SharedRows] = []
+        super().__init__()
+        self.other = self.gates, self.going_on, self.process, self.shared
+        self.start()
+
     def start(self) -> None:
         """
-        Two processes begin, or one in the place of one that was killed.
+        A process begins; whoever was killed is gone.
         """
-        if not hasattr(self, "other"):
-            self.other = self.begun(True)
-            self.gates, self.going_on, self.process, self.shared = self.begun(False)
-            return
-        self.other[3].leads = True
-        self.gates, self.going_on, self.process, self.shared = self.begun(False)
-
-    def begun(self, leads: bool) -> tuple[Any, ...]:
-        """
-        A process, and what belongs to it.
-        """
-        gates = Gate(), Gate()
-        shared = SharedRows(self.rows, gates[0])
-        shared.leads = leads
-        broker = GatedBroker(self.broker, gates[1])
-        process = CreatedTasks(shared, broker, self.clock.seconds)
-        return gates, None, process, shared
+        if len(self.living) > 1:
+            self.living.remove(self.shared)
+        self.gates, self.going_on = (Gate(), Gate()), None
+        self.shared = SharedRows(self.rows, self.gates[0], self.living)
+        broker = GatedBroker(self.broker, self.gates[1])
+        self.process = CreatedTasks(self.shared, broker, self.clock.seconds)
 
     @rule()
     def turn(self) -> None:
@@ -489,7 +494,8 @@ class TwoProcessesMachine(CreatedTasksMachine):
         creating = Deferred.fromCoroutine(self.process.create([asked.task]))
 
         def created(results: list[Any]) -> None:
-            if isinstance(results[0], CreatedTask) and asked.accepted is None:
+            [row] = results
+            if isinstance(row, CreatedTask) and row.state == PUBLISHED:
                 asked.accepted = self.clock.seconds()
 
         creating.addCallback(created)
@@ -504,8 +510,8 @@ class TwoProcessesMachine(CreatedTasksMachine):
         for _ in range(2):
             self.settle()
             self.turn()
-        self.clock.advance(60)
-        for _ in range(4):
+        for n in range(6):
+            self.clock.advance(0 if n % 2 else 60)
             self.go_on()
             self.settle()
             self.turn()

@@ -295,6 +295,26 @@ class CreatedTasksTests(SynchronousTestCase):
         self.assertIsInstance(self.create(digest=b"1"), CreatedTask)
         self.assertEqual(len(self.broker.queues["tasks"]), 1)
 
+    def test_left_by_another(self) -> None:
+        """
+        A client that asks again need not wait where the process that has written the
+        row is there no more, whoever leads, until the one that leads goes on with it.
+        """
+        for uuid, wait, found in (("u", 0, CreatedTask), ("v", 60, BrokerError)):
+            self.broker.silent = True
+            now = self.clock.seconds()
+            new = new_task(uuid, digest=b"1", created=now)
+            self.begin(self.another().create([new]))
+            self.broker.silent = False
+            number, _ = self.rows.rows[uuid]
+            self.clock.advance(wait)
+            for older, kind in ((number - 1, BrokerError), (number, found)):
+                self.rows.standing_is = Standing(
+                    leads=False, is_alone=False, older=older
+                )
+                answer = self.create(uuid, digest=b"1", created=now)
+                self.assertIsInstance(answer, kind)
+
     def test_deleted_by_another(self) -> None:
         """
         A task that another process is deleting is deleted again after a while.

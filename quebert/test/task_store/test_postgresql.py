@@ -126,7 +126,7 @@ def test_connection_lost(store: TaskStore) -> None:
     assert _standing(other) == Standing(leads=True, is_alone=True)
     with pytest.raises(psycopg.OperationalError):
         store.carry_out([])
-    assert _standing(store) == Standing(leads=False, is_alone=False)
+    assert _standing(store) == Standing(leads=False, is_alone=False, older=1)
     other.close()
 
 
@@ -139,7 +139,7 @@ def test_two(store: TaskStore) -> None:
     both = (store, other)
     assert _standing(store) == Standing(leads=True, is_alone=True)
     assert _standing(other) == Standing(leads=False, is_alone=False)
-    assert _standing(store) == Standing(leads=True, is_alone=False)
+    assert _standing(store) == Standing(leads=True, is_alone=False, older=1)
 
     def add(number: int) -> int:
         added = 0
@@ -158,6 +158,33 @@ def test_two(store: TaskStore) -> None:
     store.close()
     assert _standing(other) == Standing(leads=True, is_alone=True)
     other.close()
+
+
+def test_left(store: TaskStore) -> None:
+    """
+    Rows that were there before any of the others began are theirs no more; also where
+    a connection of theirs was lost meanwhile, and not where that is not known of one.
+    """
+    other, third = (TaskStore(PostgreSQLTasks(store.where)) for _ in range(2))
+    _standing(other)
+    store.carry_out([AddRequest([new_task(each) for each in "vw"], 0.0)])
+    _standing(third)
+    assert _standing(store).older == 1
+    assert _standing(third).older == 0
+    _end_connections(store)
+    for each in (store, other, third):
+        with pytest.raises(psycopg.OperationalError):
+            each.carry_out([])
+        _standing(each)
+    assert _standing(store).older == 1
+    other.close()
+    assert _standing(store).older == 3
+    [found] = store.carry_out([FindRequest("v")])
+    assert found.number == 2
+    with psycopg.connect(store.where, autocommit=True) as older:
+        older.execute("SELECT pg_advisory_lock_shared(%s)", [_postgresql.TASKS_LOCK])
+        assert _standing(store).older == 0
+    third.close()
 
 
 def test_older_process(store: TaskStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,6 +187,15 @@ def test_postgresql(
     servers.await_creating("a")
     assert servers.creates("b")
     assert ready() == 3
+    # As if the first one had begun with the task just before it was killed.
+    with psycopg.connect(where, autocommit=True) as connection:
+        connection.execute(
+            "UPDATE quebert_tasks.tasks SET state = 'new',"
+            " created = extract(epoch FROM now()) WHERE uuid = %s",
+            [told["uuid"].encode()],
+        )
+    assert servers.ask("b", "tasks", key, "k")[0] == 201
+    assert ready() == 4
 
 
 def test_sqlite(make_servers: Callable[[str], TwoServers], tmp_path: Path) -> None:
