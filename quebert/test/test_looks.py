@@ -32,7 +32,7 @@ from quebert.amqp.queues import _bindings as _binding
 from quebert.amqp.queues import _browse as _browse
 from quebert.amqp.queues._dead_letters import DeadLetters, _ways
 from quebert.amqp.queues._declaring import no_delivery_limit
-from quebert.amqp.queues._existing import explained
+from quebert.amqp.queues._existing import explained, is_gone
 from quebert.amqp.queues._keeping import Keeping
 from quebert.amqp.wire import Message
 from quebert.errors import BrokerRefused, ChannelLost
@@ -824,6 +824,22 @@ class DeclaringTests(LooksTestCase):
         declaring = Deferred.fromCoroutine(declare_queue(self.wire, "q", *ways))
         self.assertIs(self.successResultOf(declaring), ways[0])
         self.assertEqual([how["arguments"] for _, how in self.wire.told], ways[:1])
+
+    def test_is_gone(self) -> None:
+        """
+        A queue is gone if RabbitMQ says so, and not if only its node is down, or the
+        user may not look at it.
+        """
+        down = "NOT_FOUND - home node 'rabbit@a' of durable queue 'q' is down"
+        for code, text, gone in (
+            (404, "NOT_FOUND - no queue 'q' in vhost '/'", True),
+            (404, down, False),
+            (403, "ACCESS_REFUSED - access to queue 'q' refused", False),
+        ):
+            wire: Any = FakeWire()
+            wire.refused["q"] = BrokerRefused(code, text)
+            looking = Deferred.fromCoroutine(is_gone(wire, "q"))
+            self.assertIs(self.successResultOf(looking), gone)
 
     def test_explained(self) -> None:
         """

@@ -44,6 +44,7 @@ from quebert.amqp.queues._existing import (
     depth,
     find_exchange,
     find_queue,
+    is_gone,
 )
 from quebert.amqp.queues._lookers import count_lookers, looking
 from quebert.amqp.queues._names import NAME_LIMIT, derived, fitting, risk_of
@@ -79,6 +80,7 @@ __all__ = [
     "find_queue",
     "fingerprint",
     "fitting",
+    "is_gone",
     "looking",
     "losses",
     "no_single_tasks",

@@ -29,8 +29,12 @@ __all__ = [
     "explained",
     "find_exchange",
     "find_queue",
+    "is_gone",
 ]
 
+# "NOT_FOUND - home node 'rabbit@a' of durable queue 'q' in vhost '/' is down or
+# inaccessible"
+_NODE_DOWN = "home node"
 _WANT_CONFIGURE = ((4, 2, 6), (4, 3, 0))
 
 
@@ -68,6 +72,22 @@ async def find_queue(wire: Wire, queue: str) -> Any:
     @raise BrokerError: the broker does not answer.
     """
     return await _find(wire, "queue", queue)
+
+
+async def is_gone(wire: Wire, queue: str) -> bool:
+    """
+    Whether it is certain that there is no such queue.  One whose node is down is there,
+    with its messages, although RabbitMQ refuses it by the same code; and one that the
+    user may not look at may be.
+
+    @raise ChannelLost: the connection is lost.
+    """
+    async with temporary_channel(wire) as channel:
+        try:
+            await channel.call("queue_declare", queue=queue, passive=True)
+        except BrokerRefused as e:
+            return e.code == ReplyCode.NOT_FOUND and _NODE_DOWN not in str(e)
+    return False
 
 
 async def find_exchange(wire: Wire, exchange: str) -> Any:

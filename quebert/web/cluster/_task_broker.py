@@ -20,9 +20,9 @@ from quebert._protocol.codec import encode_shortstr
 from quebert._protocol.properties import encode_properties
 from quebert._turn import EndOfTurn
 from quebert.amqp import TxAMQPClient
-from quebert.amqp.queues import find_queue
+from quebert.amqp.queues import is_gone
 from quebert.created_tasks import NewTask
-from quebert.errors import BrokerError, ConfigError, MayNotLook, NoSuchQueue
+from quebert.errors import BrokerError, ConfigError, NoSuchQueue
 from quebert.operations import NOT_FOUND, BrokerAccess, Cancelled, Deletions, RunNow
 from quebert.operations import run_now as run_task_now
 from quebert.task_ends import ENDED
@@ -114,10 +114,7 @@ class PublishedTasks:
         See L{TaskBroker.has_queue<quebert.created_tasks.TaskBroker.has_queue>}.
         """
         async with self._broker.client() as (_, wire):
-            try:
-                return await find_queue(wire, name) is not None
-            except MayNotLook:
-                return True
+            return not await is_gone(wire, name)
 
     async def cancel(self, task: NewTask, by: str) -> Cancelled:
         """
