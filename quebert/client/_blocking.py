@@ -203,7 +203,8 @@ class Client:
 
     def delete(self, uuid: str, *, queue: str | None = None) -> ChangeResult:
         """
-        Have a task never be attempted.  It is asked for once.
+        Delete a task: no attempt at it begins any more.  The request is not repeated if
+        its answer is lost.
 
         @param queue: of a task that was not created over HTTP.
         @raise TaskUnknown: the API does not know it.
@@ -214,7 +215,7 @@ class Client:
 
     def run(self, uuid: str, *, queue: str | None = None) -> ChangeResult:
         """
-        Run a delayed task now.  It is asked for once.
+        Run a delayed task now.  The request is not repeated if its answer is lost.
 
         @param queue: of a task that was not created over HTTP.
         @raise TaskUnknown: the API does not know it.

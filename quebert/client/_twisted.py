@@ -249,7 +249,7 @@ class AsyncClient:
 
     def delete(self, uuid: str, *, queue: str | None = None) -> Deferred[ChangeResult]:
         """
-        Have a task never be attempted.
+        Delete a task: no attempt at it begins any more.
 
         @param queue: of a task that was not created over HTTP.
         @raise TaskUnknown: the API does not know it.

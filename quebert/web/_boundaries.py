@@ -185,14 +185,14 @@ class Controls(Protocol):
 
     def cancel(self, queue: str, uuid: str, by: str) -> Awaitable[ChangeView]:
         """
-        Have a task never be attempted.
+        Cancel a task: no attempt at it begins any more.
         """
 
     def cancel_matching(
         self, queue: str, matches: Sequence[Match], progress: Progress, by: str
     ) -> Awaitable[object]:
         """
-        Have all tasks that match never be attempted.
+        Cancel all tasks that match.
         """
 
     def run_now(self, queue: str, uuid: str) -> Awaitable[ChangeView]:

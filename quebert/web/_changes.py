@@ -111,7 +111,7 @@ class ChangeHandlers:
 
     async def cancel_many(self, call: Call) -> APIAnswer:
         """
-        Have tasks never be attempted.
+        Cancel all tasks that match.
         """
         queue = _queue(body_fields(call.request, "queue", "match"))
         by = call.request.caller.shown
@@ -177,7 +177,7 @@ class ChangeHandlers:
 
     async def cancel(self, call: Call) -> APIAnswer:
         """
-        Have a task never be attempted.
+        Cancel a task: no attempt at it begins any more.
         """
         queue, uuid = text_of(call.request, "queue"), call.names["uuid"]
         by = call.request.caller.shown

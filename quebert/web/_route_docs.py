@@ -278,7 +278,7 @@ DOCS: Mapping[str, RouteDoc] = {
     ),
     "DELETE /v1/tasks/{uuid}": RouteDoc(
         name="deleteTask",
-        summary="Have a task never be attempted.",
+        summary="Cancel a task: no attempt at it begins any more.",
         answer=ChangeView,
         problems=(404, 410, 503),
         query={"queue": _QUEUE},
@@ -298,7 +298,7 @@ DOCS: Mapping[str, RouteDoc] = {
         body=closed(queue=QUEUE_NAME),
     ),
     "POST /v1/tasks:cancel": _of_many(
-        "cancelTasks", "Have tasks never be attempted.", "queue", "match"
+        "cancelTasks", "Cancel all tasks that match.", "queue", "match"
     ),
     "POST /v1/leases/{id}:renew": _of_lease(
         "renewLease",

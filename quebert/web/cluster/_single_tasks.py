@@ -130,7 +130,7 @@ class SingleTasks:
         self, queue: str, matches: Sequence[Match], progress: Progress, by: str
     ) -> None:
         """
-        Have all tasks that match never be attempted.
+        Cancel all tasks that match.
 
         @raise BrokerError: the broker does not do it, or not all of it.
         """
