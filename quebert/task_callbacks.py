@@ -1,14 +1,17 @@
 """
-Callback tasks: what a task asks for with C{callback_url}, so that its end is told by
-another task.  Pure.
+Callback tasks: if a task has a C{callback_url}, another task tells its end.  Pure.
 
-When such a task has ended for good, its callback task is published to the queue of the
-task.  RabbitMQ has confirmed it before the message of the task is acknowledged.  So a
-callback task may be there twice, if a mediator ends in between; both have the same
-uuid, which is made of the uuid of the task and its outcome.  A dead letter that is put
-back and done then has another outcome, and so a callback task of its own.
+When the first task has ended for good, its callback task is published to the same
+queue.  RabbitMQ has confirmed it before the message of the first task is acknowledged.
+So a callback task may be there twice, if a mediator ends in between; both have the same
+uuid, which is made of the first task's uuid and outcome.  If a dead letter is put back,
+and is done then, it has another outcome, and so another callback task.
 
-A callback task is an ordinary one.  It has no C{callback_url}.
+A callback task is an ordinary task without a C{callback_url}: a POST, whose fields are
+those of C{CallbackTask._body}.  To add something that it tells: C{_body}, L{EndNote
+<quebert.task_ends.EndNote>}, and the table in C{docs/callbacks.rst}.  To let a task
+choose its method or headers: a field of tasks beside C{callback_url} (L{quebert.task},
+C{task/_callback}), C{_FIELDS}, and C{_body}.
 
 To add something that ends tasks: publish the message of L{callback_message
 <quebert.amqp.watch.callback_message>} before the task is acknowledged, as

@@ -1,12 +1,14 @@
 """
-Tasks that are created over HTTP: each has a row from before it is published until its
-name is free again.
+Tasks that are created over HTTP: each has a row in a database from before it is
+published until its name is free again.
 
-  - C{_states}: what may become of a task, as one table.
-  - C{_created_tasks}: creates, deletes, and goes on after a kill.
-  - C{_unended}: ends rows whose end nobody will tell.
+  - C{_states}: the states of a task and their changes, as one table.
+  - C{_created_tasks}: creates, deletes, and goes on after a kill; L{WINDOW} says how
+    long a name is held.
+  - C{_unended}: ends rows whose end nobody will tell; its constants say when.
   - C{_requested}: from the fields of a request to a task.
-  - C{_boundaries}: the roles that it needs, L{TaskRows} and L{TaskBroker}.
+  - C{_boundaries}: the roles that this room needs: L{TaskRows}, which
+    L{quebert.task_store} fills, and L{TaskBroker}, by C{web/cluster/_task_broker}.
 """
 
 from quebert.created_tasks._boundaries import TaskBroker, TaskRows

@@ -3,16 +3,16 @@ Creates tasks, and goes on after a kill with what was begun.
 
 Theory of operation.  The row of a task is written first, with its body and its name.
 Then the task is published, and the caller has its answer once RabbitMQ has confirmed
-it.  Nothing is kept in memory alone: whatever moment the process is killed at, the next
-one finds the row, and publishes the task or has mediators drop it.
+it.  Nothing is kept in memory alone: whenever the process is killed, the next one finds
+the row, and publishes the task or has mediators drop it.
 
 A task is I{in hand} while this process publishes or deletes it, and whoever wants to do
 something else with it waits for that.
 
 Several processes may have the rows of one database.  Each creates tasks.  One of them
-I{leads}: it alone goes on with rows that another process, which may have been killed,
-or a try before has begun with.  It leaves those alone that are so young that another
-process may have them in hand.
+I{leads}: it alone goes on with what was begun before, by an earlier try or by a process
+that may have been killed.  It leaves a row alone that is so young that another process
+may have the task in hand.
 """
 
 from __future__ import annotations

@@ -8,8 +8,11 @@ nobody knows whether it was published, so each C{NEW} row is published again.  R
 may get a task twice so, and never not at all.  A row is C{DELETING} until all
 mediators are known to drop the task, and after a kill they are told again.
 
-To add a state: C{STATES}, the events that lead to it and from it in L{CHANGES}, and
-L{quebert.created_tasks.CreatedTasks}, if something has to go on after a kill.
+To add a state: C{STATES}, L{LIVING}, if its task may run still, and the events that
+lead to it and from it in L{CHANGES}; L{quebert.created_tasks.CreatedTasks}, if
+something has to go on after a kill; the conditions in C{task_store/_queries}, with
+indexes in C{task_store/_schema}; C{_summary} and C{_with_row} in C{web/_tasks};
+C{STATES} in C{client/_calls}; and C{docs/web.rst}.
 """
 
 from __future__ import annotations

@@ -7,14 +7,14 @@ than ours, or deleted, or had too many messages, or one was too old for it.  AMQ
 not tell whether a message is still somewhere: on the delay ladder, with a mediator, in
 the queue of dead letters.  So this goes by time:
 
-  - No attempt begins at a task whose C{ttl} is over.  A day later, the last one has
-    ended, too, and was told, or never will be.
+  - No attempt begins at a task whose C{ttl} is over.  A day later, the last attempt has
+    ended, and the end was told, or never will be.
   - Where the queue itself is gone, nothing brings a task back whose time has come.
   - Else nobody knows for certain, and a row is kept for a month from the time at which
     its task was to run, as long as Cloud Tasks keeps a task at most.
 
 A row that was ended so has the outcome L{UNKNOWN}, and its name is free an hour later.
-A mediator that tells the end of its task after all is right.
+If a mediator tells the end after all, that end counts.
 
 There may be millions of rows.  So a look goes in small steps, and of a body that has no
 C{ttl} nothing is decoded.

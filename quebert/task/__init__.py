@@ -8,9 +8,10 @@ mediator needs from it.  Whatever is wrong with a task is told by L{BadTask
 
 To add a field: C{FIELDS} in C{_keywords}, with what other task queues call it
 (C{_ELSEWHERE}); L{request} or L{schedule}, which read it, and L{Bounds}, if it has a
-length; L{make}, C{add_task} in C{producer/_twisted}, and an option of C{quebert add}
-(C{cli/_main}); C{docs/tasks.rst}.  What a mediator does with it:
-L{quebert.mediator}.  A large field that mediators do not read is left out in C{_part}.
+length; L{make}; C{docs/tasks.rst}.  Where producers give it: L{quebert.producer}, and
+over HTTP L{quebert.web._task_body} and L{quebert.client}.  What a mediator does with
+it: L{quebert.mediator}.  A large field that mediators do not read is left out in
+C{_part}.
 """
 
 from quebert._bounds import BOUNDS, Bounds

@@ -1,5 +1,5 @@
 """
-What is asked of a database of created tasks, and by whom, as values and Protocols.
+Requests to a database of created tasks, as values; and the Protocol of such a database.
 """
 
 from __future__ import annotations

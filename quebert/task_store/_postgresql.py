@@ -1,9 +1,9 @@
 """
 Created tasks in PostgreSQL, by the driver alone.
 
-Several processes may have the tasks of a database.  Each transaction that writes locks
-the row of the greatest number first, so that one of them goes on at a time, and sees
-all that the others have written.  Each connection that writes shares an advisory lock,
+Several processes may have the tasks of a database.  Each transaction that writes first
+locks the row of the table C{numbers}, so that one goes on at a time, and sees all that
+the others have written.  Each connection that writes shares an advisory lock,
 which tells how many processes there are, and keeps those of older versions out; and one
 that has the number of the newest row that was there when the process began.  One of
 them leads: it holds another lock as long as its connection lasts.  Source:

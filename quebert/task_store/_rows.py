@@ -6,17 +6,17 @@ made while a transaction runs, or in the same turn of the reactor, are the next 
 The thread that writes carries them out in one transaction, in the order in which they
 were made, and hands all results over at once.  The Deferreds fire in the same order.
 
-That tasks are published is noted without haste, since nobody waits for it: the note
-goes with the next group, and has a transaction of its own only where none comes
-in L{ALONE} seconds.  Else the next tasks would wait for two commits.  Whoever looks at
-the rows is in a group behind it, and sees it.
+A note that tasks are published can wait, since nobody waits for it: it goes with the
+next group, and has a transaction of its own only if no group comes in L{ALONE} seconds.
+Otherwise the next tasks would wait for two commits.  A request that looks at the rows
+is in the same group or a later one, and sees the note.
 
 A list may take long, so another thread reads it, once the group that it belongs to is
 written.
 
-A database that does not answer keeps nobody waiting for long: the group fails, and what
-waits behind it.  Further requests fail at once, but for one now and then, which finds
-out whether the database answers again.
+A database that does not answer keeps nobody waiting for long: the group fails, and so
+do the requests behind it.  Further requests fail at once, but for one now and then,
+which finds out whether the database answers again.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 Created tasks in an SQLite file, by the driver alone: SQLAlchemy would cost more than a
 row does.
 
-One process has a file: it locks another one beside it, as long as it lives.  So it need
-not wait for others that write, and a second process has its answer at once; it has the
-file when the first one ends.  Source:
+One process at a time has the file: it locks another file beside that as long as it
+lives.  So no process waits for another one that writes: a second one is refused at
+once, and gets the file when the first one has ended.  Source:
 U{https://www.sqlite.org/wal.html}.
 """
 

@@ -1,10 +1,11 @@
 """
 The API: a table of routes, and the functions that answer.
 
-To add a route: a line in C{_table}, its function here, in L{quebert.web._tasks},
-L{quebert.web._creating} or L{quebert.web._changes}, what is documented of it
-(L{quebert.web._route_docs}), C{docs/web.rst}, and a request for each status in
-C{quebert.test.web.test_routes}.
+To add a route: a line in C{_table}, with the right that it needs; its function here, in
+L{quebert.web._tasks}, L{quebert.web._creating}, L{quebert.web._leasing} or
+L{quebert.web._changes}; its description for OpenAPI (L{quebert.web._route_docs}) and
+for people (C{docs/web.rst}); a request for each status in
+C{quebert.test.web.test_routes}; and L{quebert.client}, if programs are to call it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 From the fields of a task in a request to a L{NewTask}.  Pure.
 
 To add a field: C{FIELDS}, its schema in C{_schemas}, and C{docs/web.rst}; the field of
-the task itself: L{quebert.task}.
+the task itself: L{quebert.task}; of the clients: L{quebert.client}.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """
-Throttles and switches of a watch for the sake of others: rates, priorities and pauses;
-and what watches are asked about their tasks.
+What watches and mediators agree on: rates, places, priorities and pauses; cancelled
+tasks, and other questions about tasks; and the queues that were made over the API.
 
 This room gives each watch its L{Throttle<quebert.amqp.watch.Throttle>}s and its
 L{Switch<quebert.amqp.watch.Switch>}.  A watch knows these roles, and not this room.  So
@@ -45,9 +45,9 @@ not answer.
 
 The queues that were made over the API stand in a register that is changed under a lock
 (C{_register} and C{_queue_register}).  Cancelled tasks stand in one to which programs
-append without asking each other (C{_appended} and C{_cancel_register}).  To keep
-something else so that any number of programs may change it: another user of one of
-these, of the second where what is added can be merged in any order.
+append without asking each other (C{_appended} and C{_cancel_register}); for how long,
+C{_cancellation} says.  To keep something else that any number of programs may change:
+another user of the first, or of the second, if additions can be merged in any order.
 
 What mediators agree on is in the broker, as exchanges and queues.  Another one of these
 takes a name of its own by L{derived<quebert.amqp.queues.derived>}, a line in

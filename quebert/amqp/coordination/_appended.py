@@ -13,8 +13,8 @@ queue has a I{single active consumer}: RabbitMQ delivers to one reader at a time
 the next one becomes active in the same step in which the queue takes back all that the
 reader before had, however that reader ended.  That is done by one process of RabbitMQ,
 or one command of the queue's Raft log.  So whoever has got any message is the one
-reader, and nobody else has one.  It has all that was confirmed before it began once
-none is ready, as the queue tells, and none has come for a while.  (The queue's leader
+reader, and nobody else has one.  It has all that was confirmed before it began when
+the queue tells that none is ready, and none has come for a while.  (The queue's leader
 tells how many are ready; in a cluster another node may deliver, a little later.)  Where
 others append all the time, there is always one ready, or coming: then it is enough to
 have as many as there were when it had begun (L{_Enough}).

@@ -6,10 +6,9 @@ the consumers of the queue, and each mediator tells in its answer how many of th
 has.  So it is known whether a consumer is silent: a mediator that has lost its
 connection without knowing, one that is too busy, an older version, or another program.
 
-The consumers are counted when the question is with all who hear it: whoever consumes
-then, and has not heard it, hears questions since later, and knows what was written down
-before the question was asked.  Such a one does not answer, so the question is asked
-again.
+The consumers are counted when all who hear the question have got it.  A mediator that
+consumes then, and has not heard it, began to listen later, and so has read what was
+written down before the question.  It does not answer, so the question is asked again.
 
 A mediator whose queue is paused has no consumer, and may have tasks still.  Whoever
 wants to know of these waits for a moment after the last answer, or knows such mediators

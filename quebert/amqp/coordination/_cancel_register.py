@@ -2,33 +2,33 @@
 The register of a queue's cancelled tasks, which the broker keeps: the durable queue
 C{quebert.cancelled.v2:<queue>} (L{quebert.amqp.coordination._appended}).
 
-Theory of operation.  Why does no mediator begin an attempt at a task that was told to
-be cancelled?  Whoever cancels a task (W) appends to the register and waits for the
-confirm, then (Q) publishes a question to all mediators, and then waits for the answers
-of as many consumers as the broker counts after Q.  A mediator (B) has its queue for
-questions bound, then (R) reads the register, and then consumes; all that anew with each
-connection.
+Theory of operation.  Why does no mediator begin an attempt at a task of which a user
+was told that it is cancelled?  Whoever cancels a task (W) appends to the register and
+waits for the confirm, then (Q) publishes a question to all mediators, and then waits
+for the answers of as many consumers as the broker counts after Q.  A mediator (B) binds
+its queue for questions, then (R) reads the register, and then consumes; it does all of
+that anew with each connection.
 
   - If B came before Q, the mediator hears Q.  It answers when it knows the task.  Until
-    then whoever cancels waits.  If it does not answer, as it hangs or is cut off, that
-    is told.
+    then whoever cancels waits.  If it does not answer, since it hangs or is cut off,
+    the user is told so.
   - If Q came before B, the confirm of W came before R, and R finds it: the reader has
     all that was confirmed (L{quebert.amqp.coordination._appended}).
   - A mediator that is killed has forgotten what it heard, and begins with B.
-  - RabbitMQ may be killed: W is on its disk.  Only where the queue was made for W that
-    is true a moment later (L{NewQueues<quebert.amqp.queues.NewQueues>}), and whoever
+  - RabbitMQ may be killed: W is on its disk.  If the queue was made for W, that is
+    true only a moment later (L{NewQueues<quebert.amqp.queues.NewQueues>}), and whoever
     cancels waits for that.
-  - The register is replaced by less than it was only by what is forgotten, and that
-    is what mediators forget, too.
+  - A register that is written anew lacks only what is forgotten, and mediators forget
+    that, too.
 
-What is forgotten.  Each entry tells for how long it is kept: until L{KEPT} seconds
-after the task is due.  If a mediator drops the task, it appends the same entry with a
-shorter time (L{AFTER_MET<quebert.amqp.coordination._cancellation.AFTER_MET>}).  A
-second copy of the task may exist, if a mediator was killed between the confirm of the
-copy and the acknowledgement of the original: then the original comes back, marked as
-redelivered.  For that reason a mediator which meets a redelivered message shortens
-nothing; and a second copy that was put back from it waits as the first one does, and
-comes within that time.
+What is forgotten.  Each entry tells for how long it is kept: L{KEPT} seconds, which
+count from when the task is due if that is known.  If a mediator drops the task, it
+appends the same entry with a shorter time (L{AFTER_MET
+<quebert.amqp.coordination._cancellation.AFTER_MET>}).  A second copy of the task may
+exist, if a mediator was killed between the confirm of the copy and the acknowledgement
+of the original: then the original comes back, marked as redelivered.  So a mediator
+that meets a redelivered message does not shorten the time.  If another copy is made of
+the original, it waits as the first one does, and comes within that time.
 
 An entry may tell up to when its task was sent.  A message with a later C{timestamp} is
 another task that was given the same uuid.

@@ -1,8 +1,8 @@
 """
-A task that somebody has cancelled, as mediators know it and as the broker keeps it.
-Pure.
+A task that somebody has cancelled, as mediators know it and as the broker keeps it; for
+how long it is remembered (L{KEPT}, L{AFTER_MET}), and how many are (L{MOST}).  Pure.
 
-A body tells of cancelled tasks in three lists of the same length: C{cancelled} with the
+A message has cancelled tasks in three lists of the same length: C{cancelled} with the
 uuid, the time and the user of each, C{kept} and C{sent_by}.  Mediators of the version
 before read the first one alone.
 """
@@ -30,11 +30,13 @@ __all__ = [
     "to_plain",
 ]
 
-#: Seconds for which it is known that a task was cancelled, unless a mediator meets it.
+#: Seconds for which a cancelled task is remembered, unless a mediator meets it, and so
+#: drops it.  They count from when it was cancelled; if it was created over HTTP, and is
+#: due later, from then.
 KEPT = 30 * 86_400.0
-#: Seconds for which it is known still when a mediator has met the task.
+#: Seconds for which it is remembered still when a mediator has met it.
 AFTER_MET = 86_400.0
-#: How many cancelled tasks of one queue are known at most.
+#: How many cancelled tasks of one queue are remembered at most.
 MOST = 200_000
 # Characters of a name.
 _LONGEST = 100

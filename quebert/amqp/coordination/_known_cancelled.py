@@ -1,8 +1,8 @@
 """
 The cancelled tasks of one queue, as one mediator knows them.  Pure.
 
-A uuid has one entry, also where it was cancelled at several times.  Of such a one it is
-not told that a mediator has met it, since it may mean several tasks.
+A uuid has one entry, also if it was cancelled several times.  Such an entry may mean
+several tasks, so others are not told that a mediator has met it.
 """
 
 from __future__ import annotations

@@ -9,10 +9,10 @@ through what its watches hold, and publishes one answer.
 
 A client knows the cancelled tasks of a queue before it consumes: it reads the register
 (L{read_cancelled<quebert.amqp.coordination._cancel_register.read_cancelled>}) once it
-can hear questions about the queue.  What is cancelled later it hears, as whoever
+can hear questions about the queue.  It hears what is cancelled later, since whoever
 cancels a task changes the register first, and asks then.  It reads the register anew
-with each connection, and where it may not hear, as often as its watches look whether
-they are paused.
+with each connection; if it may not hear questions, also as often as its watches look
+whether they are paused.
 """
 
 from __future__ import annotations

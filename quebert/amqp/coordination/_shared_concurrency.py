@@ -10,8 +10,8 @@ nothing, so that others have the messages.  When one that has places goes, other
 its number.
 
 A watch that comes has no place until the others have noticed, which takes some seconds,
-and until none of them has more messages at work than its new part is.  Such a one says
-so by consuming from C{quebert.places.<queue>#more}.  So there are never more messages
+and until none of them has more messages at work than its new part is.  One that has
+more consumes from C{quebert.places.<queue>#more}.  So there are never more messages
 at work than there are places, but in these cases: a connection is lost, and the
 messages of its watch are at work still while others have its places; or the limit is
 changed, and the messages from before are not counted.

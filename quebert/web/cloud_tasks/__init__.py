@@ -5,9 +5,9 @@ Theory of operation.  A request, over REST or gRPC, is the JSON of a message.  I
 read into a frozen value (C{_messages}; C{_proto} and C{_scalars} know protocol buffers
 and their JSON), answered by a method of L{CloudTasks}, and the answer goes the same way
 back.  The methods are in C{_task_methods}, C{_batch_methods}, C{_queue_methods} and
-C{_other_methods}; C{_task_values}, C{_queue_values} and C{_retries} say what of Cloud
-Tasks is what of quebert, C{_names} what its names are.  Sentences are Google's wherever
-they were recorded.
+C{_other_methods}; C{_task_values}, C{_queue_values}, C{_retries} and C{_names}
+translate between Cloud Tasks and quebert.  Sentences are Google's wherever they were
+recorded.
 
   - C{_rest}: paths of HTTP.
   - C{_boundaries}: the role that it needs, L{CloudQueues}; L{MadeCloudQueues} fills it
@@ -15,7 +15,8 @@ they were recorded.
   - C{_rights}: which right of a token gives which permission.
 
 To add a method: L{quebert.web.cloud_tasks._cloud_tasks}.  To add a field: its message
-in C{_messages}, and the C{_values} that read it.
+in C{_messages} and in C{grpc/_schema}, and C{_task_values} or C{_queue_values}, which
+translate it.
 """
 
 from quebert.web.cloud_tasks._boundaries import (

@@ -1,9 +1,10 @@
 """
 The methods of the Cloud Tasks API, over REST and gRPC alike.
 
-To add a method: its messages in C{_messages}, a line in L{METHODS}, its function in
-C{_task_methods}, C{_batch_methods}, C{_queue_methods} or C{_other_methods}, and its
-path in C{_rest}.
+To add a method: its messages in C{_messages}; a line in L{METHODS}; its function in
+C{_task_methods}, C{_batch_methods}, C{_queue_methods} or C{_other_methods}, which
+checks a permission of C{_rights}; its path in C{_rest}; and for gRPC its types and
+messages in C{grpc/_schema}.
 """
 
 from __future__ import annotations

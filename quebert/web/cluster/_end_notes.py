@@ -1,6 +1,6 @@
 """
-Reads the end notes of mediators (L{quebert.task_ends}), and has the rows of their tasks
-say that they have ended.
+Reads the end notes of mediators (L{quebert.task_ends}), and notes in the rows of
+created tasks that these have ended.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """
-Work that goes on as long as the process does: begun again some seconds after it has
-failed, such as for want of RabbitMQ.
+Work that goes on as long as the process does: it is begun again some seconds after it
+has failed, such as while RabbitMQ is away.
 """
 
 from __future__ import annotations
