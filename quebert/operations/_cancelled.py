@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from quebert.amqp.coordination import KEPT, Answers
+from quebert.amqp.coordination import REMEMBERED, Answers
 from quebert.amqp.watch import DROPPED, RUNNING, HeldTask
 
 __all__ = [
@@ -125,7 +125,7 @@ def _sure(
 def of_nothing(
     uuid: str, queue: str, answers: Answers, problems: Sequence[str]
 ) -> Cancelled:
-    days = f"{KEPT / 86_400:.0f} days"
+    days = f"{REMEMBERED / 86_400:.0f} days"
     later = f"if it comes within {days}, it is not attempted"
     all_problems = list(problems)
     all_problems += unsure(answers)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.python.failure import Failure
 
-from quebert.amqp.coordination import KEPT, Answers, Asker, Cancellation
+from quebert.amqp.coordination import REMEMBERED, Answers, Asker, Cancellation
 from quebert.operations._cancelled import Cancelled, of_marked
 from quebert.operations._marking import Marking
 from quebert.operations._taking import check_queue
@@ -66,7 +66,7 @@ class Deletions:
         @raise BrokerError: the task may be cancelled, or not.
         """
         now = round(self._client.now(), 3)
-        kept = max(0.0, due - now) + KEPT
+        kept = max(0.0, due - now) + REMEMBERED
         cancelled: Deferred[Cancelled] = Deferred()
         entry = Cancellation(uuid, now, by, kept, sent_by)
         self._waiting.setdefault(queue, []).append((entry, cancelled))

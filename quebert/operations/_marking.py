@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from quebert.amqp.coordination import (
     CANCEL,
     FIND,
-    KEPT,
-    MOST,
+    MOST_CANCELLED,
     PERSISTENT,
+    REMEMBERED,
     Answers,
     Asker,
     Cancellation,
@@ -98,13 +98,13 @@ class Marking:
         @raise ConfigError: there are too many.
         """
         queue = self._queue
-        if self._known + len(some) > MOST:
+        if self._known + len(some) > MOST_CANCELLED:
             await self._count()
-        if self._known + len(some) > MOST:
+        if self._known + len(some) > MOST_CANCELLED:
             raise ConfigError(
                 f"queue {queue!r} has {self._known} cancelled tasks, and may have"
-                f" {MOST}: they are forgotten a day after a mediator has dropped them,"
-                f" or {KEPT / 86_400:.0f} days after they were due"
+                f" {MOST_CANCELLED}: they are forgotten a day after a mediator has"
+                f" dropped them, or {REMEMBERED / 86_400:.0f} days after they were due"
             )
         if await add_cancelled(self._wire, queue, some, self._publish):
             new_queues = self._client.ladder.new_queues

@@ -11,7 +11,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 
 from quebert.amqp.coordination import (
-    KEPT,
+    REMEMBERED,
     Cancellation,
     _appended,
     add_cancelled,
@@ -21,7 +21,7 @@ from quebert.amqp.coordination import (
     register_of,
 )
 from quebert.amqp.coordination._cancel_register import MANY
-from quebert.amqp.coordination._cancellation import AFTER_MET
+from quebert.amqp.coordination._cancellation import REMEMBERED_AFTER_MET
 from quebert.amqp.coordination._register import Register
 from quebert.amqp.queues import NAME_LIMIT
 from quebert.errors import BrokerError, ChannelLost
@@ -133,8 +133,8 @@ class RegisterTests(RegisterTestCase):
         for order in ([met, met.met(NOW + 5)], [met.met(NOW + 5), met]):
             self.add_all(order)
         self.add("b")
-        self.assertEqual(self.read(NOW + 5 + AFTER_MET), {"b"})
-        self.assertEqual(self.read(NOW + KEPT), set())
+        self.assertEqual(self.read(NOW + 5 + REMEMBERED_AFTER_MET), {"b"})
+        self.assertEqual(self.read(NOW + REMEMBERED), set())
 
     def test_no_publication_under_a_lock(self) -> None:
         """
@@ -164,10 +164,10 @@ class RegisterTests(RegisterTestCase):
         """
         self.add_all([Cancellation(str(each), NOW) for each in range(1_002)])
         self.add("a", at=NOW + 9)
-        self.assertEqual(self.read(NOW + KEPT + 5), {"a"})
+        self.assertEqual(self.read(NOW + REMEMBERED + 5), {"a"})
         self.assertEqual(self.depth(), 1)
         self.add_all([Cancellation(str(each), NOW) for each in range(1_002)])
-        self.assertEqual(self.read(NOW + KEPT + 10), set())
+        self.assertEqual(self.read(NOW + REMEMBERED + 10), set())
         self.assertEqual(self.depth(), 1)
         self.assertEqual(self.read(), set())
 
@@ -213,7 +213,9 @@ class RegisterTests(RegisterTestCase):
         """
 
         async def keep() -> None:
-            old = Register(old_register_of("tasks"), lock_of("tasks"), KEPT + 86_400)
+            old = Register(
+                old_register_of("tasks"), lock_of("tasks"), REMEMBERED + 86_400
+            )
             async with old.held(self.wire) as held:
                 await held.replace(b'{"cancelled": [["a", 1000, "ada"]]}')
 
@@ -221,7 +223,7 @@ class RegisterTests(RegisterTestCase):
         self.assertEqual(self.read(), {"a"})
         self.add("b")
         self.assertEqual(self.read(), {"a", "b"})
-        self.assertEqual(self.read(NOW + KEPT - 1), {"a", "b"})
+        self.assertEqual(self.read(NOW + REMEMBERED - 1), {"a", "b"})
 
 
 class ReadersTests(RegisterTestCase):

@@ -22,8 +22,8 @@ from quebert.amqp.coordination import (
     _known_cancelled,
 )
 from quebert.amqp.coordination._cancellation import (
-    AFTER_MET,
-    KEPT,
+    REMEMBERED,
+    REMEMBERED_AFTER_MET,
     Cancellation,
     Merged,
     from_plain,
@@ -89,7 +89,7 @@ class CancellationTests(SynchronousTestCase):
         """
         early, late = Cancellation("a", 1.0, "ada"), Cancellation("a", 2.0, "bob")
         old, met = Cancellation("b", 0.0), late.met(5.0)
-        now = KEPT + 0.5
+        now = REMEMBERED + 0.5
         for order in ([early, late, old, late], [late, old, early, early]):
             living = Merged(order).living(now)
             self.assertEqual(sorted(living, key=lambda each: each.at), [early, late])
@@ -106,8 +106,8 @@ class CancellationTests(SynchronousTestCase):
         it was.
         """
         cancelled = Cancellation("a", 10.0)
-        self.assertEqual(cancelled.met(30.0).until, 30.0 + AFTER_MET)
-        self.assertEqual(cancelled.met(10.0 + KEPT).until, cancelled.until)
+        self.assertEqual(cancelled.met(30.0).until, 30.0 + REMEMBERED_AFTER_MET)
+        self.assertEqual(cancelled.met(10.0 + REMEMBERED).until, cancelled.until)
 
 
 class KnownCancelledTests(SynchronousTestCase):
@@ -144,7 +144,7 @@ class KnownCancelledTests(SynchronousTestCase):
         self.assertIsNone(known.met("b", 30.0))
         other.add([changed, Cancellation("a", 10.0)])
         self.assertEqual(known.marks, other.marks)
-        known.forget_old(20.0 + AFTER_MET)
+        known.forget_old(20.0 + REMEMBERED_AFTER_MET)
         self.assertEqual(len(known), 0)
 
     def test_several(self) -> None:
@@ -152,9 +152,9 @@ class KnownCancelledTests(SynchronousTestCase):
         A uuid that is cancelled again stands for both tasks, as long as either is
         wanted, and it is not told that one of them was met.
         """
-        first = Cancellation("a", 10.0, "ada", KEPT + 50, 5.0)
+        first = Cancellation("a", 10.0, "ada", REMEMBERED + 50, 5.0)
         for second, sent_by in (
-            (Cancellation("a", 20.0, "bob", KEPT, 15.0), 15.0),
+            (Cancellation("a", 20.0, "bob", REMEMBERED, 15.0), 15.0),
             (Cancellation("a", 20.0, "bob"), None),
         ):
             for order in ([first, second], [second, first, first]):
@@ -171,7 +171,7 @@ class KnownCancelledTests(SynchronousTestCase):
         """
         A mediator knows twice as many as those who cancel heed.
         """
-        self.patch(_known_cancelled, "MOST", 2)
+        self.patch(_known_cancelled, "MOST_CANCELLED", 2)
         known = KnownCancelled()
         known.add(Cancellation(str(each), 0.0) for each in range(3))
         self.assertFalse(known.is_full)

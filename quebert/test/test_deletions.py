@@ -20,9 +20,9 @@ from twisted.python.failure import Failure
 
 from quebert.amqp import TxAMQPClient, Watcher
 from quebert.amqp.coordination import (
-    KEPT,
-    MOST,
+    MOST_CANCELLED,
     PATIENCE,
+    REMEMBERED,
     Asker,
     MediatorAnswer,
     Questions,
@@ -224,8 +224,8 @@ class DeletionsTests(QuestionsTestCase):
         self.delete("a", due=now + 100.0, sent_by=5.0)
         self.delete("b", due=now - 100.0)
         known: Any = client.questions.cancelled_in("tasks")
-        self.assertLess(abs(known["a"].until - now - 100 - KEPT), 1)
-        self.assertLess(abs(known["b"].until - now - KEPT), 1)
+        self.assertLess(abs(known["a"].until - now - 100 - REMEMBERED), 1)
+        self.assertLess(abs(known["b"].until - now - REMEMBERED), 1)
         self.assertEqual(known["a"].sent_by, 5.0)
 
     def test_used_again(self) -> None:
@@ -247,8 +247,8 @@ class DeletionsTests(QuestionsTestCase):
         When the queue has too many, that is told, and none is cancelled, until some are
         forgotten.
         """
-        self.assertEqual(MOST, 200_000)
-        self.patch(_marking, "MOST", 2)
+        self.assertEqual(MOST_CANCELLED, 200_000)
+        self.patch(_marking, "MOST_CANCELLED", 2)
         client = self.client()
         watcher = self.watch(client=client)
         self.delete("a")
@@ -258,7 +258,7 @@ class DeletionsTests(QuestionsTestCase):
         self.add("c")
         self.assertEqual(self.requested(), ["c"])
         for each in client.questions._known.values():
-            each.forget_old(self.own.now() + 2 * KEPT)
+            each.forget_old(self.own.now() + 2 * REMEMBERED)
         self.assertEqual(self.delete("d"), (CANCELLED, None))
         self.result(watcher.stop())
         self.assertEqual(self.delete("e"), (CANCELLED, None))

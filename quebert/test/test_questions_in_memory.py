@@ -15,8 +15,8 @@ from quebert.amqp import Watcher, WatchOptions
 from quebert.amqp.coordination import (
     CANCEL,
     FIND,
-    KEPT,
     PATIENCE,
+    REMEMBERED,
     RETRY_NOW,
     Answers,
     Cancellation,
@@ -26,7 +26,7 @@ from quebert.amqp.coordination import (
     ask_mediators,
     set_paused,
 )
-from quebert.amqp.coordination._cancellation import AFTER_MET
+from quebert.amqp.coordination._cancellation import REMEMBERED_AFTER_MET
 from quebert.amqp.watch import (
     DROPPED,
     RETRYING,
@@ -353,7 +353,7 @@ class CancelledTasksTests(QuestionsTestCase):
         self.watch(client=third)
         for client in (*both, third):
             known: Any = client.questions.cancelled_in("tasks")
-            self.assertLess(known["a"].kept, AFTER_MET + 20)
+            self.assertLess(known["a"].kept, REMEMBERED_AFTER_MET + 20)
         self.assertEqual(self.requested(), [])
 
     def test_met_redelivered(self) -> None:
@@ -371,7 +371,7 @@ class CancelledTasksTests(QuestionsTestCase):
         self.network.pass_time(20)
         self.assertEqual(first.counts.discarded, 1)
         known: Any = client.questions.cancelled_in("tasks")
-        self.assertEqual(known["a"].kept, KEPT)
+        self.assertEqual(known["a"].kept, REMEMBERED)
 
     def test_met_in_vain(self) -> None:
         """
@@ -406,7 +406,7 @@ class CancelledTasksTests(QuestionsTestCase):
         """
         A mediator that knows too many does not say that it knows another.
         """
-        self.patch(_known_cancelled, "MOST", 1)
+        self.patch(_known_cancelled, "MOST_CANCELLED", 1)
         self.watch()
         self.assertEqual(self.cancel("a", "b").silent, 0)
         self.assertEqual(self.cancel("c").silent, 1)

@@ -69,7 +69,11 @@ from quebert.amqp.coordination._cancel_register import (
     read_cancelled,
     register_of,
 )
-from quebert.amqp.coordination._cancellation import KEPT, MOST, Cancellation
+from quebert.amqp.coordination._cancellation import (
+    MOST_CANCELLED,
+    REMEMBERED,
+    Cancellation,
+)
 from quebert.amqp.coordination._pause_note import (
     PauseNote,
     leave_note,
@@ -112,12 +116,12 @@ __all__ = [
     "CANCEL",
     "CONTROL",
     "FIND",
-    "KEPT",
-    "MOST",
+    "MOST_CANCELLED",
     "PATIENCE",
     "PERSISTENT",
     "QUEUES",
     "QUEUES_LOCK",
+    "REMEMBERED",
     "RETRY_NOW",
     "Answers",
     "Asker",

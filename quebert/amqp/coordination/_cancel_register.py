@@ -21,14 +21,15 @@ that anew with each connection.
   - A register that is written anew lacks only what is forgotten, and mediators forget
     that, too.
 
-What is forgotten.  Each entry tells for how long it is kept: L{KEPT} seconds, which
-count from when the task is due if that is known.  If a mediator drops the task, it
-appends the same entry with a shorter time (L{AFTER_MET
-<quebert.amqp.coordination._cancellation.AFTER_MET>}).  A second copy of the task may
-exist, if a mediator was killed between the confirm of the copy and the acknowledgement
-of the original: then the original comes back, marked as redelivered.  So a mediator
-that meets a redelivered message does not shorten the time.  If another copy is made of
-the original, it waits as the first one does, and comes within that time.
+What is forgotten.  Each entry tells for how long it is kept: L{REMEMBERED} seconds,
+which count from when the task is due if that is known.  If a mediator drops the task,
+it appends the same entry with a shorter time (L{REMEMBERED_AFTER_MET
+<quebert.amqp.coordination._cancellation.REMEMBERED_AFTER_MET>}).  A second copy of the
+task may exist, if a mediator was killed between the confirm of the copy and the
+acknowledgement of the original: then the original comes back, marked as redelivered.
+So a mediator that meets a redelivered message does not shorten the time.  If another
+copy is made of the original, it waits as the first one does, and comes within that
+time.
 
 An entry may tell up to when its task was sent.  A message with a later C{timestamp} is
 another task that was given the same uuid.
@@ -49,7 +50,7 @@ from twisted.internet.task import deferLater
 
 from quebert.amqp.coordination._appended import Appended, RegisterReading
 from quebert.amqp.coordination._cancellation import (
-    KEPT,
+    REMEMBERED,
     Cancellation,
     Merged,
     from_plain,
@@ -166,7 +167,7 @@ async def _read_old(
     wire: Wire, queue: str, now: float, publish: Publish
 ) -> list[Cancellation]:
     # A day later nothing in it is wanted any more.
-    register = Register(old_register_of(queue), lock_of(queue), KEPT + 86_400)
+    register = Register(old_register_of(queue), lock_of(queue), REMEMBERED + 86_400)
     if not await register.exists(wire):
         return []
     async with register.held(wire) as held:

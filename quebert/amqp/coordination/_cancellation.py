@@ -1,6 +1,7 @@
 """
 A task that somebody has cancelled, as mediators know it and as the broker keeps it; for
-how long it is remembered (L{KEPT}, L{AFTER_MET}), and how many are (L{MOST}).  Pure.
+how long it is remembered (L{REMEMBERED}, L{REMEMBERED_AFTER_MET}), and how many are
+(L{MOST_CANCELLED}).  Pure.
 
 A message has cancelled tasks in three lists of the same length: C{cancelled} with the
 uuid, the time and the user of each, C{kept} and C{sent_by}.  Mediators of the version
@@ -21,9 +22,9 @@ import attrs
 from quebert._text import one_line
 
 __all__ = [
-    "AFTER_MET",
-    "KEPT",
-    "MOST",
+    "MOST_CANCELLED",
+    "REMEMBERED",
+    "REMEMBERED_AFTER_MET",
     "Cancellation",
     "Merged",
     "from_plain",
@@ -33,11 +34,11 @@ __all__ = [
 #: Seconds for which a cancelled task is remembered, unless a mediator meets it, and so
 #: drops it.  They count from when it was cancelled; if it was created over HTTP, and is
 #: due later, from then.
-KEPT = 30 * 86_400.0
+REMEMBERED = 30 * 86_400.0
 #: Seconds for which it is remembered still when a mediator has met it.
-AFTER_MET = 86_400.0
+REMEMBERED_AFTER_MET = 86_400.0
 #: How many cancelled tasks of one queue are remembered at most.
-MOST = 200_000
+MOST_CANCELLED = 200_000
 # Characters of a name.
 _LONGEST = 100
 
@@ -80,7 +81,7 @@ class Cancellation:
     uuid: str
     at: float
     by: str = attrs.field(default="", converter=_name)
-    kept: float = KEPT
+    kept: float = REMEMBERED
     sent_by: float | None = None
     several: bool = False
 
@@ -125,10 +126,10 @@ class Cancellation:
 
     def met(self, now: float) -> Cancellation:
         """
-        The same when a mediator has met the task: it is forgotten L{AFTER_MET} seconds
-        later, if not before.
+        The same when a mediator has met the task: it is forgotten
+        L{REMEMBERED_AFTER_MET} seconds later, if not before.
         """
-        kept = min(self.kept, now - self.at + AFTER_MET)
+        kept = min(self.kept, now - self.at + REMEMBERED_AFTER_MET)
         return attrs.evolve(self, kept=max(0.0, kept))
 
 
@@ -213,7 +214,7 @@ def _read(plain: Any, kept: Any, sent_by: Any) -> Cancellation | None:
     uuid, at, by = plain
     if not (_is_number(at) and isinstance(uuid, str) and isinstance(by, str)):
         return None
-    until = float(kept) if _is_number(kept) else KEPT
+    until = float(kept) if _is_number(kept) else REMEMBERED
     sent = float(sent_by) if _is_number(sent_by) else None
     return Cancellation(uuid, float(at), by, until, sent)
 

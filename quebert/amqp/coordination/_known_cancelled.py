@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from quebert.amqp.coordination._cancellation import MOST, Cancellation
+from quebert.amqp.coordination._cancellation import MOST_CANCELLED, Cancellation
 
 __all__ = ["KnownCancelled"]
 
@@ -28,9 +28,9 @@ class KnownCancelled:
     @property
     def is_full(self) -> bool:
         """
-        Whether no more are to come: those who cancel tasks heed L{MOST}.
+        Whether no more are to come: those who cancel tasks heed L{MOST_CANCELLED}.
         """
-        return len(self.marks) >= 2 * MOST
+        return len(self.marks) >= 2 * MOST_CANCELLED
 
     def add(self, some: Iterable[Cancellation]) -> None:
         """

@@ -31,7 +31,7 @@ from quebert._log import Logger
 from quebert._protocol.properties import encode_properties
 from quebert._repeated import RepeatedWarning
 from quebert.amqp.coordination._cancel_register import read_cancelled, register_of
-from quebert.amqp.coordination._cancellation import KEPT, Cancellation, to_plain
+from quebert.amqp.coordination._cancellation import REMEMBERED, Cancellation, to_plain
 from quebert.amqp.coordination._known_cancelled import KnownCancelled
 from quebert.amqp.coordination._pause_sign import CONTROL
 from quebert.amqp.coordination._question import (
@@ -265,6 +265,6 @@ def _with_clock(heard: Cancellation, now: float) -> Cancellation:
     """
     What was heard of a cancelled task, as of now if the clock of who told it is wrong.
     """
-    if abs(now - heard.at) <= _WRONG or heard.kept < KEPT:
+    if abs(now - heard.at) <= _WRONG or heard.kept < REMEMBERED:
         return heard
     return attrs.evolve(heard, at=now)
