@@ -3,10 +3,10 @@ Created tasks in PostgreSQL, by the driver alone.
 
 Several processes may have the tasks of a database.  Each transaction that writes first
 locks the row of the table C{numbers}, so that one goes on at a time, and sees all that
-the others have written.  Each connection that writes shares an advisory lock,
-which tells how many processes there are, and keeps those of older versions out; and one
-that has the number of the newest row that was there when the process began.  One of
-them leads: it holds another lock as long as its connection lasts.  Source:
+the others have written.  Each connection that writes shares two advisory locks.  The
+first tells how many processes there are, and keeps those of older versions out.  The
+second has the number of the newest row that was there when its process began.  One
+process leads: it holds a third lock as long as its connection lasts.  Source:
 U{https://www.postgresql.org/docs/current/explicit-locking.html}.
 """
 

@@ -291,7 +291,7 @@ class ReadersTests(RegisterTestCase):
         wanted = {str(each) for each in range(35)}
         for each in sorted(wanted):
             self.add(each)
-            self.add("old", at=NOW - KEPT)
+            self.add("old", at=NOW - REMEMBERED)
         self.assertEqual(self.read(), wanted)
         self.assertLess(self.depth(), 10)
         self.assertEqual(self.read(wire=self.connect()), wanted)
