@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from quebert._lanes import Lanes
 from quebert.amqp.coordination import REMEMBERED, Answers, Asker, Cancellation
 from quebert.operations._cancelled import Cancelled, of_marked
 from quebert.operations._marking import Marking
@@ -42,7 +43,7 @@ class Deletions:
         self._publisher = client.make_publisher()
         self._waiting: dict[str, _Waiting] = {}
         self._running: set[str] = set()
-        self._connecting = DeferredLock()
+        self._connecting = Lanes(1)
         self._asker: Asker | None = None
         self._markings: dict[str, Marking] = {}  # that the asker's connection has
 

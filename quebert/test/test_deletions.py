@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 
 from quebert.amqp import TxAMQPClient, Watcher
 from quebert.amqp.coordination import (
+    CONTROL,
     MOST_CANCELLED,
     PATIENCE,
     REMEMBERED,
@@ -117,6 +118,36 @@ class DeletionsTests(QuestionsTestCase):
         self.assertEqual(self.result(deleting).result, CANCELLED)
         self.failure(other, NoSuchQueue)
         self.assertEqual(len(begun), 1)
+
+    def test_many_queues(self) -> None:
+        """
+        Hundreds of queues can wait for the connection together.
+        """
+        queues = [f"q{number}" for number in range(300)]
+        for each in queues:
+            self.call("queue_declare", queue=each, durable=True)
+        doing = [self.begin(self.deletions.delete(each, "a")) for each in queues]
+        self.network.pass_time(5)
+        told = {self.successResultOf(each).result for each in doing}
+        self.assertEqual(told, {CANCELLED})
+
+    def test_nobody_hears(self) -> None:
+        """
+        Where there never was a mediator, tasks of several queues are deleted together,
+        although RabbitMQ closes the channel of who asks.
+        """
+        for each in "bc":
+            self.call("queue_declare", queue=each, durable=True)
+        for turns in range(20):
+            self.call("exchange_delete", exchange=CONTROL)
+            doing = []
+            for each in "bc":
+                doing.append(self.begin(self.deletions.delete(each, str(turns))))
+                for _ in range(turns):
+                    self.network.step()
+            self.network.pass_time(5)
+            told = {self.successResultOf(each).result for each in doing}
+            self.assertEqual(told, {CANCELLED})
 
     def test_at_once(self) -> None:
         """

@@ -36,7 +36,14 @@ from quebert.amqp.coordination._question import (
 )
 from quebert.amqp.queues import CLASSIC, depth
 from quebert.amqp.wire import Channel, Unconfirmed
-from quebert.errors import BrokerError, ChannelLost, MayNotLook, ReplyCode, Unroutable
+from quebert.errors import (
+    BrokerError,
+    BrokerRefused,
+    ChannelLost,
+    MayNotLook,
+    ReplyCode,
+    Unroutable,
+)
 
 if TYPE_CHECKING:
     from quebert.amqp.watch import HeldTask
@@ -284,6 +291,10 @@ class Asker:
         except Unconfirmed as e:
             # A mediator makes the exchange; the channel is closed if there is none.
             if e.refusal is None or e.refusal.code != ReplyCode.NOT_FOUND:
+                raise
+            return False
+        except BrokerRefused as e:  # it was closed by the question before
+            if e.code != ReplyCode.NOT_FOUND:
                 raise
             return False
         return True
