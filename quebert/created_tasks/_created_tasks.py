@@ -409,15 +409,16 @@ class CreatedTasks:
         confirmed = []
         known = self._confirmed_before(tasks, again)
         unknown = [t for t in tasks if t.uuid not in known] if known else tasks
-        problems = iter(await self._broker.publish(unknown) if unknown else ())
+        found = await self._broker.publish(unknown) if unknown else ()
+        if again:
+            found = await self._known_of(unknown, found)
+        problems = iter(found)
         for task in tasks:
             problem = None if task.uuid in known else next(problems)
             if problem is None:
                 confirmed.append(task.uuid)
                 results[task.uuid] = CreatedTask(task=task, state=PUBLISHED)
             else:
-                if again and not _is_refused_for_ever(problem):
-                    problem = _in_doubt_still(problem)
                 results[task.uuid] = problem
                 if _is_refused(problem):
                     refused.append(TaskChange(uuid=task.uuid, event=WITHDRAW))
@@ -426,6 +427,32 @@ class CreatedTasks:
         if refused:  # before somebody is told so
             await self._rows.change(refused)
         return results
+
+    async def _known_of(
+        self, tasks: Sequence[NewTask], problems: Sequence[BrokerError | None]
+    ) -> Sequence[BrokerError | None]:
+        """
+        Why tasks are not published that RabbitMQ may have from an earlier try.  They
+        are in doubt still, unless RabbitMQ cannot have taken them, or has them no more.
+        A queue whose node is down takes no task, but has those that it took.
+        """
+        found = list(zip(tasks, problems, strict=True))
+        lacking = {t.queue for t, problem in found if isinstance(problem, Unroutable)}
+        gone = [each for each in lacking if await self._is_gone(each)]
+        return [
+            problem
+            if problem is None
+            or isinstance(problem, MessageRefused)
+            or (isinstance(problem, Unroutable) and task.queue in gone)
+            else _in_doubt_still(problem)
+            for task, problem in found
+        ]
+
+    async def _is_gone(self, queue: str) -> bool:
+        try:
+            return not await self._broker.has_queue(queue)
+        except BrokerError:
+            return False
 
     def _confirmed_before(self, tasks: Sequence[NewTask], again: bool) -> set[str]:
         """
@@ -514,13 +541,6 @@ def _is_refused(problem: BrokerError) -> bool:
     Whether it is certain that RabbitMQ does not have the task.
     """
     return problem.added is False or isinstance(problem, PublishRefused)
-
-
-def _is_refused_for_ever(problem: BrokerError) -> bool:
-    """
-    Whether RabbitMQ cannot have taken the task earlier, or has it no more.
-    """
-    return isinstance(problem, (MessageRefused, Unroutable))
 
 
 def _in_doubt_still(problem: BrokerError) -> BrokerError:

@@ -22,7 +22,7 @@ from quebert.created_tasks import (
     is_changed_by,
 )
 from quebert.created_tasks._states import DELETED, ENDED, NEW
-from quebert.errors import BrokerError, PublishRefused, TaskStoreError
+from quebert.errors import BrokerError, PublishRefused, TaskStoreError, Unroutable
 from quebert.operations import Cancelled, RunNow
 
 __all__ = ["MemoryBroker", "MemoryRows", "new_task"]
@@ -222,7 +222,7 @@ class MemoryBroker:
         """
         Whether it has a queue: each that it does not lack.
         """
-        if self.problem is not None:
+        if self.problem is not None and not isinstance(self.problem, Unroutable):
             return fail(self.problem)
         return self._answered(lambda: name not in self.lacking)
 

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 from unittest import mock
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -203,8 +203,26 @@ class CreatedTasksTests(SynchronousTestCase):
         assert isinstance(found, BrokerError)
         self.assertIsNone(found.added)
         self.broker.problem = Unroutable("there is no such queue")
+        self.broker.lacking = {"tasks"}
         self.assertEqual(self.done(self.tasks.go_on()), 1)
         self.assertIsNone(self.state())
+
+    def test_node_down(self) -> None:
+        """
+        Nor is it given up while its queue takes no messages since its node is down; or
+        while RabbitMQ does not tell whether there is the queue.
+        """
+        with mock.patch.object(self.rows, "change", return_value=Deferred()):
+            self.create(name="n")
+        self.clock.advance(60)
+        self.broker.problem = Unroutable("NO_ROUTE")
+        self.tasks = self.another()
+        self.assertEqual(self.done(self.tasks.go_on()), 0)
+        self.assertEqual(self.state(), NEW)
+        has_queue = mock.Mock(side_effect=lambda name: fail(BrokerError("it is away")))
+        self.patch(self.broker, "has_queue", has_queue)
+        self.assertEqual(self.done(self.tasks.go_on()), 0)
+        self.assertEqual(self.state(), NEW)
 
     def test_full_queue(self) -> None:
         """
