@@ -180,8 +180,9 @@ class PostgreSQLTasks:
         """
         Tell others which rows this process has not written, before it writes any.
         """
-        if self._first is None:
-            self._first = _one(connection.execute("SELECT last FROM numbers"))
+        last = _one(connection.execute("SELECT last FROM numbers"))
+        # It is less where an older state of the database was restored meanwhile.
+        self._first = last if self._first is None else min(self._first, last)
         key = NUMBER_LOCKS | self._first
         connection.execute("SELECT pg_advisory_lock_shared(%s)", [key])
 

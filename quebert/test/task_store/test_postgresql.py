@@ -187,6 +187,25 @@ def test_left(store: TaskStore) -> None:
     third.close()
 
 
+def test_left_of_a_restored_database(store: TaskStore) -> None:
+    """
+    Where an older state of the database is restored while a process has it, that
+    process writes rows with lesser numbers.
+    """
+    other = TaskStore(PostgreSQLTasks(store.where))
+    _standing(other)
+    assert _standing(store).older == 1
+    with psycopg.connect(store.where, autocommit=True) as connection:
+        connection.execute("UPDATE quebert_tasks.numbers SET last = 0")
+    _end_connections(store)
+    for each in (store, other):
+        with pytest.raises(psycopg.OperationalError):
+            each.carry_out([])
+        _standing(each)
+    assert _standing(store).older == 0
+    other.close()
+
+
 def test_older_process(store: TaskStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     A process of an older version, which knows of no others, is not disturbed.
