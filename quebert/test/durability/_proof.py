@@ -15,7 +15,7 @@ from quebert.test.durability._orders import DELETE, RUN
 
 __all__ = ["Proof"]
 
-# Results of a deletion: no attempt begins any more, and there was none that is done.
+# Results of a deletion: no attempt begins any more.
 _CANCELLED = "cancelled"
 # One that was under way may come, and is the last.
 _TOO_LATE = "too_late"
@@ -117,6 +117,7 @@ class Proof:
                 times = self.executor.attempts.get(each.label, ())
                 late = [time for time in times if time > each.told_at]
                 allowed = 1 if each.told in (_TOO_LATE, _MARKED) else 0
-                was_done = each.told == _CANCELLED and self.executor.done[each.label]
-                if len(late) > allowed or was_done:
+                was_idle = each.told == _CANCELLED and each.told_attempted is False
+                is_wrong = was_idle and bool(self.executor.done[each.label])
+                if len(late) > allowed or is_wrong:
                     yield f"{each}, attempted {times}"
