@@ -1,28 +1,32 @@
 """
-Whether a policy has RabbitMQ lose dead letters.
+Whether a policy has RabbitMQ lose what is to stay in a queue: dead letters, or the
+definitions of queues that were made over the API.
 
 AMQP does not tell policies.  So probes go into a queue of our own.  Its name begins as
 that of the queue of tasks and ends as that of its dead letters, so that most patterns
-for the dead letters match it, too.  RabbitMQ looks only every five seconds whether a
-quorum queue has expired, and we do not wait for so long.  So another probe queue is a
-classic one, which RabbitMQ deletes in time: it ends with our connection.
+for the dead letters match it, too; or it begins with the name of the register.
+RabbitMQ looks only every five seconds whether a quorum queue has expired, and we do not
+wait for so long.  So another probe queue is a classic one, which RabbitMQ deletes in
+time: it ends with our connection.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
 
 from quebert._protocol.extensions import EXPIRES, QUEUE_TYPE
 from quebert._protocol.properties import encode_properties
+from quebert.amqp.coordination import QUEUES
 from quebert.amqp.queues import CLASSIC, dead_letters_of, find_queue
 from quebert.doctor._findings import Finding, fail, warn
 from quebert.doctor._subject import Subject
 from quebert.errors import PublishRefused, ReplyCode, Unroutable
 
-__all__ = ["PROBES", "check_dead_policies"]
+__all__ = ["PROBES", "check_dead_policies", "check_register_policies"]
 
 #: How many probes there are.  Limits beyond that number are not found.
 PROBES = 200
@@ -33,18 +37,76 @@ _EXPIRES = 60_000
 _PERSISTENT = encode_properties({"delivery-mode": 2})
 
 
+@attrs.frozen
+class _Kept:
+    """
+    What is to stay in a queue.
+
+    @ivar queue: that is looked after.
+    @ivar things: what lies there.
+    @ivar harm: what comes of it where RabbitMQ takes no more of them.
+    @ivar others: the queues that no policy may match.
+    """
+
+    queue: str
+    things: str
+    harm: str
+    others: str
+
+    def names(self, probe: str) -> tuple[str, str]:
+        """
+        Names of a queue of our own that is like this one; the second one begins as
+        those of all probes.
+        """
+        return f"{self.queue}.{probe}", f"{probe}.{self.queue}"
+
+
+@attrs.frozen
+class _DeadLetters(_Kept):
+    """
+    The dead letters of C{queue}.
+    """
+
+    def names(self, probe: str) -> tuple[str, str]:
+        """
+        See L{_Kept.names}.
+        """
+        before, after = super().names(probe)
+        return dead_letters_of(before), dead_letters_of(after)
+
+
 async def check_dead_policies(subject: Subject, queue: str, kind: str) -> list[Finding]:
     """
     Whether RabbitMQ keeps all probes, for as long as a probe may wait.
 
     @param kind: the type of the queue of dead letters.
     """
-    if not subject.is_rabbitmq:
-        return []  # the embedded broker has no policies
+    kept = _DeadLetters(
+        queue,
+        "dead letters",
+        "mediators keep them, and stand still",
+        "the queues of dead letters",
+    )
+    return await _check(subject, kept, dead_letters_of(queue), kind)
+
+
+async def check_register_policies(subject: Subject, kind: str) -> list[Finding]:
+    """
+    The same for L{QUEUES}.
+
+    @param kind: its type.
+    """
+    kept = _Kept(QUEUES, "definitions", "no queue can be made or changed", QUEUES)
+    return await _check(subject, kept, QUEUES, kind)
+
+
+async def _check(subject: Subject, kept: _Kept, name: str, kind: str) -> list[Finding]:
+    if not subject.is_rabbitmq or subject.client.blocked is not None:
+        return []  # the embedded broker has no policies; and none takes probes then
     arguments = {QUEUE_TYPE: kind, EXPIRES: _EXPIRES}
-    probed = await _declared(subject, queue, "", durable=True, arguments=arguments)
+    probed = await _declared(subject, kept, "", durable=True, arguments=arguments)
     exclusive = {"exclusive": True, "arguments": CLASSIC}
-    unused = await _declared(subject, queue, ".unused", **exclusive)
+    unused = await _declared(subject, kept, ".unused", **exclusive)
     try:
         refused = await _publish(subject, probed)
         at_once = await find_queue(subject.wire, probed)
@@ -55,18 +117,17 @@ async def check_dead_policies(subject: Subject, queue: str, kind: str) -> list[F
     finally:
         for each in (probed, unused):
             await subject.refusal("queue_delete", queue=each)
-    return _findings(subject, dead_letters_of(queue), refused, at_once, later)
+    return _findings(subject, kept, name, refused, at_once, later)
 
 
-async def _declared(subject: Subject, queue: str, suffix: str, **how: Any) -> str:
+async def _declared(subject: Subject, kept: _Kept, suffix: str, **how: Any) -> str:
     """
     Declare a queue of our own.  Where the user may not declare one with a name that
-    begins as that of C{queue}, its name begins as those of all probes.
+    begins as that of the queue, its name begins as those of all probes.
 
     @raise BrokerRefused: the user may declare neither.
     """
-    probe = f"{subject.name}{suffix}"
-    names = dead_letters_of(f"{queue}.{probe}"), dead_letters_of(f"{probe}.{queue}")
+    names = kept.names(f"{subject.name}{suffix}")
     for name in names:
         refused = await subject.refusal("queue_declare", queue=name, **how)
         if refused is None:
@@ -100,27 +161,25 @@ async def _publish(subject: Subject, queue: str) -> int:
 
 
 def _findings(
-    subject: Subject, dead: str, refused: int, at_once: Any, later: Any
+    subject: Subject, kept: _Kept, name: str, refused: int, at_once: Any, later: Any
 ) -> list[Finding]:
-    about, vhost = f"queue {dead}", subject.vhost
+    about, vhost, things = f"queue {name}", subject.vhost, kept.things
     remedy = (
-        "have no policy match the queues of dead letters: rabbitmqctl list_policies"
+        f"have no policy match {kept.others}: rabbitmqctl list_policies"
         f" -p {vhost}, and rabbitmqctl list_operator_policies -p {vhost}"
     )
     sent = PROBES - refused
     if refused:
-        text = f"a policy has RabbitMQ refuse dead letters beyond {sent} (max-length)"
-        return [
-            warn(about, f"{text}: then mediators keep them, and stand still", remedy)
-        ]
+        text = f"a policy has RabbitMQ refuse {things} beyond {sent} (max-length)"
+        return [warn(about, f"{text}: then {kept.harm}", remedy)]
     if at_once is None or later is None:
         text = f"a policy deletes it within {subject.wait:g} s without a consumer"
-        return [fail(about, f"{text}, with all dead letters (expires)", remedy)]
-    kept, left = at_once.message_count, later.message_count
-    if left < kept or (sent and not left):  # the first may have gone while we published
-        text = f"a policy drops dead letters within {subject.wait:g} s (message-ttl)"
+        return [fail(about, f"{text}, with all {things} (expires)", remedy)]
+    first, left = at_once.message_count, later.message_count
+    if left < first or (sent and not left):  # they may have gone while we published
+        text = f"a policy drops {things} within {subject.wait:g} s (message-ttl)"
         return [fail(about, text, remedy)]
-    if kept < sent:
-        text = f"a policy drops the oldest dead letters beyond {kept} (max-length)"
+    if first < sent:
+        text = f"a policy drops the oldest {things} beyond {first} (max-length)"
         return [fail(about, text, remedy)]
     return []

@@ -237,14 +237,16 @@ async def test_no_broker() -> None:
 @ensureDeferred
 async def test_alarm(rabbitmq: RabbitMQNode, make_subject: Any, resource: str) -> None:
     """
-    RabbitMQ is short of memory, or of disk: that is named.
+    RabbitMQ is short of memory, or of disk: that is named, and no probe is waited for.
     """
     broker = Broker.from_url(rabbitmq.url)
+    queue = QueueSettings(name=f"short-of-{resource}", exchange="")
+    settings = Settings(broker=broker, queues={queue.name: queue})
     with short_of(resource, rabbitmq):
-        found = await examine(reactor, broker)
+        found = await examine(reactor, broker, settings, patience=1.0)
     told(found, Level.FAIL, "takes no messages", resource)
     others = [each.about for each in found if each.level is not Level.OK]
-    assert others == ["alarms", "policies"]
+    assert [each for each in others if "URL" not in each] == ["alarms", "policies"]
 
 
 @ensureDeferred
@@ -428,6 +430,40 @@ async def test_web_queues(
     assert (finding.level, finding.text) == (Level.OK, "it is there")
     examined = await examine(reactor, subject.settings.broker, subject.settings)
     told(examined, Level.FAIL, "leased tasks wait in it")
+
+
+@pytest.mark.parametrize(
+    ("rule", "told_of"),
+    [
+        ({"message-ttl": 300}, "drops definitions within 1 s (message-ttl)"),
+        ({"expires": 300}, "with all definitions (expires)"),
+        ({"max-length": 5}, "drops the oldest definitions beyond 5 (max-length)"),
+        (None, "drops definitions that wait for 60000 ms (x-message-ttl)"),
+    ],
+)
+@ensureDeferred
+async def test_register_of_queues(
+    rabbitmq: RabbitMQNode,
+    vhosts: Iterator[str],
+    make_subject: Any,
+    rule: dict[str, int] | None,
+    told_of: str,
+) -> None:
+    """
+    What has RabbitMQ drop the definitions of queues is found, before there are any, and
+    nobody is told to empty their queue.
+    """
+    subject = attrs.evolve(await make_subject(next(vhosts), **with_web()), wait=1.0)
+    if rule is None:
+        with pika_channel(rabbitmq, subject.vhost) as channel:
+            short = {"x-message-ttl": 60_000}
+            channel.queue_declare("quebert.queues", durable=True, arguments=short)
+    else:
+        given = ("lossy", "^quebert.queues", json.dumps(rule))
+        rabbitmq.ctl("set_policy", "-p", subject.vhost, *given)
+    found = await check_web_queue(subject, "quebert.queues")
+    finding = told(found, Level.FAIL, told_of)
+    assert "let the queue run empty" not in finding.remedy
 
 
 @ensureDeferred

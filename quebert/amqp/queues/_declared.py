@@ -118,22 +118,25 @@ async def declared(
     return None
 
 
-def losses(how: Declared) -> Iterator[str]:
+def losses(how: Declared, things: str = "tasks") -> Iterator[str]:
     """
     What makes RabbitMQ lose tasks of a queue, each in a sentence.  Pure.
+
+    @param things: what lies there.
     """
     if not how.flags.get("durable"):
-        yield "it is not durable: its tasks are lost when RabbitMQ stops"
+        yield f"it is not durable: its {things} are lost when RabbitMQ stops"
     if (ttl := how.arguments.get(MESSAGE_TTL)) is not None:
-        yield f"RabbitMQ drops tasks that wait for {ttl} ms (x-message-ttl)"
+        yield f"RabbitMQ drops {things} that wait for {ttl} ms (x-message-ttl)"
     if (unused := how.arguments.get(EXPIRES)) is not None:
         text = (
-            f"RabbitMQ deletes it with its tasks after {unused} ms without a consumer"
+            f"RabbitMQ deletes it with its {things} after {unused} ms without a"
+            " consumer"
         )
         yield f"{text} (x-expires)"
     if (age := how.arguments.get(MAX_AGE)) is not None:  # of a stream
-        yield f"RabbitMQ drops tasks that are older than {age} (x-max-age)"
+        yield f"RabbitMQ drops {things} that are older than {age} (x-max-age)"
     for name in LENGTHS:
         if name in how.arguments and not how.refuses:
             most = how.arguments[name]
-            yield f"RabbitMQ drops the oldest tasks beyond {most} ({name})"
+            yield f"RabbitMQ drops the oldest {things} beyond {most} ({name})"
