@@ -16,7 +16,7 @@ from contextlib import suppress
 from quebert._lanes import all_of
 from quebert.amqp import Message, TxAMQPClient
 from quebert.amqp.queues import find_queue
-from quebert.amqp.wire import Channel, Wire, temporary_channel
+from quebert.amqp.wire import Channel, Wire, temporary_channel, version_of
 from quebert.errors import ConfigError, MayNotLook
 from quebert.operations._access import BrokerAccess
 from quebert.operations._progress import Progress
@@ -28,9 +28,12 @@ from quebert.task_ends import ENDED
 
 __all__ = ["purge"]
 
-# Messages that are taken at a time, and that are asked for at once; and bytes of bodies
-# with which there are enough.
-_FEW, _AT_ONCE = 200, 20
+# Messages that are taken at a time; fewer before RabbitMQ 4.0, where a quorum queue of
+# which many are fetched may lose others (L{quebert.amqp.queues._browse}).
+_FEW, _FEWER = 200, 8
+_MANY_SINCE = (4,)
+# Messages that are asked for at once; and bytes of bodies with which there are enough.
+_AT_ONCE = 20
 _ENOUGH = 16 * 2**20
 _PURGED = Discard("its queue was purged", CANCELLED)
 
@@ -102,10 +105,12 @@ async def _take(
     """
     deadline = wire.clock.seconds() + limit
     taking = Taking(client, wire, queue)
+    is_old = (version_of(wire) or _MANY_SINCE) < _MANY_SINCE
+    few = _FEWER if is_old else _FEW
     with no_stream(queue):
         async with temporary_channel(wire) as channel:
             left = max(progress.total, least)
-            while messages := await _some(channel, queue, left):
+            while messages := await _some(channel, queue, min(few, left)):
                 await taking.note_ends(messages, _PURGED)
                 for each in messages:
                     channel.ack(each.delivery_tag)
@@ -124,7 +129,7 @@ async def _some(channel: Channel, queue: str, most: int) -> list[Message]:
     The next messages of a queue.
     """
     found: list[Message] = []
-    left = min(most, _FEW)
+    left = most
     while left > 0 and sum(len(each.body) for each in found) < _ENOUGH:
         size = min(left, _AT_ONCE)
         answers = await all_of(_next(channel, queue) for _ in range(size))

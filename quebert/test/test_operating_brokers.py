@@ -378,7 +378,8 @@ async def test_ends_are_told(
     Of tasks whose ends are told, as of those that are created over HTTP, it is told
     that they are purged; and that they are discarded, if no mediator has given them up.
     No callback tasks of theirs are in the queue then.  Where the time is over before
-    all are purged, the rest is there.
+    all are purged, the rest is there.  Before RabbitMQ 4.0 few are fetched at a time:
+    it might lose others.
     """
     client, queue = make_client(asked.url), names.queue
     dead = f"{queue}.dead"
@@ -395,9 +396,10 @@ async def test_ends_are_told(
     await client.publish("", dead, WITH_CALLBACK, {**PERSISTENT, **told})
     progress, rest = Progress(), Progress()
     assert await operations.purge(asked, queue, progress, limit=0.0)
-    assert (progress.done, progress.total, progress.ended) == (200, 450, False)
+    few = 8 if (version_of(wire) or (4,)) < (4,) else 200
+    assert (progress.done, progress.total, progress.ended) == (few, 450, False)
     assert await operations.purge(asked, queue, rest)
-    assert (rest.done, rest.total, rest.ended) == (250, 250, True)
+    assert (rest.done, rest.total, rest.ended) == (450 - few, 450 - few, True)
     assert await operations.discard(asked, queue, [])
     left = await depth(wire, queue)
     assert left is not None
