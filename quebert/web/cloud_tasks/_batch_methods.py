@@ -12,8 +12,9 @@ from hashlib import sha256
 from typing import Any
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
-from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 
+from quebert._lanes import Lanes
 from quebert.created_tasks import CreatedTasks, NewTask
 from quebert.errors import QuebertError
 from quebert.web._tokens import Grant
@@ -130,7 +131,7 @@ class BatchMethods:
         await self._known.queue(queue, grant, _DELETE)
         _check_length("names", request.names, self._known.limits.batch_delete)
         start = self._known.now()
-        places = DeferredSemaphore(_AT_ONCE)
+        places = Lanes(_AT_ONCE)
 
         def deleting(name: str) -> Deferred[CloudTasksError | None]:
             return Deferred.fromCoroutine(self._result(queue, name, grant))

@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 import attrs
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.created_tasks import EndNote, NewTask
@@ -604,6 +605,23 @@ class BatchTests(CloudTasksTestCase):
         text = "None of the requests succeeded, refer to BatchDeleteTasksMetadata"
         more = ".failed_requests for individual error details"
         self.assertEqual(found["error"], {"code": 10, "message": text + more})
+
+    def test_many_wrong(self) -> None:
+        """
+        Hundreds of names that are refused at once may wait behind tasks that take time.
+        """
+        tasks = [f"t{number}" for number in range(16)]
+        for each in tasks:
+            self.create(each)
+        self.api.broker.silent = True
+        names = [f"{QUEUE}/tasks/{each}" for each in tasks] + ["x"] * 900
+        message = {"parent": QUEUE, "names": names}
+        call = self.api.cloud_tasks.call("BatchDeleteTasks", message, ALL)
+        deleting: Deferred[Any] = Deferred.fromCoroutine(call)
+        for _ in tasks:
+            self.api.broker.answer()
+        found = self.successResultOf(deleting)
+        self.assertEqual(len(found["metadata"]["failedRequests"]), 900)
 
     def test_delete_elsewhere(self) -> None:
         """
