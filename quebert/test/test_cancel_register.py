@@ -357,9 +357,9 @@ class ReadersTests(RegisterTestCase):
         It is enough to have all that was ready once, and all that was on its way then.
         """
         enough = _appended._Enough()
-        table = [(1, 5, 0.0), (5, 1, 0.9), (7, 9, 1.0), (11, 9, 1.1)]
+        table = [(1, 5, 0.0), (5, 1, 0.4), (7, 9, 0.5), (11, 9, 0.6)]
         self.assertEqual([enough.are(*each) for each in table], [False] * 4)
-        self.assertTrue(enough.are(12, 9, 1.2))
+        self.assertTrue(enough.are(12, 9, 0.7))
 
     def test_added_meanwhile(self) -> None:
         """

@@ -75,7 +75,7 @@ _PATIENCE = 90.0
 _STEP = 0.05
 _EMPTY = 0.5
 # Seconds after which all has come that RabbitMQ has sent.
-_COMING = 1.0
+_COMING = 0.5
 
 
 @attrs.frozen
