@@ -38,7 +38,7 @@ _PERSISTENT = encode_properties({"delivery-mode": 2})
 
 
 @attrs.frozen
-class _Kept:
+class _LossyQueue:
     """
     What is to stay in a queue.
 
@@ -62,14 +62,14 @@ class _Kept:
 
 
 @attrs.frozen
-class _DeadLetters(_Kept):
+class _LossyDeadLetters(_LossyQueue):
     """
     The dead letters of C{queue}.
     """
 
     def names(self, probe: str) -> tuple[str, str]:
         """
-        See L{_Kept.names}.
+        See L{_LossyQueue.names}.
         """
         before, after = super().names(probe)
         return dead_letters_of(before), dead_letters_of(after)
@@ -81,7 +81,7 @@ async def check_dead_policies(subject: Subject, queue: str, kind: str) -> list[F
 
     @param kind: the type of the queue of dead letters.
     """
-    kept = _DeadLetters(
+    kept = _LossyDeadLetters(
         queue,
         "dead letters",
         "mediators keep them, and stand still",
@@ -96,11 +96,13 @@ async def check_register_policies(subject: Subject, kind: str) -> list[Finding]:
 
     @param kind: its type.
     """
-    kept = _Kept(QUEUES, "definitions", "no queue can be made or changed", QUEUES)
+    kept = _LossyQueue(QUEUES, "definitions", "no queue can be made or changed", QUEUES)
     return await _check(subject, kept, QUEUES, kind)
 
 
-async def _check(subject: Subject, kept: _Kept, name: str, kind: str) -> list[Finding]:
+async def _check(
+    subject: Subject, kept: _LossyQueue, name: str, kind: str
+) -> list[Finding]:
     if not subject.is_rabbitmq or subject.client.blocked is not None:
         return []  # the embedded broker has no policies; and none takes probes then
     arguments = {QUEUE_TYPE: kind, EXPIRES: _EXPIRES}
@@ -120,7 +122,9 @@ async def _check(subject: Subject, kept: _Kept, name: str, kind: str) -> list[Fi
     return _findings(subject, kept, name, refused, at_once, later)
 
 
-async def _declared(subject: Subject, kept: _Kept, suffix: str, **how: Any) -> str:
+async def _declared(
+    subject: Subject, kept: _LossyQueue, suffix: str, **how: Any
+) -> str:
     """
     Declare a queue of our own.  Where the user may not declare one with a name that
     begins as that of the queue, its name begins as those of all probes.
@@ -161,7 +165,12 @@ async def _publish(subject: Subject, queue: str) -> int:
 
 
 def _findings(
-    subject: Subject, kept: _Kept, name: str, refused: int, at_once: Any, later: Any
+    subject: Subject,
+    kept: _LossyQueue,
+    name: str,
+    refused: int,
+    at_once: Any,
+    later: Any,
 ) -> list[Finding]:
     about, vhost, things = f"queue {name}", subject.vhost, kept.things
     remedy = (
