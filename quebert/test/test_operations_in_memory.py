@@ -13,12 +13,14 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 
 from quebert import operations
-from quebert.amqp import Message
+from quebert.amqp import Message, WatchOptions
 from quebert.amqp.coordination import Answers, MediatorAnswer, set_paused
 from quebert.amqp.queues import KIND, REASON
 from quebert.amqp.watch import DROPPED, HeldTask
 from quebert.errors import BrokerError, ConfigError, MayNotLook
 from quebert.events import EventReader
+from quebert.limits import Rate
+from quebert.mediator import PolicyMediator
 from quebert.operations import (
     CANCELLED,
     MARKED,
@@ -150,6 +152,26 @@ class RunNowTests(OperationsTestCase):
         ran = self.run_now("a")
         self.assertEqual(ran.result, NOT_DELAYED)
         self.assertIn("has dropped it", ran.text)
+
+    def test_waits_for_its_turn(self) -> None:
+        """
+        A delayed task that a mediator has not read yet, as it waits for its turn there,
+        runs then, and not at its time.
+        """
+        client = self.client()
+        mediator = PolicyMediator(
+            defaulturl="http://a/", http=self.http, reactor=self.network, now=client.now
+        )
+        options = WatchOptions(rate=Rate(0.1), burst=1, share_rate=False, prefetch=5)
+        callback = mediator.messageReceived
+        self.result(client.watch("", "tasks", "", callback, options=options))
+        self.add("first")
+        self.delay("a")
+        ran = self.run_now("a")
+        self.assertEqual(ran.result, NOT_DELAYED)
+        self.assertIn("begins it when it is its turn", ran.text)
+        self.network.pass_time(20)
+        self.assertEqual(self.requested(), ["first", "a"])
 
     def test_wrong(self) -> None:
         """

@@ -67,7 +67,7 @@ class DeliveredMessage(Message):
         turned away since the origin took none.
     @ivar was_begun: whether it was with its callback before it waited.
     @ivar cancelled: the tasks of its queue that are cancelled, by their uuids.
-    @ivar hastened: whether its wait here was ended, since somebody wants it to run.
+    @ivar hastened: whether somebody wants it to run, so that it does not wait here.
     @ivar tells_end: whether an end note or a callback task is published before it is
         acknowledged for good.
     @ivar last_attempt: the last attempt at its task, if C{tells_end}, and if its

@@ -110,9 +110,11 @@ class HeldTasks:
         """
         found = list(self._messages(uuids))
         held = [self._held(*each) for each in found]
-        for *_, message in found:
+        for (*_, message), told in zip(found, held, strict=True):
             if message in self._settlement.waits.of_messages:
                 self._settlement.waits.hasten(message)
+            elif told.state == WAITING:  # it may be delayed: nobody has read it yet
+                message.hastened = True
         return [*held, *self._gone(uuids)]
 
     def _gone(self, uuids: Collection[str]) -> list[HeldTask]:

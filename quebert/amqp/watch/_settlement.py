@@ -210,6 +210,7 @@ class Settlement:
         due = now + min(retry.after, _FOREVER)
         hold = self._hold(message, retry.after, now)
         if hold > 0 and not self.waits.hurried:
+            message.hastened = False  # that was about the attempt before
             held = self.waits.wait_with(message, hold)
             self._leave(message)
             await held
