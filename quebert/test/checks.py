@@ -4,6 +4,7 @@ What the tests of the pure modules share.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -63,11 +64,13 @@ def steps_of(function: Callable[..., object], *args: Any) -> int:
         return trace
 
     before = sys.gettrace()
+    gc.disable()  # what is collected meanwhile may end in steps of its own
     sys.settrace(trace)
     try:
         function(*args)
     finally:
         sys.settrace(before)
+        gc.enable()
     return steps
 
 

@@ -18,7 +18,7 @@ KILLS = {"sqlite": 3, "postgresql": 5}
 
 
 @pytest.mark.parametrize(
-    "database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)]
+    "database", [pytest.param(each, marks=pytest.mark.long) for each in DATABASES]
 )
 def test_durability(database: str, installed_rabbitmq: None, tmp_path: Path) -> None:
     """

@@ -28,6 +28,7 @@ from quebert.task_store._boundaries import (
 from quebert.task_store._postgresql import PostgreSQLTasks
 from quebert.task_store._store import TaskStore
 from quebert.test.checks import EXAMPLES, QUICK
+from quebert.test.contract import patience
 from quebert.test.created_tasks.doubles import new_task
 from quebert.test.postgresql import PostgreSQLServer, find_postgresql
 from quebert.test.support import until
@@ -155,8 +156,8 @@ def test_two(store: TaskStore) -> None:
     rows, _ = store.page(RowQuery(size=1_000))
     assert len(rows) == 1 + 150
     assert len({each.task.name for each in rows}) == 51
-    store.close()
-    assert _standing(other) == Standing(leads=True, is_alone=True)
+    store.close()  # PostgreSQL takes note of that a little later
+    patience.until(lambda: _standing(other) == Standing(leads=True, is_alone=True))
     other.close()
 
 
