@@ -47,6 +47,7 @@ def test_opened(history_url: str):  # type: ignore[no-untyped-def]
         found, _ = await rows.page(RowQuery())
         assert [(row.task, row.state) for row in found] == [(new_task(), NEW)]
         await rows.close()
+        await deferLater(reactor, 0)  # and not within a call of a thread
 
     yield Deferred.fromCoroutine(work())
 

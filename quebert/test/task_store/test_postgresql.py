@@ -13,7 +13,9 @@ import pytest
 import pytest_twisted
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from quebert.created_tasks import RowQuery, Standing
 from quebert.errors import ConfigError, TaskStoreError
@@ -287,6 +289,9 @@ def test_away(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
             await until_works(rows)
             assert await rows.find("u") is not None
             await rows.close()
+        # Else it would end within a call of a thread, which the reactor that the next
+        # test iterates would repeat.
+        await deferLater(reactor, 0)
 
     yield Deferred.fromCoroutine(work())
 
