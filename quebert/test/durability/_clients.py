@@ -56,8 +56,6 @@ class AcceptedTask:
     @ivar label: as its executor sees it: C{NUMBER/COPY.TRY}.
     @ivar fate: what was done with it.
     @ivar told: the result of its deletion.
-    @ivar told_attempted: whether it was attempted before, as was told then; C{None} if
-        nobody knew.
     @ivar told_at: when that was answered, in seconds since the epoch.
     """
 
@@ -66,7 +64,6 @@ class AcceptedTask:
     order: Order
     fate: str = NOTHING
     told: str = ""
-    told_attempted: bool | None = None
     told_at: float = 0.0
 
 
@@ -345,7 +342,6 @@ class Clients:
         if status == 200:
             task.told_at = time.time()
             task.fate, task.told = DELETE, found["result"]
-            task.told_attempted = found["attempted"]
         elif status == 410:
             task.fate, task.told = DELETE, ENDED
         else:

@@ -15,9 +15,8 @@ from quebert.test.durability._orders import DELETE, RUN
 
 __all__ = ["Proof"]
 
-# Results of a deletion: no attempt begins any more.
-_CANCELLED = "cancelled"
-# One that was under way may come, and is the last.
+# Results of a deletion, but for the one that no attempt begins any more: one that was
+# under way may come, and is the last.
 _TOO_LATE = "too_late"
 # A mediator did not answer, and may begin one.
 _MARKED = "marked"
@@ -117,7 +116,5 @@ class Proof:
                 times = self.executor.attempts.get(each.label, ())
                 late = [time for time in times if time > each.told_at]
                 allowed = 1 if each.told in (_TOO_LATE, _MARKED) else 0
-                was_idle = each.told == _CANCELLED and each.told_attempted is False
-                is_wrong = was_idle and bool(self.executor.done[each.label])
-                if len(late) > allowed or is_wrong:
+                if len(late) > allowed:
                     yield f"{each}, attempted {times}"
