@@ -21,12 +21,14 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Collection,
     Iterable,
     Iterator,
     Sequence,
 )
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
@@ -145,6 +147,8 @@ class CreatedTasks:
         new = [t for t, row in zip(tasks, held, strict=True) if row is None]
         with self._handling(new):  # in the turn in which the rows are written
             published = await self._publish(new)
+        if len(new) == len(tasks):  # as nearly always
+            return [published[each.uuid] for each in tasks]
         found = list(zip(tasks, held, strict=True))
         same = [row.task.uuid for t, row in found if row and _is_same(t, row)]
         # Side by side: while RabbitMQ takes nothing, each waits for it as long.
@@ -219,17 +223,16 @@ class CreatedTasks:
                 if row.state != DELETING:
                     raise TaskEnded(f"the task {uuid} is {row.state}")
                 # Somebody could not be told whether it is deleted.
-            cancelled = await self._delete(row.task, by)
-            if cancelled.result != TOO_LATE:
+            cancelled, is_deleted = await self._delete(row.task, by)
+            if not is_deleted and cancelled.result != TOO_LATE:
                 await self._check_cancelled(uuid)
             return cancelled
 
     async def _check_cancelled(self, uuid: str) -> None:
         """
-        Check that a deleted task did not end otherwise meanwhile: its mediator may have
-        told that while RabbitMQ was asked.
+        Check that a task which has ended while RabbitMQ was asked was cancelled.
 
-        @raise TaskEnded: it did.
+        @raise TaskEnded: its mediator has told another end.
         """
         row = await self.find(uuid)
         if row.end is not None and row.end.outcome != CANCELLED:
@@ -318,23 +321,16 @@ class CreatedTasks:
         @return: how many are in doubt no more.
         """
         left: set[str] = set()
-        done = after = 0
-        while len(left) < _FEW:
-            query = RowQuery(
-                states=(NEW,),
-                before=old,
-                after=after,
-                size=_FEW,
-                except_queues=tuple(left),
-            )
-            rows, after = await self._rows.page(query)
+        done = 0
+        query = RowQuery(states=(NEW,), before=old, size=_FEW)
+        async for rows in self._pages(query, left):
             tasks = [r.task for r in rows if r.task.uuid not in self._in_hand]
             with self._handling(tasks):
                 results = await self._publish(tasks, again=True)
             in_doubt = [t for t in tasks if _is_in_doubt(results[t.uuid])]
             done += len(tasks) - len(in_doubt)
             left.update([each.queue for each in in_doubt])
-            if not after or any(_is_away(each) for each in results.values()):
+            if any(_is_away(each) for each in results.values()):
                 break
         return done
 
@@ -348,16 +344,9 @@ class CreatedTasks:
         """
         now, seen, self._deleting = self._now(), self._deleting, {}
         left: dict[str, BrokerError] = {}
-        done = after = 0
-        while len(left) < _FEW:
-            query = RowQuery(
-                states=(DELETING,),
-                after=after,
-                size=_FEW,
-                bodies=False,
-                except_queues=tuple(left),
-            )
-            rows, after = await self._rows.page(query)
+        done = 0
+        query = RowQuery(states=(DELETING,), size=_FEW, bodies=False)
+        async for rows in self._pages(query, left):
             self._deleting.update(
                 {r.task.uuid: seen.get(r.task.uuid, now) for r in rows}
             )
@@ -376,11 +365,29 @@ class CreatedTasks:
                     left.setdefault(task.queue, problem)
             failed = [each for each in problems if each is not None]
             is_away = any(isinstance(each, BrokerUnreachable) for each in failed)
-            if not after or not failed or is_away:
+            if not failed or is_away:
                 break
         for problem in left.values():
             raise problem
         return done
+
+    async def _pages(
+        self, query: RowQuery, left: Collection[str]
+    ) -> AsyncIterator[Sequence[CreatedTask]]:
+        """
+        The rows of a query, some at a time.
+
+        @param left: queues that are left alone from the next page on; more may come
+            meanwhile.  With many of them there are no more pages.
+        """
+        after = 0
+        while len(left) < _FEW:
+            rows, after = await self._rows.page(
+                attrs.evolve(query, after=after, except_queues=tuple(left))
+            )
+            yield rows
+            if not after:
+                return
 
     async def _deletable(self, task: NewTask) -> BrokerError | None:
         """
@@ -484,13 +491,19 @@ class CreatedTasks:
             await self._rows.note_published(uuids)
             self._unnoted.difference_update(uuids)
 
-    async def _delete(self, task: NewTask, by: str) -> Cancelled:
+    async def _delete(self, task: NewTask, by: str) -> tuple[Cancelled, bool]:
+        """
+        Delete a task whose row is C{DELETING}.
+
+        @return: what became of it, and whether the row says so: not where it has ended
+            meanwhile.
+        """
         cancelled = await self._broker.cancel(task, by)
         change = TaskChange(
             uuid=task.uuid, event=REMOVE, held_until=self._now() + self._window
         )
-        await self._rows.change([change])
-        return cancelled
+        [row] = await self._rows.change([change])
+        return cancelled, row is not None
 
     # -- Tasks in hand
 
