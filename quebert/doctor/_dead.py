@@ -38,7 +38,7 @@ _PERSISTENT = encode_properties({"delivery-mode": 2})
 
 
 @attrs.frozen
-class _LossyQueue:
+class _LastingMessages:
     """
     What is to stay in a queue.
 
@@ -62,14 +62,14 @@ class _LossyQueue:
 
 
 @attrs.frozen
-class _LossyDeadLetters(_LossyQueue):
+class _LastingDeadLetters(_LastingMessages):
     """
     The dead letters of C{queue}.
     """
 
     def names(self, probe: str) -> tuple[str, str]:
         """
-        See L{_LossyQueue.names}.
+        See L{_LastingMessages.names}.
         """
         before, after = super().names(probe)
         return dead_letters_of(before), dead_letters_of(after)
@@ -81,7 +81,7 @@ async def check_dead_policies(subject: Subject, queue: str, kind: str) -> list[F
 
     @param kind: the type of the queue of dead letters.
     """
-    kept = _LossyDeadLetters(
+    kept = _LastingDeadLetters(
         queue,
         "dead letters",
         "mediators keep them, and stand still",
@@ -96,12 +96,14 @@ async def check_register_policies(subject: Subject, kind: str) -> list[Finding]:
 
     @param kind: its type.
     """
-    kept = _LossyQueue(QUEUES, "definitions", "no queue can be made or changed", QUEUES)
+    kept = _LastingMessages(
+        QUEUES, "definitions", "no queue can be made or changed", QUEUES
+    )
     return await _check(subject, kept, QUEUES, kind)
 
 
 async def _check(
-    subject: Subject, kept: _LossyQueue, name: str, kind: str
+    subject: Subject, kept: _LastingMessages, name: str, kind: str
 ) -> list[Finding]:
     if not subject.is_rabbitmq or subject.client.blocked is not None:
         return []  # the embedded broker has no policies; and none takes probes then
@@ -123,7 +125,7 @@ async def _check(
 
 
 async def _declared(
-    subject: Subject, kept: _LossyQueue, suffix: str, **how: Any
+    subject: Subject, kept: _LastingMessages, suffix: str, **how: Any
 ) -> str:
     """
     Declare a queue of our own.  Where the user may not declare one with a name that
@@ -166,7 +168,7 @@ async def _publish(subject: Subject, queue: str) -> int:
 
 def _findings(
     subject: Subject,
-    kept: _LossyQueue,
+    kept: _LastingMessages,
     name: str,
     refused: int,
     at_once: Any,
