@@ -14,6 +14,7 @@ from quebert.amqp.coordination import (
     REMEMBERED,
     Cancellation,
     _appended,
+    _register,
     add_cancelled,
     lock_of,
     old_register_of,
@@ -175,7 +176,7 @@ class RegisterTests(RegisterTestCase):
         """
         Messages that came back often are replaced, before a policy drops them.
         """
-        self.patch(_appended, "_MOST_RETURNS", 0)
+        self.patch(_register, "_MOST_RETURNS", 0)
         self.add("a")
         self.add("b")
         self.assertEqual(self.read(), {"a", "b"})
@@ -185,7 +186,7 @@ class RegisterTests(RegisterTestCase):
         """
         If RabbitMQ takes nothing, all is read, and nothing is lost.
         """
-        self.patch(_appended, "_MOST_RETURNS", 0)
+        self.patch(_register, "_MOST_RETURNS", 0)
         self.add("a")
         self.add("b")
 

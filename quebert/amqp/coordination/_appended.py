@@ -27,8 +27,8 @@ killed after it had declared it.  Then the reader appends a message that tells n
 
 A reader may replace messages by fewer: it publishes these, waits for the confirms, and
 acknowledges the former.  A program that is killed in between leaves both.  Messages are
-also replaced that came back L{_MOST_RETURNS} times, since a policy may have RabbitMQ
-drop those that came back too often.
+also replaced that came back some times, since a policy may have RabbitMQ drop those
+that came back too often.
 
 RabbitMQ delivers L{_ALL} messages at most that are not acknowledged.  A register with
 more is read in parts: each part is replaced by fewer, which come after the rest, and
@@ -46,16 +46,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from quebert._protocol.extensions import DELIVERY_COUNT, SINGLE_ACTIVE_CONSUMER
-from quebert.amqp.coordination._register import Publish, taken
-from quebert.amqp.delays import has_quorum
-from quebert.amqp.queues import (
-    CLASSIC,
-    QUORUM,
-    declare_queue,
-    find_queue,
-    own_quorum,
-)
+from quebert._protocol.extensions import SINGLE_ACTIVE_CONSUMER
+from quebert.amqp.coordination._register import Publish, came_back, kind_of, taken
+from quebert.amqp.queues import declare_queue, find_queue
 from quebert.amqp.wire import Channel, Message
 from quebert.errors import BrokerError, Unroutable
 
@@ -64,8 +57,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Appended", "RegisterReading"]
 
-# How often a message may have come back before it is replaced.
-_MOST_RETURNS = 3
 # Messages that are delivered at once: as many as AMQP lets one ask for.
 _ALL = 65_535
 # Seconds in which it must be read: a connection of a machine that has vanished ends
@@ -104,8 +95,7 @@ class Appended:
         try:
             await taken(Deferred.fromCoroutine(publish(self.name, body)), wire)
         except Unroutable:
-            kind = {**QUORUM, **own_quorum(wire)} if has_quorum(wire) else CLASSIC
-            arguments = {**kind, SINGLE_ACTIVE_CONSUMER: True}
+            arguments = {**kind_of(wire), SINGLE_ACTIVE_CONSUMER: True}
             await declare_queue(wire, self.name, arguments)
             await taken(Deferred.fromCoroutine(publish(self.name, body)), wire)
             return True
@@ -209,8 +199,7 @@ class RegisterReading:
         """
         Whether messages came back so often that they are to be replaced.
         """
-        counts = (each.number_in(DELIVERY_COUNT) for each in self.messages)
-        return any(count >= _MOST_RETURNS for count in counts)
+        return came_back(self.messages)
 
     async def replace(self, bodies: Sequence[bytes]) -> None:
         """

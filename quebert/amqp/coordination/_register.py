@@ -25,7 +25,7 @@ whether it has made the register.
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,15 @@ from quebert.errors import BrokerError, BrokerRefused, ReplyCode
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
 
-__all__ = ["PERSISTENT", "Held", "Publish", "Register", "taken"]
+__all__ = [
+    "PERSISTENT",
+    "Held",
+    "Publish",
+    "Register",
+    "came_back",
+    "kind_of",
+    "taken",
+]
 
 #: Publishes a body to a queue; returns when the broker has confirmed it.
 Publish = Callable[[str, bytes], Coroutine[Any, Any, None]]
@@ -109,9 +117,8 @@ class Register:
         """
         Have the broker keep it.
         """
-        kind = {**QUORUM, **own_quorum(wire)} if has_quorum(wire) else CLASSIC
         more = {} if self.expires is None else {EXPIRES: int(self.expires * 1000)}
-        await declare_queue(wire, self.name, {**kind, **more})
+        await declare_queue(wire, self.name, {**kind_of(wire), **more})
 
 
 @attrs.define(eq=False)
@@ -156,8 +163,7 @@ class Held:
             consumes, since RabbitMQ may read nothing more from a connection that
             publishes.
         """
-        counts = [each.number_in(DELIVERY_COUNT) for each in self._messages]
-        if len(counts) <= 1 and all(count < _MOST_RETURNS for count in counts):
+        if len(self._messages) <= 1 and not came_back(self._messages):
             return
         with suppress(BrokerError):  # it is read again, and may be replaced then
             publishing = publish(self._register.name, body)
@@ -171,6 +177,20 @@ class Held:
         for each in self._messages:
             self._channel.ack(each.delivery_tag)
         await self._channel.call("channel_flow", active=True)
+
+
+def kind_of(wire: Wire) -> dict[str, Any]:
+    """
+    The arguments of the queue of a register.
+    """
+    return {**QUORUM, **own_quorum(wire)} if has_quorum(wire) else CLASSIC
+
+
+def came_back(messages: Iterable[Message]) -> bool:
+    """
+    Whether messages of a register came back so often that they are to be replaced.
+    """
+    return any(each.number_in(DELIVERY_COUNT) >= _MOST_RETURNS for each in messages)
 
 
 async def taken(published: Deferred[None], wire: Wire) -> None:

@@ -8,9 +8,9 @@ A callback of a watch is a function, and a callback task has nothing to do with 
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import MethodType
 from typing import Protocol, runtime_checkable
 
+from quebert.amqp.watch._handler import owner_of
 from quebert.task_callbacks import CallbackTask
 
 __all__ = ["CallbackIn", "callback_tasks_known_to"]
@@ -37,7 +37,7 @@ def callback_tasks_known_to(callback: Callable[..., object]) -> CallbackIn:
     What tells the callback task of a message: the mediator whose method is C{callback},
     or else nobody: messages of others are no tasks.
     """
-    owner = callback.__self__ if isinstance(callback, MethodType) else None
+    owner = owner_of(callback)
     return owner.callback_in if isinstance(owner, Knowing) else _none
 
 

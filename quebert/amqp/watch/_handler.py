@@ -8,6 +8,7 @@ and comes again, each time after a longer wait; a header counts the failures.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from types import MethodType
 from typing import Any, Union
 
 from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
@@ -20,7 +21,7 @@ from quebert.amqp.wire import ERRORS
 from quebert.outcome import Bury, Discard, Done, Outcome, Retry
 from quebert.policy import exponential
 
-__all__ = ["Callback", "Handler"]
+__all__ = ["Callback", "Handler", "owner_of"]
 
 CallbackResult = Union[None, bytes, str, Outcome]
 #: What a watch calls with each message.
@@ -35,6 +36,14 @@ ERROR_LIMIT = 120.0
 _MOST_ERRORS = 1e6
 
 _DONE = Done()
+
+
+def owner_of(callback: Callable[..., object]) -> object:
+    """
+    The object whose method a callback is, such as a mediator; C{None} where it is no
+    method.
+    """
+    return callback.__self__ if isinstance(callback, MethodType) else None
 
 
 class Handler:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import islice
-from types import MethodType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from quebert import task as tasks
 from quebert.amqp.watch._delivery import State
+from quebert.amqp.watch._handler import owner_of
 from quebert.amqp.watch._questioning import (
     DROPPED,
     RETRYING,
@@ -59,7 +59,7 @@ def heeds_cancelled(callback: Callable[..., object]) -> bool:
     """
     Whether a callback attempts no task that is cancelled.
     """
-    owner = callback.__self__ if isinstance(callback, MethodType) else None
+    owner = owner_of(callback)
     return isinstance(owner, Heeding) and owner.heeds_cancelled
 
 

@@ -6,7 +6,6 @@ work take together, and for how long others wait for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from types import MethodType
 from typing import Protocol, runtime_checkable
 
 from twisted.internet.interfaces import IReactorTime
@@ -15,6 +14,7 @@ from quebert._bounds import BODY_BYTE, PROPERTY_BYTE, memory_of
 from quebert._consumer_timeout import wait_left
 from quebert._deadlines import Deadlines
 from quebert.amqp.watch._delivered_message import DeliveredMessage
+from quebert.amqp.watch._handler import owner_of
 from quebert.amqp.watch._memory_budget import Again, Budget, Part
 
 __all__ = ["TaskMemory", "memory_known_to"]
@@ -116,5 +116,5 @@ def memory_known_to(callback: Callable[..., object]) -> Callable[[bytes], int]:
     What tells how much memory the task in a body takes: a mediator whose method is the
     callback, or else nobody knows better than L{memory_of}.
     """
-    owner = callback.__self__ if isinstance(callback, MethodType) else None
+    owner = owner_of(callback)
     return owner.memory_of if isinstance(owner, Weighing) else memory_of
