@@ -11,7 +11,7 @@ holds more than L{_FEW_IN_RUNG} tasks, all of them are looked at, as mediators d
 the first one of each rung (C{amqp/delays/_rungs_in_use}): fetched, and given back when
 the channel is closed.  More than 32 might come back in another order
 (C{amqp/queues/_browse}).  Before RabbitMQ 4.0, which may lose some where several look
-at many, it is L{_FEWER_IN_RUNG}.
+at many, there are fewer (L{held_at_most<quebert.amqp.queues.held_at_most>}).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import attrs
 
 from quebert._lanes import all_of
 from quebert.amqp.delays import FIRST_WAITS, WAITS, Rungs, has_quorum
-from quebert.amqp.queues import depth
+from quebert.amqp.queues import depth, held_at_most
 from quebert.amqp.wire import ERRORS, NOT_BEFORE, Message, temporary_channel, version_of
 from quebert.errors import BrokerRefused
 from quebert.policy import ATTEMPTS
@@ -37,9 +37,7 @@ __all__ = ["Due", "LadderLook", "LadderLooks", "WaitingTask", "latest"]
 _CHANNELS = 16
 # How many tasks of a rung are looked at, and how many of all; more are only counted.
 _FEW_IN_RUNG = 24
-_FEWER_IN_RUNG = 8
 _FEW = 200
-_MANY_SINCE = (4,)
 # How often a rung is looked at that has fewer than were counted.
 _TRIES = 3
 # Bytes of the bodies that come with them.
@@ -207,8 +205,7 @@ class LadderLooks:
         return [kind.name(wait) for wait in WAITS] if any(found) else []
 
     def _are_few(self, counts: Mapping[str, int]) -> bool:
-        is_old = (version_of(self._wire) or _MANY_SINCE) < _MANY_SINCE
-        most = _FEWER_IN_RUNG if is_old else _FEW_IN_RUNG
+        most = held_at_most(self._wire, _FEW_IN_RUNG)
         few = sum(counts.values()) <= _FEW
         return few and all(each <= most for each in counts.values())
 

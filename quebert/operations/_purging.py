@@ -15,8 +15,8 @@ from contextlib import suppress
 
 from quebert._lanes import all_of
 from quebert.amqp import Message, TxAMQPClient
-from quebert.amqp.queues import find_queue
-from quebert.amqp.wire import Channel, Wire, temporary_channel, version_of
+from quebert.amqp.queues import find_queue, held_at_most
+from quebert.amqp.wire import Channel, Wire, temporary_channel
 from quebert.errors import ConfigError, MayNotLook
 from quebert.operations._access import BrokerAccess
 from quebert.operations._progress import Progress
@@ -28,12 +28,9 @@ from quebert.task_ends import ENDED
 
 __all__ = ["purge"]
 
-# Messages that are taken at a time; fewer before RabbitMQ 4.0, where a quorum queue of
-# which many are fetched may lose others (L{quebert.amqp.queues._browse}).
-_FEW, _FEWER = 200, 8
-_MANY_SINCE = (4,)
-# Messages that are asked for at once; and bytes of bodies with which there are enough.
-_AT_ONCE = 20
+# Messages that are taken at a time, if the queue bears as many, and that are asked for
+# at once; and bytes of bodies with which there are enough.
+_FEW, _AT_ONCE = 200, 20
 _ENOUGH = 16 * 2**20
 _PURGED = Discard("its queue was purged", CANCELLED)
 
@@ -105,8 +102,7 @@ async def _take(
     """
     deadline = wire.clock.seconds() + limit
     taking = Taking(client, wire, queue)
-    is_old = (version_of(wire) or _MANY_SINCE) < _MANY_SINCE
-    few = _FEWER if is_old else _FEW
+    few = held_at_most(wire, _FEW)
     with no_stream(queue):
         async with temporary_channel(wire) as channel:
             left = max(progress.total, least)

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert import operations
 from quebert.amqp.delays import FIRST_WAITS, WAITS, Rungs
+from quebert.amqp.queues import _browse
 from quebert.errors import BrokerRefused
 from quebert.operations import (
     BrokerAccess,
@@ -146,10 +147,10 @@ class OverviewTests(ClientTestCase):
         """
         self.retried(*[Retry(after=30.0)] * 9)
         self.assertEqual(self.look().queues["tasks"].delayed, Due(minute=9))
-        self.patch(_elsewhere, "version_of", lambda wire: (3, 10, 8))
+        self.patch(_browse, "version_of", lambda wire: (3, 10, 8))
         self.assertIsNone(self.look().queues["tasks"].delayed)
         self.patch(_elsewhere, "_FEW", 8)
-        self.patch(_elsewhere, "version_of", lambda wire: (4, 0, 5))
+        self.patch(_browse, "version_of", lambda wire: (4, 0, 5))
         self.assertIsNone(self.look().queues["tasks"].delayed)
 
     def test_large(self) -> None:

@@ -31,8 +31,8 @@ from quebert._protocol.extensions import COUNTS, DEATH_HEADERS
 from quebert._protocol.properties import amend_properties
 from quebert.amqp.delays._ladder import Ladder, has_quorum
 from quebert.amqp.delays._rungs import FIRST_WAITS, WAITS, Rungs
-from quebert.amqp.queues import Visit, depth
-from quebert.amqp.wire import DELAY, NOT_BEFORE, version_of
+from quebert.amqp.queues import Visit, depth, held_at_most
+from quebert.amqp.wire import DELAY, NOT_BEFORE
 from quebert.errors import BrokerError
 
 if TYPE_CHECKING:
@@ -42,10 +42,8 @@ if TYPE_CHECKING:
 __all__ = ["LadderSearch"]
 
 # Messages of a rung that are held, and those that are on their way at a time: fewer
-# than RabbitMQ's quorum_commands_soft_limit, which is 32; and before RabbitMQ 4.0.
+# than RabbitMQ's quorum_commands_soft_limit, which is 32.
 _AT_ONCE = 24
-_FEWER_AT_ONCE = 8
-_MANY_SINCE = (4,)
 # Rungs that are asked for at a time.
 _CHANNELS = 8
 # Seconds in which the broker must take a message.
@@ -85,8 +83,7 @@ class LadderSearch:
         self._most = most
         self._spare = spare
         self._stopped = False
-        is_old = (version_of(wire) or _MANY_SINCE) < _MANY_SINCE
-        self._at_once = _FEWER_AT_ONCE if is_old else _AT_ONCE
+        self._at_once = held_at_most(wire, _AT_ONCE)
 
     def stop(self) -> None:
         """

@@ -26,7 +26,13 @@ What changes together:
 """
 
 from quebert.amqp.queues._bindings import Bindings, QueueBinding
-from quebert.amqp.queues._browse import Browsing, Visit, browse, fingerprint
+from quebert.amqp.queues._browse import (
+    Browsing,
+    Visit,
+    browse,
+    fingerprint,
+    held_at_most,
+)
 from quebert.amqp.queues._dead_letters import KIND, REASON, DeadLetters, dead_letters_of
 from quebert.amqp.queues._declared import LENGTHS, Declared, declared, losses
 from quebert.amqp.queues._declaring import (
@@ -80,6 +86,7 @@ __all__ = [
     "find_queue",
     "fingerprint",
     "fitting",
+    "held_at_most",
     "is_gone",
     "looking",
     "losses",

@@ -77,6 +77,7 @@ __all__ = [
     "Visit",
     "browse",
     "fingerprint",
+    "held_at_most",
 ]
 
 #: How many messages may be unacknowledged; then browsing goes no further, unless it
@@ -115,6 +116,15 @@ Visit = Callable[[Message], Awaitable[bool]]
 Replace = Callable[[Message, bytes], Awaitable[None]]
 
 
+def held_at_most(wire: Wire, most: int) -> int:
+    """
+    How many messages of a queue may be fetched and not settled: C{most}, and a few
+    before RabbitMQ 4.0, where a quorum queue bears no more (see above).
+    """
+    version = version_of(wire) or _MANY_SINCE
+    return min(most, _FEW) if version < _MANY_SINCE else most
+
+
 class Browsing:
     """
     Goes through one queue, message by message.
@@ -146,8 +156,7 @@ class Browsing:
         self._visiting = True
         self._failed = False
         self._at_once = _AT_ONCE
-        version = version_of(wire)
-        self._may_bear_few = most > _FEW and (version or _MANY_SINCE) < _MANY_SINCE
+        self._may_bear_few = held_at_most(wire, most) < most
         self._is_short = most <= _UNACKED_BY_ONE
         self._is_quorum: bool | None = None  # nobody knows yet
         self._copying = Lanes(_COPIES_AT_ONCE)
