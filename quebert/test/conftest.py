@@ -13,7 +13,7 @@ import gc
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any, Union
 
 import attrs
 import pika
@@ -27,6 +27,9 @@ from quebert.errors import QuebertError
 from quebert.test.postgresql import PostgreSQLServer, find_postgresql
 from quebert.test.support import Executor, Program
 from quebert.testing import EmbeddedBroker, RabbitMQNode, find_rabbitmq
+
+if TYPE_CHECKING:
+    from quebert.test.page import Browser
 
 #: What a test may have for a broker: both have a C{url}, a C{port}, and
 #: C{depths()}.
@@ -158,6 +161,27 @@ def history_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return str(tmp_path / "history.sqlite3")
     server: PostgreSQLServer = request.getfixturevalue("postgresql")
     return server.new_database()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """
+    A browser for all tests of a module.
+    """
+    from quebert.test.page import chromium
+
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def expect(browser: Browser) -> Any:
+    """
+    C{expect} of Playwright: it waits until something is so.
+    """
+    from playwright.sync_api import expect
+
+    return expect
 
 
 @pytest.fixture

@@ -35,7 +35,6 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import connectionDone
 from twisted.internet.task import Cooperator
-from twisted.internet.tcp import Connection as TCPConnection
 from twisted.internet.testing import (
     AccumulatingProtocol,
     StringTransport,
@@ -61,6 +60,7 @@ from quebert.policy import RetryPolicy
 from quebert.signatures import Signer, Verifier
 from quebert.test.doubles import MemoryReactor, Resolver
 from quebert.test.support import logged
+from quebert.test.transports import SocketTransport
 
 URL = "http://127.0.0.1:8000/run"
 BODY_LIMIT = Limits().body
@@ -125,37 +125,6 @@ class Message:
 
     body: bytes
     properties: Mapping[str, Any] = attrs.field(factory=dict)
-
-
-class FakeTCP(StringTransport, TCPConnection):  # type: ignore[misc]
-    """
-    A transport with a socket, which takes as much at once as the test says.
-    """
-
-    def __init__(self) -> None:
-        StringTransport.__init__(self, lenient=True)
-        self.room: int | OSError = 1_000_000
-        self.sent = b""
-
-    def getHandle(self) -> Any:
-        """
-        Its socket.
-        """
-        return self
-
-    def setTcpNoDelay(self, enabled: bool) -> None:
-        """
-        Nothing here is slow.
-        """
-
-    def send(self, data: bytes) -> int:
-        """
-        What a socket does.
-        """
-        if isinstance(self.room, OSError):
-            raise self.room
-        self.sent += data[: self.room]
-        return len(data[: self.room])
 
 
 class PullProducer:
@@ -1989,14 +1958,14 @@ class SocketTests(Case):
     Requests that are written straight into a socket.
     """
 
-    def accept_tcp(self) -> tuple[FakeServer, FakeTCP]:
+    def accept_tcp(self) -> tuple[FakeServer, SocketTransport]:
         """
         Let the connection that was begun last be made.
         """
-        tcp = FakeTCP()
+        tcp = SocketTransport()
         return FakeServer(self.reactor.tcpClients[-1][2], tcp), tcp
 
-    def used(self) -> tuple[FakeServer, FakeTCP]:
+    def used(self) -> tuple[FakeServer, SocketTransport]:
         """
         A connection over which a request was answered.
         """

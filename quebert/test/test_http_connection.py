@@ -20,7 +20,7 @@ from quebert.http._exchange import HTTPExchange
 from quebert.http._reader import Reader
 from quebert.http._response import Response
 from quebert.http._states import TABLE, HTTPEvent, HTTPState
-from quebert.test.test_dispatch import FakeTCP
+from quebert.test.transports import SocketTransport
 
 REQUEST = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"
 HEAD, BODY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", b"ok"
@@ -101,7 +101,7 @@ class ConnectionTestCase(SynchronousTestCase):
         """
         Connect.
         """
-        self.connect(FakeTCP())
+        self.connect(SocketTransport())
 
     def connect(self, transport: StringTransport) -> None:
         """
@@ -160,7 +160,7 @@ class TableTests(ConnectionTestCase):
         """
         A new connection, in a state.
         """
-        self.connect(FakeTCP())
+        self.connect(SocketTransport())
         if state in (
             HTTPState.QUEUED,
             HTTPState.WAITING,

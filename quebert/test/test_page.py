@@ -12,7 +12,7 @@ import pytest
 
 from quebert.test.contract.patience import until
 from quebert.test.fake_cluster import WAITING, waiting_uuid
-from quebert.test.page import Browser, PageServer, Tab, chromium, page_server
+from quebert.test.page import Browser, PageServer, Tab, page_server
 from quebert.test.page_server import READER, TOKEN
 
 #: Addresses of all views.
@@ -32,18 +32,9 @@ IDLE = "/queues/gr%C3%B6%C3%9Fe%3A%CF%80"
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """
-    One for all tests here.
-    """
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
 def server() -> Iterator[PageServer]:
     """
-    Likewise; C{slow} alone has its tasks for long.
+    One for all tests here; C{slow} alone has its tasks for long.
     """
     with page_server("--rate", "40") as found:
         yield found
@@ -65,16 +56,6 @@ def tab(browser: Browser, server: PageServer) -> Iterator[Tab]:
     """
     with browser.tab(server.url) as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def expect(browser: Browser) -> Any:
-    """
-    C{expect} of Playwright: it waits until something is so.
-    """
-    from playwright.sync_api import expect
-
-    return expect
 
 
 def test_burst(tab: Tab, server: PageServer, expect: Any) -> None:

@@ -25,7 +25,7 @@ import pytest
 from quebert.operations._why_values import REASONS
 from quebert.producer import BlockingProducer
 from quebert.test.contract.patience import until
-from quebert.test.page import Browser, Tab, chromium
+from quebert.test.page import Browser, Tab
 from quebert.test.why_situations import CONFIG, situations
 from quebert.testing import free_port
 
@@ -183,15 +183,6 @@ def _started(
     )
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """
-    Likewise.
-    """
-    with chromium() as found:
-        yield found
-
-
 @pytest.fixture
 def tab(browser: Browser, cluster: DevCluster) -> Iterator[Tab]:
     """
@@ -199,16 +190,6 @@ def tab(browser: Browser, cluster: DevCluster) -> Iterator[Tab]:
     """
     with browser.tab(cluster.url) as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def expect(browser: Browser) -> Any:
-    """
-    C{expect} of Playwright: it waits until something is so.
-    """
-    from playwright.sync_api import expect
-
-    return expect
 
 
 def test_burst(tab: Tab, cluster: DevCluster, expect: Any) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from quebert.test.contract.patience import until
 from quebert.test.fake_cluster import waiting_uuid
-from quebert.test.page import Browser, PageServer, Tab, chromium, page_server
+from quebert.test.page import Browser, PageServer, Tab, page_server
 from quebert.test.page_server import HOSTILE_QUEUE
 
 _NAME = quote(HOSTILE_QUEUE, safe="")
@@ -31,18 +31,9 @@ VIEWS = (
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """
-    One for all tests here.
-    """
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
 def server() -> Iterator[PageServer]:
     """
-    Likewise.
+    One for all tests here.
     """
     with page_server("--hostile", "--rate", "100") as found:
         yield found

@@ -10,25 +10,16 @@ from typing import Any
 
 import pytest
 
-from quebert.test.page import AXE, Browser, PageServer, Tab, chromium, page_server
+from quebert.test.page import AXE, Browser, PageServer, Tab, page_server
 from quebert.test.web.doubles import MemoryAPI
 
 PATH = "/v1/openapi"
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """
-    One for all tests here.
-    """
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
 def server() -> Iterator[PageServer]:
     """
-    Likewise; the page needs no token even where all else does.
+    One for all tests here; the page needs no token even where all else does.
     """
     with page_server("--rate", "1", "--closed") as found:
         yield found
@@ -41,16 +32,6 @@ def tab(browser: Browser, server: PageServer) -> Iterator[Tab]:
     """
     with browser.tab(server.url) as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def expect(browser: Browser) -> Any:
-    """
-    C{expect} of Playwright: it waits until something is so.
-    """
-    from playwright.sync_api import expect
-
-    return expect
 
 
 def test_all(tab: Tab, expect: Any) -> None:

@@ -5,44 +5,25 @@ Tests for L{quebert._transport_writer}.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 from unittest import mock
 
-from twisted.internet.tcp import Connection as TCPConnection
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._transport_writer import TransportWriter
-from quebert.test.transports import FullTransport
+from quebert.test.transports import FullTransport, SocketTransport
 
 
-class SocketTransport(FullTransport, TCPConnection):  # type: ignore[misc]
+class FullSocketTransport(FullTransport, SocketTransport):  # type: ignore[misc]
     """
-    A transport with a socket, which takes as much at once as the test says.
+    A socket behind a transport that has enough after each write.
     """
 
     dataBuffer = b""
 
     def __init__(self) -> None:
-        FullTransport.__init__(self, lenient=True)
+        SocketTransport.__init__(self)
         self._tempDataBuffer: list[bytes] = []
-        self.room: int | OSError = 100
-        self.sent = b""
-
-    def getHandle(self) -> Any:
-        """
-        Its socket.
-        """
-        return self
-
-    def send(self, data: bytes) -> int:
-        """
-        What a socket does.
-        """
-        if isinstance(self.room, OSError):
-            raise self.room
-        self.sent += data[: self.room]
-        return len(data[: self.room])
 
 
 class WriteLastTests(SynchronousTestCase):
@@ -51,7 +32,7 @@ class WriteLastTests(SynchronousTestCase):
     """
 
     def setUp(self) -> None:
-        self.transport = SocketTransport()
+        self.transport = FullSocketTransport()
         self.writer = TransportWriter()
         self.writer.begin(self.transport)
 
@@ -102,7 +83,7 @@ class WriteLastTests(SynchronousTestCase):
         TLS, what is no TCP, and a connection that is lost are written to as ever.
         """
         for name, value in ("TLS", True), ("connected", False):
-            self.transport = SocketTransport()
+            self.transport = FullSocketTransport()
             self.writer = TransportWriter()
             with mock.patch.object(self.transport, name, value):
                 self.writer.begin(self.transport)
