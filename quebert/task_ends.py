@@ -8,6 +8,11 @@ acknowledges the message once RabbitMQ has confirmed the note.
 A note is a JSON object of the fields of L{EndNote}.  Fields without a value are left
 out, and a reader ignores fields that it does not know.  A message has one note or
 several, each on a line of its own.
+
+Whoever deletes a task publishes a L{DeletionNote} to the same queue, once all mediators
+have said whether they have the task.  If the task had ended by then, its end note was
+published before, and is read before: RabbitMQ keeps the order of a queue that one
+consumer reads.
 """
 
 from __future__ import annotations
@@ -21,7 +26,16 @@ import attrs
 
 from quebert._text import printable
 
-__all__ = ["ENDED", "EndNote", "decode_end_note", "encode_end_note", "sent_at"]
+__all__ = [
+    "ENDED",
+    "DeletionNote",
+    "EndNote",
+    "decode_end_note",
+    "decode_note",
+    "encode_deletion_note",
+    "encode_end_note",
+    "sent_at",
+]
 
 #: The durable queue of end notes; and the C{reply-to} of a message whose end is told.
 ENDED = "quebert.ended"
@@ -65,6 +79,17 @@ class EndNote:
     sent: float | None = None
 
 
+@attrs.frozen
+class DeletionNote:
+    """
+    No mediator begins an attempt at a task any more.
+
+    @ivar uuid: of the task.
+    """
+
+    uuid: str
+
+
 _DEFAULTS = [(each.name, each.default) for each in attrs.fields(EndNote)]
 
 
@@ -87,18 +112,45 @@ def encode_end_note(note: EndNote) -> bytes:
     return json.dumps(told, separators=(",", ":"), allow_nan=False).encode()
 
 
-def decode_end_note(body: bytes) -> EndNote:
+def encode_deletion_note(note: DeletionNote) -> bytes:
+    """
+    A note as JSON.
+    """
+    return json.dumps({"deleted": note.uuid}).encode()
+
+
+def decode_note(body: bytes) -> EndNote | DeletionNote:
     """
     A note from JSON.
 
     @raise ValueError: it is none.
     """
+    fields = _fields(body)
+    if "deleted" in fields:
+        return DeletionNote(_name(fields, "deleted"))
+    return _end_note(fields)
+
+
+def decode_end_note(body: bytes) -> EndNote:
+    """
+    The note of an end from JSON.
+
+    @raise ValueError: it is none.
+    """
+    return _end_note(_fields(body))
+
+
+def _fields(body: bytes) -> dict[str, Any]:
     try:
         fields = json.loads(body)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(fields, dict):
         raise ValueError("it is no JSON object")
+    return fields
+
+
+def _end_note(fields: dict[str, Any]) -> EndNote:
     return EndNote(
         uuid=_name(fields, "uuid"),
         queue=_name(fields, "queue"),

@@ -5,6 +5,7 @@ published until its name is free again.
   - C{_states}: the states of a task and their changes, as one table.
   - C{_created_tasks}: creates, deletes, and goes on after a kill; L{WINDOW} says how
     long a name is held.
+  - C{_deletions_read}: waits until the note of a deletion is read.
   - C{_unended}: ends rows whose end nobody will tell; its constants say when.
   - C{_requested}: from the fields of a request to a task.
   - C{_boundaries}: the roles that this room needs: L{TaskRows}, which
@@ -36,7 +37,7 @@ from quebert.created_tasks._values import (
     Standing,
     TaskChange,
 )
-from quebert.task_ends import EndNote
+from quebert.task_ends import DeletionNote, EndNote
 
 __all__ = [
     "CHANGES",
@@ -54,6 +55,7 @@ __all__ = [
     "Change",
     "CreatedTask",
     "CreatedTasks",
+    "DeletionNote",
     "EndNote",
     "NewTask",
     "RowQuery",

@@ -110,9 +110,11 @@ class TaskBroker(Protocol):
 
     def cancel(self, task: NewTask, by: str) -> Awaitable[Cancelled]:
         """
-        Have mediators drop a task.
+        Have mediators drop a task, and then publish a L{DeletionNote
+        <quebert.task_ends.DeletionNote>}.
 
-        @raise BrokerError: nobody knows whether they will.
+        @raise BrokerError: nobody knows whether they will, or whether the note is
+            published.
         """
 
     def run_now(self, queue: str, uuid: str) -> Awaitable[RunNow]:

@@ -6,6 +6,10 @@ Then the task is published, and the caller has its answer once RabbitMQ has conf
 it.  Nothing is kept in memory alone: whenever the process is killed, the next one finds
 the row, and publishes the task or has mediators drop it.
 
+A task is deleted once the mediators have answered, and the note of its deletion is read
+(L{quebert.created_tasks._deletions_read}): if it had ended before, its end is in the
+row by then, and counts.
+
 A task is I{in hand} while this process publishes or deletes it, and whoever wants to do
 something else with it waits for that.
 
@@ -30,12 +34,14 @@ from contextlib import AbstractContextManager, asynccontextmanager, contextmanag
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from quebert._lanes import all_of
 from quebert._log import Logger
 from quebert._waiters import Waiters
 from quebert.created_tasks._boundaries import TaskBroker, TaskRows
+from quebert.created_tasks._deletions_read import DeletionsRead
 from quebert.created_tasks._states import (
     DELETE,
     DELETING,
@@ -66,9 +72,9 @@ from quebert.errors import (
     Unroutable,
     UUIDTaken,
 )
-from quebert.operations import TOO_LATE, Cancelled, RunNow
+from quebert.operations import MARKED, TOO_LATE, Cancelled, RunNow
 from quebert.outcome import CANCELLED
-from quebert.task_ends import EndNote
+from quebert.task_ends import DeletionNote, EndNote
 
 __all__ = ["WINDOW", "CreatedTasks"]
 
@@ -82,6 +88,7 @@ MOST_BYTES, _BESIDE = 64 * 2**20, 1_024
 # Rows that one goes on with at a time, and of these, tasks that are deleted at once.
 _FEW = 500
 _DELETED_AT_ONCE = 100
+_UNREAD = "the notes of ends and deletions are not read yet"
 
 
 class CreatedTasks:
@@ -89,6 +96,7 @@ class CreatedTasks:
     The tasks that are created over HTTP.
 
     @param now: gives the seconds since the epoch.
+    @param clock: of this process.
     @param window: seconds for which a name is held when its task has ended.
     """
 
@@ -99,6 +107,7 @@ class CreatedTasks:
         rows: TaskRows,
         broker: TaskBroker,
         now: Callable[[], float],
+        clock: IReactorTime,
         window: float = WINDOW,
     ) -> None:
         self._rows = rows
@@ -106,6 +115,7 @@ class CreatedTasks:
         self._now = now
         self._window = window
         self._unended = UnendedTasks(rows, broker, now, window)
+        self._deletions_read = DeletionsRead(rows, clock)
         self._in_hand: dict[str, Waiters[None]] = {}
         self._bytes = 0  # of tasks that are being created
         # Those that are being deleted, maybe elsewhere, and when that was first seen.
@@ -212,6 +222,8 @@ class CreatedTasks:
         Its name stays held for a while.
 
         @param by: the name of the user, for the log and the history.
+        @return: the result, which is L{MARKED<quebert.operations.MARKED>} where the
+            notes of ends are not read: then the task may have ended before.
         @raise TaskUnknown: there is none.
         @raise TaskEnded: it has ended, or is deleted already.
         @raise BrokerError: RabbitMQ is away: the task is deleted once it is back.
@@ -223,20 +235,13 @@ class CreatedTasks:
                 if row.state != DELETING:
                     raise TaskEnded(f"the task {uuid} is {row.state}")
                 # Somebody could not be told whether it is deleted.
-            cancelled, is_deleted = await self._delete(row.task, by)
-            if not is_deleted and cancelled.result != TOO_LATE:
-                await self._check_cancelled(uuid)
+            cancelled, row = await self._delete(row.task, by)
+            if cancelled.result != TOO_LATE and row is not None:
+                if row.end is not None and row.end.outcome != CANCELLED:
+                    raise TaskEnded(f"the task {uuid} is {row.state}")
+                if row.state == DELETING:
+                    return _marked(cancelled)
             return cancelled
-
-    async def _check_cancelled(self, uuid: str) -> None:
-        """
-        Check that a task which has ended while RabbitMQ was asked was cancelled.
-
-        @raise TaskEnded: its mediator has told another end.
-        """
-        row = await self.find(uuid)
-        if row.end is not None and row.end.outcome != CANCELLED:
-            raise TaskEnded(f"the task {uuid} is {row.state}")
 
     async def run_now(self, uuid: str) -> RunNow:
         """
@@ -254,18 +259,16 @@ class CreatedTasks:
 
     # -- What mediators tell
 
-    async def ended(self, notes: Sequence[EndNote]) -> None:
+    async def ended(self, notes: Sequence[EndNote | DeletionNote]) -> None:
         """
-        Tasks have ended; returns once the rows say so.
+        Tasks have ended, or are deleted; returns once the rows say so.
 
         @raise TaskStoreError: the database does not answer.
         """
         held_until = self._now() + self._window
-        await self._rows.change(
-            [
-                TaskChange(uuid=each.uuid, event=END, end=each, held_until=held_until)
-                for each in notes
-            ]
+        await self._rows.change([_change(each, held_until) for each in notes])
+        self._deletions_read.read(
+            [each.uuid for each in notes if isinstance(each, DeletionNote)]
         )
 
     # -- What goes on by itself
@@ -394,9 +397,11 @@ class CreatedTasks:
         Delete a task, or tell why that cannot be done.
         """
         try:
-            await self._delete(task, "")
+            _, row = await self._delete(task, "")
         except BrokerError as e:
             return e
+        if row is not None and row.state == DELETING:
+            return BrokerError(f"{_UNREAD}, such as that of the task {task.uuid}")
         return None
 
     # -- The steps
@@ -491,19 +496,18 @@ class CreatedTasks:
             await self._rows.note_published(uuids)
             self._unnoted.difference_update(uuids)
 
-    async def _delete(self, task: NewTask, by: str) -> tuple[Cancelled, bool]:
+    async def _delete(
+        self, task: NewTask, by: str
+    ) -> tuple[Cancelled, CreatedTask | None]:
         """
         Delete a task whose row is C{DELETING}.
 
-        @return: what became of it, and whether the row says so: not where it has ended
-            meanwhile.
+        @return: the result, and the row then: it tells the end of a task that has ended
+            meanwhile, and is C{DELETING} still where nobody reads notes.
         """
-        cancelled = await self._broker.cancel(task, by)
-        change = TaskChange(
-            uuid=task.uuid, event=REMOVE, held_until=self._now() + self._window
-        )
-        [row] = await self._rows.change([change])
-        return cancelled, row is not None
+        with self._deletions_read.awaited(task.uuid):
+            cancelled = await self._broker.cancel(task, by)
+            return cancelled, await self._deletions_read.row(task.uuid)
 
     # -- Tasks in hand
 
@@ -532,6 +536,23 @@ class CreatedTasks:
             for uuid, waiters in ours.items():
                 del self._in_hand[uuid]
                 waiters.fire(None)
+
+
+def _change(note: EndNote | DeletionNote, held_until: float) -> TaskChange:
+    """
+    What a note changes.
+    """
+    if isinstance(note, EndNote):
+        return TaskChange(uuid=note.uuid, event=END, end=note, held_until=held_until)
+    return TaskChange(uuid=note.uuid, event=REMOVE, held_until=held_until)
+
+
+def _marked(cancelled: Cancelled) -> Cancelled:
+    """
+    The result where nobody knows whether a task had ended.
+    """
+    problems = *cancelled.problems, f"{_UNREAD}: it may have ended before"
+    return attrs.evolve(cancelled, result=MARKED, problems=problems)
 
 
 def _is_same(task: NewTask, row: CreatedTask) -> bool:

@@ -6,7 +6,8 @@ Theory of operation.  A task has a row from before it is published until its nam
 free again.  A row is C{NEW} until RabbitMQ is known to have the message: after a kill
 nobody knows whether it was published, so each C{NEW} row is published again.  RabbitMQ
 may get a task twice so, and never not at all.  A row is C{DELETING} until all
-mediators are known to drop the task, and after a kill they are told again.
+mediators are known to drop the task, and the ends that they told before are read; after
+a kill they are told again.
 
 To add a state: C{STATES}, L{LIVING}, if its task may run still, and the events that
 lead to it and from it in L{CHANGES}; L{quebert.created_tasks.CreatedTasks}, if
@@ -70,7 +71,7 @@ END = "end"
 LOSE = "lose"
 #: A client deletes it.
 DELETE = "delete"
-#: Mediators will drop it.
+#: The note of its deletion is read: mediators will drop it.
 REMOVE = "remove"
 
 

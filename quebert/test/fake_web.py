@@ -22,8 +22,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
 import quebert.web
-from quebert.created_tasks import CreatedTasks
-from quebert.test.created_tasks.doubles import MemoryBroker, MemoryRows
+from quebert.test.created_tasks.doubles import in_memory
 from quebert.test.fake_cluster import FakeCluster
 from quebert.web import EVERYTHING, Assets, Grant, Tokens, WebServer, new_token
 
@@ -55,7 +54,7 @@ def main(reactor: Any) -> Deferred[None]:
         reactor,
         cluster,
         cluster,
-        CreatedTasks(MemoryRows(), MemoryBroker(), time.time),
+        in_memory(reactor, time.time),
         cluster,
         tokens=Tokens.of(token, Grant("page", EVERYTHING)),
         open_reading=not asked.closed,

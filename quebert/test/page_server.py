@@ -33,11 +33,10 @@ from twisted.internet.task import react
 from twisted.protocols.basic import LineReceiver
 
 import quebert.web
-from quebert.created_tasks import CreatedTasks
 from quebert.history import DueCount, PastAttempt, TaskSummary
 from quebert.operations import Match, WhyReason
 from quebert.test import fake_cluster
-from quebert.test.created_tasks.doubles import MemoryBroker, MemoryRows
+from quebert.test.created_tasks.doubles import in_memory
 from quebert.test.fake_cluster import FakeCluster
 from quebert.web import (
     EVERYTHING,
@@ -294,7 +293,7 @@ def main(reactor: Any) -> Deferred[None]:
         reactor,
         cluster,
         cluster,
-        CreatedTasks(MemoryRows(), MemoryBroker(), time.time),
+        in_memory(reactor, time.time),
         cluster,
         tokens=tokens,
         open_reading=not asked.closed,

@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.task_ends import EndNote, decode_end_note, encode_end_note
+from quebert.task_ends import (
+    DeletionNote,
+    EndNote,
+    decode_end_note,
+    decode_note,
+    encode_deletion_note,
+    encode_end_note,
+)
 
 NOTE = EndNote(uuid="u", queue="tasks", outcome="done", ended=100.5)
 FULL = EndNote(
@@ -39,6 +46,16 @@ class EndNoteTests(SynchronousTestCase):
         """
         for note in (NOTE, FULL):
             self.assertEqual(decode_end_note(encode_end_note(note)), note)
+
+    def test_of_deletion(self) -> None:
+        """
+        A note says whether a task has ended or is deleted.
+        """
+        deletion = DeletionNote("u")
+        self.assertEqual(decode_note(encode_deletion_note(deletion)), deletion)
+        self.assertEqual(decode_note(encode_end_note(FULL)), FULL)
+        for body in (b'{"deleted": 1}', b'{"deleted": ""}', b"{}", b"[]", b"1"):
+            self.assertRaises(ValueError, decode_note, body)
 
     def test_short(self) -> None:
         """

@@ -19,8 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
 from quebert.config import TLS, Listen
-from quebert.created_tasks import CreatedTasks
-from quebert.test.created_tasks.doubles import MemoryBroker, MemoryRows
+from quebert.test.created_tasks.doubles import in_memory
 from quebert.test.fake_cluster import FakeCluster
 from quebert.test.web.cloud_tasks.doubles import MemoryCloudQueues
 from quebert.web import EVERYTHING, Grant, Tokens, WebServer
@@ -36,7 +35,7 @@ def main(reactor: Any, rest: str, grpc: str, pem: str) -> Deferred[None]:
     reader = Grant("reader", frozenset({"read"}))
     tokens = tokens.and_those_of(Tokens.of(os.environ["READ_TOKEN"], reader))
     cluster = FakeCluster(reactor, time.time)
-    created = CreatedTasks(MemoryRows(), MemoryBroker(), time.time)
+    created = in_memory(reactor, time.time)
     cloud_tasks = CloudTasks(
         created,
         MemoryCloudQueues(time.time),

@@ -10,11 +10,14 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
 
 from quebert.created_tasks import (
     CHANGES,
     PUBLISH,
     CreatedTask,
+    CreatedTasks,
+    DeletionNote,
     NewTask,
     RowQuery,
     Standing,
@@ -25,7 +28,7 @@ from quebert.created_tasks._states import DELETED, ENDED, NEW
 from quebert.errors import BrokerError, PublishRefused, TaskStoreError, Unroutable
 from quebert.operations import Cancelled, RunNow
 
-__all__ = ["MemoryBroker", "MemoryRows", "new_task"]
+__all__ = ["MemoryBroker", "MemoryRows", "in_memory", "new_task"]
 
 
 def new_task(uuid: str = "u", **fields: Any) -> NewTask:
@@ -34,6 +37,21 @@ def new_task(uuid: str = "u", **fields: Any) -> NewTask:
     """
     given = {"queue": "tasks", "body": b"{}", "created": 100.0, **fields}
     return NewTask(uuid=uuid, **given)
+
+
+def in_memory(
+    clock: IReactorTime,
+    now: Callable[[], float] | None = None,
+    rows: MemoryRows | None = None,
+    broker: MemoryBroker | None = None,
+) -> CreatedTasks:
+    """
+    Tasks that read the notes of their deletions at once.
+    """
+    broker = broker or MemoryBroker()
+    tasks = CreatedTasks(rows or MemoryRows(), broker, now or clock.seconds, clock)
+    broker.told = lambda note: Deferred.fromCoroutine(tasks.ended([note]))
+    return tasks
 
 
 class MemoryRows:
@@ -191,6 +209,8 @@ class MemoryBroker:
     @ivar runs: the result of having a task run now.
     @ivar silent: whether it keeps what it is asked in C{waiting}, unanswered.
     @ivar waiting: Deferreds that are to be fired with what C{answers} gives.
+    @ivar told: called with each note of a deletion; keeps it in C{notes}, at first.
+    @ivar notes: those that nobody has read.
     """
 
     def __init__(self) -> None:
@@ -203,6 +223,8 @@ class MemoryBroker:
         self.runs = "running"
         self.silent = False
         self.waiting: list[Callable[[], None]] = []
+        self.notes: list[DeletionNote] = []
+        self.told: Callable[[DeletionNote], object] = self.notes.append
 
     def publish(self, tasks: Sequence[NewTask]) -> Deferred[list[BrokerError | None]]:
         """
@@ -235,7 +257,11 @@ class MemoryBroker:
         if task.queue in self.full:
             return fail(BrokerError(f"the queue {task.queue} has too many"))
         self.cancelled.append(task.uuid)
-        return self._answered(lambda: Cancelled(task.uuid, "cancelled", None, "it is"))
+        return self._answered(lambda: self._cancelled(task.uuid))
+
+    def _cancelled(self, uuid: str) -> Cancelled:
+        self.told(DeletionNote(uuid))
+        return Cancelled(uuid, "cancelled", None, "it is")
 
     def run_now(self, queue: str, uuid: str) -> Deferred[RunNow]:
         """

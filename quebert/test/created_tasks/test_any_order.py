@@ -24,18 +24,20 @@ from quebert.created_tasks import (
     WINDOW,
     CreatedTask,
     CreatedTasks,
+    DeletionNote,
     EndNote,
     NewTask,
     RowQuery,
     Standing,
     TaskChange,
 )
-from quebert.errors import BrokerError, BrokerUnreachable
-from quebert.operations import Cancelled, RunNow
+from quebert.errors import BrokerError, BrokerUnreachable, TaskEnded, TaskUnknown
+from quebert.operations import MARKED, Cancelled, RunNow
 from quebert.test.checks import EXAMPLES, QUICK, run_machine
 from quebert.test.created_tasks.doubles import MemoryBroker, MemoryRows, new_task
 
 NAMES = (None, "n")
+_NO_TASK = (TaskEnded, TaskUnknown)
 PROBLEMS = (None, None, None, BrokerUnreachable("away"), BrokerError("?"))
 
 
@@ -182,17 +184,19 @@ class Asked:
 
     @ivar accepted: when the client was told that it is created.
     @ivar refused: whether the client was told that it is not, for certain.
-    @ivar over: when it was told to be deleted, or its end was in the database, first.
+    @ivar over: when a note of its end or its deletion was read first.
+    @ivar done: whether a mediator has done it.
     """
 
     task: NewTask
     accepted: float | None = None
     refused: bool = False
     over: float | None = None
+    done: bool = False
 
     def end(self, now: float) -> None:
         """
-        It is deleted, or has ended.
+        A note says that it is deleted, or has ended.
         """
         if self.over is None:
             self.over = now
@@ -210,7 +214,8 @@ class CreatedTasksMachine(RuleBasedStateMachine):
         self.rows = MemoryRows()
         self.broker = MemoryBroker()
         self.asked: dict[str, Asked] = {}
-        self.notes: list[str] = []
+        self.notes: list[EndNote | DeletionNote] = []
+        self.broker.told = self.notes.append
         self.start()
 
     def start(self) -> None:
@@ -223,6 +228,7 @@ class CreatedTasksMachine(RuleBasedStateMachine):
             GatedRows(self.rows, self.gates[0]),
             GatedBroker(self.broker, self.gates[1]),
             self.clock.seconds,
+            self.clock,
         )
 
     def there(self) -> set[str]:
@@ -287,13 +293,14 @@ class CreatedTasksMachine(RuleBasedStateMachine):
         uuid = list(self.asked)[chosen % len(self.asked)]
         deleting = Deferred.fromCoroutine(self.process.delete(uuid, "somebody"))
 
-        def deleted(_: object) -> None:
+        def deleted(cancelled: Cancelled) -> None:
             assert uuid in self.broker.cancelled
-            self.asked[uuid].end(self.clock.seconds())
+            assert cancelled.result == MARKED or not self.asked[uuid].done
 
-        deleting.addCallbacks(deleted, lambda failure: None)
+        deleting.addCallbacks(deleted, lambda f: f.trap(BrokerError, *_NO_TASK))
         if quick:
             self.settle()
+            self.tell(True)
 
     # -- Mediators
 
@@ -309,33 +316,33 @@ class CreatedTasksMachine(RuleBasedStateMachine):
             if each.uuid not in self.broker.cancelled
         ]
         if waiting:
-            self.notes.append(waiting[chosen % len(waiting)])
+            uuid = waiting[chosen % len(waiting)]
+            self.asked[uuid].done = True
+            end = EndNote(uuid=uuid, queue="tasks", outcome="done", ended=1.0)
+            self.notes.append(end)
         if quick:
             self.tell(True)
 
     @rule(quick=st.booleans())
     def tell(self, quick: bool) -> None:
         """
-        The notes of ends that have come are told.
+        The notes of ends and deletions that have come are read.
         """
-        told = list(self.notes)
-        notes = [
-            EndNote(uuid=each, queue="tasks", outcome="done", ended=1.0)
-            for each in told
-        ]
+        notes = list(self.notes)
+        for each in notes:
+            self.asked[each.uuid].end(self.clock.seconds())
         telling = Deferred.fromCoroutine(self.process.ended(notes))
-        telling.addCallbacks(self.acked, lambda failure: None, callbackArgs=(told,))
+        telling.addCallbacks(self.acked, lambda failure: None, callbackArgs=(notes,))
         if quick:
             self.settle()
 
-    def acked(self, _: object, told: list[str]) -> None:
+    def acked(self, _: object, notes: list[EndNote | DeletionNote]) -> None:
         """
         Notes are in the database.
         """
-        for uuid in told:
-            if uuid in self.notes:
-                self.notes.remove(uuid)
-            self.asked[uuid].end(self.clock.seconds())
+        for each in notes:
+            if each in self.notes:
+                self.notes.remove(each)
 
     # -- What happens
 
@@ -410,6 +417,9 @@ class CreatedTasksMachine(RuleBasedStateMachine):
         for _ in range(3):
             self.go_on()
             self.settle()
+            self.tell(True)
+            self.clock.advance(60)  # whoever waits for notes looks at the row
+            self.settle()
         there = self.there()
         for uuid, asked in self.asked.items():
             if asked.accepted is not None:
@@ -467,7 +477,7 @@ class TwoProcessesMachine(CreatedTasksMachine):
         self.gates, self.going_on = (Gate(), Gate()), None
         self.shared = SharedRows(self.rows, self.gates[0], self.living)
         broker = GatedBroker(self.broker, self.gates[1])
-        self.process = CreatedTasks(self.shared, broker, self.clock.seconds)
+        self.process = CreatedTasks(self.shared, broker, self.clock.seconds, self.clock)
 
     @rule()
     def turn(self) -> None:

@@ -37,7 +37,12 @@ from quebert.errors import (
     Unroutable,
     UUIDTaken,
 )
-from quebert.test.created_tasks.doubles import MemoryBroker, MemoryRows, new_task
+from quebert.test.created_tasks.doubles import (
+    MemoryBroker,
+    MemoryRows,
+    in_memory,
+    new_task,
+)
 
 T = TypeVar("T")
 
@@ -58,7 +63,7 @@ class CreatedTasksTests(SynchronousTestCase):
         """
         What a process has after a kill: the same rows, and the same broker.
         """
-        return CreatedTasks(self.rows, self.broker, self.clock.seconds)
+        return in_memory(self.clock, rows=self.rows, broker=self.broker)
 
     def begin(self, work: Coroutine[Any, Any, T]) -> Deferred[T]:
         """
@@ -436,6 +441,58 @@ class CreatedTasksTests(SynchronousTestCase):
                 self.assertEqual(self.successResultOf(deleting).result, "cancelled")
             else:
                 self.failureResultOf(deleting, TaskEnded)
+
+    def test_delete_of_unread_end(self) -> None:
+        """
+        A task that had ended before it was deleted, although its end was not read, was
+        not cancelled.  To know that, its deletion waits until the notes are read.
+        """
+        self.create()
+        self.broker.told = self.broker.notes.append
+        deleting = self.begin(self.tasks.delete("u", ""))
+        self.clock.advance(4.9)
+        self.assertNoResult(deleting)
+        self.end()
+        self.done(self.tasks.ended(self.broker.notes))
+        self.failureResultOf(deleting, TaskEnded)
+        self.assertEqual(self.state(), ENDED)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_delete_unread(self) -> None:
+        """
+        Where notes are not read nobody knows whether a task had ended.  It is deleted
+        when they are read.
+        """
+        self.create()
+        self.broker.told = self.broker.notes.append
+        for _ in range(2):
+            deleting = self.begin(self.tasks.delete("u", ""))
+            for _ in range(20):
+                self.assertNoResult(deleting)
+                self.clock.advance(0.25)
+            marked = self.successResultOf(deleting)
+            self.assertEqual(marked.result, "marked")
+            self.assertIn("may have ended before", marked.problems[0])
+            self.assertEqual(self.state(), DELETING)
+        going = self.begin(self.tasks.go_on())
+        self.clock.pump([0.25] * 20)
+        problem = self.failureResultOf(going, BrokerError)
+        self.assertIn("not read yet", str(problem.value))
+        self.done(self.tasks.ended(self.broker.notes))
+        self.assertEqual(self.state(), DELETED)
+        self.assertEqual(self.done(self.tasks.go_on()), 0)
+
+    def test_delete_read_by_another(self) -> None:
+        """
+        Another process may read the notes.
+        """
+        self.create()
+        self.another()
+        deleting = self.begin(self.tasks.delete("u", ""))
+        self.assertEqual(self.state(), DELETED)
+        self.assertNoResult(deleting)
+        self.clock.advance(0.25)
+        self.assertEqual(self.successResultOf(deleting).result, "cancelled")
 
     def test_delete_killed(self) -> None:
         """

@@ -17,7 +17,6 @@ from quebert.created_tasks import (
     ENDED,
     PUBLISHED,
     CreatedTask,
-    CreatedTasks,
     EndNote,
     RowQuery,
     Standing,
@@ -26,7 +25,12 @@ from quebert.created_tasks import (
 from quebert.created_tasks._unended import AFTER_TTL, AT_LAST, PACE, WITHOUT_QUEUE
 from quebert.errors import BrokerError, TaskEnded
 from quebert.task import decode, format_time
-from quebert.test.created_tasks.doubles import MemoryBroker, MemoryRows, new_task
+from quebert.test.created_tasks.doubles import (
+    MemoryBroker,
+    MemoryRows,
+    in_memory,
+    new_task,
+)
 
 _START = 1_700_000_000.0
 
@@ -40,7 +44,7 @@ class UnendedTasksTests(SynchronousTestCase):
         self.clock = Clock()
         self.clock.rightNow = _START
         self.rows, self.broker = MemoryRows(), MemoryBroker()
-        self.tasks = CreatedTasks(self.rows, self.broker, self.clock.seconds)
+        self.tasks = in_memory(self.clock, rows=self.rows, broker=self.broker)
 
     def done(self, work: Coroutine[Any, Any, Any]) -> Any:
         """

@@ -20,6 +20,10 @@ __all__ = ["Proof"]
 _TOO_LATE = "too_late"
 # A mediator did not answer, and may begin one.
 _MARKED = "marked"
+# No attempt at it was under way, and it was not done.
+_CANCELLED = "cancelled"
+# Seconds after a kill in which a mediator may not know that its connection is lost.
+_UNNOTICED = 1.0
 # Broken lines that are shown of each kind.
 _SHOWN = 5
 
@@ -30,12 +34,14 @@ class Proof:
     @ivar told: what clients were told.
     @ivar executor: what was done.
     @ivar named: the numbers of tasks that have names.
+    @ivar losses: when a mediator or RabbitMQ was killed, in seconds since the epoch.
     @ivar states: of the rows that are neither ended nor deleted, by their uuids.
     """
 
     told: Told
     executor: CountingExecutor
     named: Set[int]
+    losses: Sequence[float] = ()
     states: Mapping[str, str] = attrs.field(factory=dict)
 
     def missing(self) -> list[AcceptedTask]:
@@ -63,6 +69,7 @@ class Proof:
             "keys with two tasks": list(self._keys_twice()),
             "names done twice": list(self._names_done_twice()),
             "deleted tasks that ran": list(self._deleted_ran()),
+            "cancelled tasks that were done": list(self._cancelled_done()),
             "rows without an end": [f"{u}: {s}" for u, s in self.states.items()],
         }
 
@@ -118,3 +125,24 @@ class Proof:
                 allowed = 1 if each.told in (_TOO_LATE, _MARKED) else 0
                 if len(late) > allowed:
                     yield f"{each}, attempted {times}"
+
+    def _cancelled_done(self) -> Iterator[str]:
+        """
+        Tasks that were done before they were deleted.  Where the mediator or RabbitMQ
+        was killed after the attempt, nobody knows of it, and RabbitMQ had the task.
+        """
+        for each in self.told.accepted.values():
+            if each.fate == DELETE and each.told == _CANCELLED:
+                times = self.executor.attempts.get(each.label, ())
+                if self.executor.done[each.label] and not self._is_lost(
+                    max(times), each.told_at
+                ):
+                    yield f"{each}, attempted {times}"
+
+    def _is_lost(self, attempted: float, told_at: float) -> bool:
+        """
+        Whether an attempt may have ended unknown to all.
+        """
+        return any(
+            attempted <= loss + _UNNOTICED and loss <= told_at for loss in self.losses
+        )

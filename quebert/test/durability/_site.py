@@ -62,11 +62,13 @@ class Site:
     @ivar url: of the HTTP API.
     @ivar token: for all.
     @ivar kills: how often each was killed.
+    @ivar losses: when what attempts tasks, or has them, was killed.
     """
 
     def __init__(self, folder: Path, database: str) -> None:
         self.token = new_token()
         self.kills: Counter[str] = Counter()
+        self.losses: list[float] = []
         self._folder = folder
         self._node = RabbitMQNode()
         self._postgresql = PostgreSQLServer() if database == DATABASES[1] else None
@@ -165,6 +167,8 @@ class Site:
             process.kill()
             process.wait()
             begin = lambda: self._start(name)  # noqa: E731
+        if name not in ("web", "postgresql"):
+            self.losses.append(time.time())
         time.sleep(away)
         begin()
 

@@ -56,7 +56,7 @@ class Soak:
         """
         with CountingExecutor() as executor, Site(self.folder, self.database) as site:
             clients = Clients(site.url, site.token, self.orders, executor.url)
-            proof = Proof(clients.told, executor, self.orders.named)
+            proof = Proof(clients.told, executor, self.orders.named, site.losses)
             began = time.monotonic()
             self._kill_meanwhile(site, clients)
             self._tell(proof, site, time.monotonic() - began)

@@ -17,7 +17,7 @@ from quebert.created_tasks import CreatedTasks
 from quebert.leases import Leases
 from quebert.limits import Rate
 from quebert.signatures import LeaseIDs
-from quebert.test.created_tasks.doubles import MemoryBroker, MemoryRows
+from quebert.test.created_tasks.doubles import MemoryBroker, MemoryRows, in_memory
 from quebert.test.fake_cluster import FakeCluster
 from quebert.test.leases.doubles import MemoryLeaseBroker, MemoryLeaseRows
 from quebert.web._access_rules import AccessRules
@@ -114,7 +114,7 @@ class MemoryAPI:
         self.cluster.watch(self.hub)
         self.rules = AccessRules(tokens())
         self.limits = RequestRates(self.rate_limit, now)
-        self.created = CreatedTasks(self.rows, self.broker, now)
+        self.created = in_memory(self.clock, now, self.rows, self.broker)
         self.leases = Leases(self.lease_rows, MemoryLeaseBroker(), now)
         self.api = API(
             self.clock,

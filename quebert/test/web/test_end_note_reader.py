@@ -19,7 +19,7 @@ from quebert.amqp.queues import CLASSIC, QUORUM, declare_queue, depth
 from quebert.amqp.wire import call_in_one_write
 from quebert.errors import TaskStoreError
 from quebert.operations import BrokerAccess
-from quebert.task_ends import ENDED, EndNote, encode_end_note
+from quebert.task_ends import ENDED, DeletionNote, EndNote, encode_end_note
 from quebert.test.conftest import AnyBroker
 from quebert.test.support import until
 from quebert.web.cluster import _keep_going
@@ -41,7 +41,7 @@ class Ends:
         self.hold: Deferred[None] | None = None
         self.asked = 0
 
-    async def ended(self, notes: Sequence[EndNote]) -> None:
+    async def ended(self, notes: Sequence[EndNote | DeletionNote]) -> None:
         """
         Note it.
         """
@@ -193,6 +193,33 @@ async def test_stopped(reading: Reading) -> None:
 
 
 @ensureDeferred
+async def test_one_at_a_time(reading: Reading) -> None:
+    """
+    While one reads the queue, another one waits, which is no problem.  When the first
+    one ends, the second one has all that was not written, in its order.
+    """
+    reading.reader.start()
+    await until(lambda: reading.reader.problem == "")
+    reading.ends.hold = _hold()
+    await reading.add("a", "b")
+    await until(lambda: len(reading.reader._reader._came) == 2)
+    others = Ends()
+    other = EndNoteReader(reading.broker, others)
+    other.start()
+    await until(lambda: other.problem == "")
+    await reading.add("c")
+    await until(lambda: len(reading.reader._reader._came) == 3)
+    assert not others.asked
+    reading.ends.problem = TaskStoreError("it is locked")
+    stopped = Deferred.fromCoroutine(reading.reader.stop())
+    reading.ends.hold.callback(None)
+    await stopped
+    await until(lambda: others.uuids == ["a", "b", "c"])
+    await other.stop()
+    assert await reading.waiting() == 0
+
+
+@ensureDeferred
 async def test_queue_deleted(reading: Reading) -> None:
     """
     Where somebody deletes the queue, it is declared anew.
@@ -234,9 +261,9 @@ async def test_connection_lost(reading: Reading) -> None:
     reader: Any = reading.reader._reader
     consume = reader._consume
 
-    async def noting(wire: Any, channel: Any) -> None:
+    async def noting(wire: Any, channel: Any) -> bool:
         wires.append(wire)
-        await consume(wire, channel)
+        return bool(await consume(wire, channel))
 
     reader._consume = noting
     reading.reader.start()

@@ -161,7 +161,7 @@ async def test_ends(
     attempts, rows = Attempts(executor), MemoryRows()
     access = BrokerAccess(reactor, either.url)
     published = PublishedTasks(access)
-    tasks = CreatedTasks(rows, published, time.time)
+    tasks = CreatedTasks(rows, published, time.time, reactor)
     reader = EndNoteReader(access, tasks)
     try:
         reader.start()

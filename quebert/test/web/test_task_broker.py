@@ -26,7 +26,7 @@ from quebert.errors import (
     Unroutable,
 )
 from quebert.operations import BrokerAccess
-from quebert.task_ends import ENDED
+from quebert.task_ends import ENDED, DeletionNote, decode_note
 from quebert.test.conftest import AnyBroker, Names
 from quebert.test.operating import close_connections
 from quebert.test.support import short_of, until
@@ -88,13 +88,13 @@ class Tasks:
         assert found is not None
         return found.ready
 
-    async def messages(self) -> list[Any]:
+    async def messages(self, queue: str = "") -> list[Any]:
         """
-        Take all messages out of the queue.
+        Take all messages out of the queue, or another one.
         """
         channel = await (await self.client.connected()).open_channel()
         found = []
-        while (message := await channel.get(self.queue)) is not None:
+        while (message := await channel.get(queue or self.queue)) is not None:
             found.append(message)
             channel.ack(message.delivery_tag)
         await channel.shut()
@@ -183,6 +183,7 @@ async def test_operations(tasks: Tasks) -> None:
     [task] = tasks.new(1)
     await tasks.publish(task)
     uuid = task.uuid
+    await declare_queue(await tasks.client.connected(), ENDED, CLASSIC)
     cancelled = await tasks.published.cancel(task, "ada")
     assert (cancelled.uuid, cancelled.result) == (uuid, "cancelled")
     assert await tasks.ready() == 1
@@ -194,6 +195,8 @@ async def test_operations(tasks: Tasks) -> None:
     assert not await tasks.published.has_queue(other)
     [lacking] = tasks.new(1, queue=other)
     assert (await tasks.published.cancel(lacking, "ada")).result == "not_found"
+    notes = [decode_note(each.body) for each in await tasks.messages(ENDED)]
+    assert notes[-2:] == [DeletionNote(uuid), DeletionNote(lacking.uuid)]
 
 
 @ensureDeferred

@@ -56,7 +56,7 @@ class CreatedTaskKeeper:
         self._reactor = broker.reactor
         self._rows = rows
         self.published = PublishedTasks(broker)
-        self.tasks = CreatedTasks(rows, self.published, now)
+        self.tasks = CreatedTasks(rows, self.published, now, broker.reactor)
         self._ends = EndNoteReader(broker, self.tasks)
         self._begins: tuple[Callable[[], None], ...] = (self._ends.start,)
         self._has_begun = False

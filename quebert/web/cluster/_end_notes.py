@@ -1,6 +1,8 @@
 """
-Reads the end notes of mediators (L{quebert.task_ends}), and notes in the rows of
-created tasks that these have ended.
+Reads the notes of ends and deletions (L{quebert.task_ends}), and notes in the rows of
+created tasks that these have ended, or are deleted.
+
+Of several processes one reads at a time, in the order of the queue.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from quebert._log import Logger
 from quebert._repeated import RepeatedWarning
 from quebert.amqp import Message
 from quebert.operations import BrokerAccess
-from quebert.task_ends import ENDED, EndNote, decode_end_note
+from quebert.task_ends import ENDED, DeletionNote, EndNote, decode_note
 from quebert.web.cluster._queue_reader import QueueReader
 
 __all__ = ["EndNoteReader", "EndingTasks"]
@@ -26,9 +28,9 @@ class EndingTasks(Protocol):
     L{CreatedTasks<quebert.created_tasks.CreatedTasks>}.
     """
 
-    async def ended(self, notes: Sequence[EndNote]) -> None:
+    async def ended(self, notes: Sequence[EndNote | DeletionNote]) -> None:
         """
-        Tasks have ended; returns once the rows say so.
+        Tasks have ended, or are deleted; returns once the rows say so.
 
         @raise TaskStoreError: the database does not answer.
         """
@@ -46,7 +48,9 @@ class EndNoteReader:
     def __init__(self, broker: BrokerAccess, tasks: EndingTasks) -> None:
         self.unreadable = 0
         self._tasks = tasks
-        self._reader = QueueReader(broker, ENDED, self._take, self.log, "Ends of tasks")
+        self._reader = QueueReader(
+            broker, ENDED, self._take, self.log, "Ends of tasks", exclusive=True
+        )
         self.start = self._reader.start
         self._bad = RepeatedWarning(
             self.log,
@@ -71,7 +75,7 @@ class EndNoteReader:
 
     async def _take(self, messages: Sequence[Message]) -> int:
         taken = 0
-        notes: list[EndNote] = []
+        notes: list[EndNote | DeletionNote] = []
         for each in messages:
             if len(notes) >= MOST_NOTES:
                 break
@@ -81,10 +85,10 @@ class EndNoteReader:
             await self._tasks.ended(notes)
         return taken
 
-    def _notes(self, message: Message) -> Iterator[EndNote]:
+    def _notes(self, message: Message) -> Iterator[EndNote | DeletionNote]:
         for line in message.body.split(b"\n"):
             try:
-                yield decode_end_note(line)
+                yield decode_note(line)
             except ValueError as e:
                 self.unreadable += 1
                 self._bad.met(str(e))

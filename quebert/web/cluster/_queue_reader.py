@@ -1,6 +1,6 @@
 """
 Reads the messages of a durable queue in groups.  A group is acknowledged once it is
-taken: what is not acknowledged comes again, also to another process.
+taken: what is not acknowledged comes again, also to another process, in its old place.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from quebert.amqp import Message
 from quebert.amqp.queues import CLASSIC, declare_queue, find_queue
 from quebert.amqp.wire import temporary_channel
-from quebert.errors import MayNotLook
+from quebert.errors import BrokerRefused, MayNotLook
 from quebert.operations import BrokerAccess
 from quebert.web.cluster._keep_going import KeepGoing
 
@@ -38,6 +38,8 @@ class QueueReader:
         them it has taken; they are acknowledged then.
     @param log: told of failures.
     @param what: the things that the messages are, for the log: C{"Ends of tasks"}.
+    @param exclusive: whether this process reads only while no other one does: then all
+        messages are taken in the order of the queue.
     """
 
     def __init__(
@@ -47,7 +49,9 @@ class QueueReader:
         take: Callable[[Sequence[Message]], Awaitable[int]],
         log: Logger,
         what: str,
+        exclusive: bool = False,
     ) -> None:
+        self._exclusive = exclusive
         self._broker = broker
         self._queue = queue
         self._take = take
@@ -90,7 +94,8 @@ class QueueReader:
             self._broker.client() as (_, wire),
             temporary_channel(wire) as channel,
         ):
-            await self._consume(wire, channel)
+            if not await self._consume(wire, channel):
+                return  # the other one may have ended when this is called again
             while not (channel.closed or self._going.is_stopped):
                 if self._came:
                     await self._take_some(channel)
@@ -99,16 +104,33 @@ class QueueReader:
             if channel.closed:
                 raise channel.error()
 
-    async def _consume(self, wire: Wire, channel: Channel) -> None:
+    async def _consume(self, wire: Wire, channel: Channel) -> bool:
+        """
+        Begin to receive.
+
+        @return: whether it does: not while another process reads the queue for itself.
+        """
         self._came, self._wake = deque(), Deferred()
         await _declare(wire, self._queue)
         channel.on_message = self._received
         channel.on_cancel = partial(_shut, channel)
         channel.when_closed().addCallback(self._awake)
         await channel.call("basic_qos", prefetch_count=MOST_MESSAGES)
-        await channel.call("basic_consume", queue=self._queue, consumer_tag=self._queue)
+        try:
+            await channel.call(
+                "basic_consume",
+                queue=self._queue,
+                consumer_tag=self._queue,
+                exclusive=self._exclusive,
+            )
+        except BrokerRefused as e:
+            if not (self._exclusive and "exclusive use" in str(e)):
+                raise
+            self._going.goes()
+            return False
         if not self._is_refused:
             self._going.goes()
+        return True
 
     def _received(self, message: Message) -> None:
         self._came.append(message)

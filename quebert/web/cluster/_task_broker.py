@@ -25,7 +25,7 @@ from quebert.created_tasks import NewTask
 from quebert.errors import BrokerError, ConfigError, NoSuchQueue
 from quebert.operations import NOT_FOUND, BrokerAccess, Cancelled, Deletions, RunNow
 from quebert.operations import run_now as run_task_now
-from quebert.task_ends import ENDED
+from quebert.task_ends import ENDED, DeletionNote, encode_deletion_note
 
 __all__ = ["PATIENCE", "PERSISTENT", "PublishedTasks", "properties_of"]
 
@@ -120,6 +120,14 @@ class PublishedTasks:
         """
         See L{TaskBroker.cancel<quebert.created_tasks.TaskBroker.cancel>}.
         """
+        cancelled = await self._cancel(task, by)
+        note = encode_deletion_note(DeletionNote(task.uuid))
+        [problem] = await self.publish_messages([("", ENDED, note, PERSISTENT)])
+        if problem is not None:
+            raise problem
+        return cancelled
+
+    async def _cancel(self, task: NewTask, by: str) -> Cancelled:
         try:
             return await self._deletions.delete(
                 task.queue, task.uuid, by, task.due, int(task.created)

@@ -10,11 +10,11 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
 
-from quebert.created_tasks import CreatedTasks
 from quebert.errors import QuebertError
 from quebert.history import TaskTries
-from quebert.test.created_tasks.doubles import MemoryBroker, MemoryRows
+from quebert.test.created_tasks.doubles import MemoryBroker, MemoryRows, in_memory
 from quebert.test.web.doubles import ListedAudit
 from quebert.web._exchange import APIAnswer
 from quebert.web._head import RequestHead
@@ -193,7 +193,7 @@ class MemoryCloudTasks:
         self.broker = MemoryBroker()
         self.queues = MemoryCloudQueues(lambda: self.time)
         self.queues.queues["mail"] = CloudQueue(name="mail")
-        self.tasks = CreatedTasks(self.rows, self.broker, lambda: self.time)
+        self.tasks = in_memory(Clock(), lambda: self.time, self.rows, self.broker)
         home = Location("shop", "here")
         self.cloud_tasks = CloudTasks(
             self.tasks,
