@@ -7,10 +7,11 @@ One mediator watches one queue, at its defaults (prefetch 100), but for two sett
 request may take 20 seconds, and a task is tried three times, so that the load becomes
 steady soon.  Good tasks are published at times that are fixed before, and their latency
 counts from those times.  First there are good tasks alone; then, for every 20 of them,
-one task of each hostile kind, in a queue and with a mediator of their own ("apart"),
-which shows how much of the latency comes from the load of the machine; then in the same
-queue.  Hostile producers and executors get the processor time that nobody else wants:
-they are on other machines where this is no test.
+one task of each hostile kind: in a queue that nobody reads ("published"), and in a
+queue with a mediator of their own ("apart"), which shows how much of the latency comes
+from RabbitMQ and from the load of the machine; then in the same queue.  Hostile
+producers and executors get the processor time that nobody else wants: they are on other
+machines where this is no test.
 
 The exit status is 1 if a bound is broken: the p99 of good tasks is at most twice what
 it is alone, the mediator's memory (RSS) stays under 300 MiB, no good task is lost or
@@ -48,7 +49,9 @@ from web import Arrivals, StageError, running
 
 from quebert.testing import RabbitMQNode, free_port
 
-QUEUE, APART = "tasks", "hostile"
+QUEUE, APART, UNREAD = "tasks", "hostile", "unread"
+#: Messages of the queue that nobody reads; RabbitMQ drops older ones.
+MOST_UNREAD = 10
 ATTEMPTS, TIMEOUT = 3, 20
 CONFIGURATION = f"""\
 [broker]
@@ -274,7 +277,9 @@ class Soak:
             stack.enter_context(running(self.hostile(), self._folder / "hostile.log"))
             log = self._folder / f"{name}.log"
             mediator = stack.enter_context(self._mediator(QUEUE, log))
-            if queue != QUEUE:
+            if queue == UNREAD:
+                self._declare_unread()
+            elif queue != QUEUE:
                 aside = self._folder / f"{name}-{queue}.log"
                 stack.enter_context(self._mediator(queue, aside))
             urls = {k: f"http://127.0.0.1:{p}/{k}" for k, p in self.ports.items()}
@@ -294,6 +299,11 @@ class Soak:
             arrivals = web.arrivals()
             requests = self._requests() if share else {}
             return self._found(load, arrivals, requests, mediator.pid, log)
+
+    def _declare_unread(self) -> None:
+        most = {"x-max-length": MOST_UNREAD}
+        with channel_to(self.amqp) as channel:
+            channel.queue_declare(UNREAD, durable=True, arguments=most)
 
     @contextmanager
     def _mediator(self, queue: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
@@ -351,7 +361,7 @@ class Soak:
         deadline = time.monotonic() + PATIENCE
         with channel_to(self.amqp) as channel:
             while done() < len(load.dues) or any(
-                state(channel, queue)[0] for queue in {QUEUE, load.queue}
+                state(channel, queue)[0] for queue in {QUEUE, load.queue} - {UNREAD}
             ):
                 _check(mediator)
                 if time.monotonic() > deadline:
@@ -447,14 +457,17 @@ def bounds(alone: Found, soaked: Found, load: tuple[int, int]) -> list[str]:
     return broken
 
 
-def shown(alone: Found, apart: Found, soaked: Found, load: tuple[int, int]) -> Table:
+def shown(before: dict[str, Found], soaked: Found, load: tuple[int, int]) -> Table:
     """
     A table of the runs.
+
+    @param before: those before the soak, by their names.
     """
     table = Table(box=None)
-    for heading in ("good tasks", "alone", "apart", "in the soak"):
-        table.add_column(heading, justify="left" if heading[0] == "g" else "right")
-    runs = (alone, apart, soaked)
+    table.add_column("good tasks")
+    for heading in (*before, "in the soak"):
+        table.add_column(heading, justify="right")
+    runs = (*before.values(), soaked)
     rows: list[tuple[str, Callable[[Found], str]]] = [
         ("number", lambda f: f"{len(f.latencies):,}"),
         ("p50 ms", lambda f: f"{f.part(0.5):.1f}"),
@@ -472,10 +485,11 @@ def shown(alone: Found, apart: Found, soaked: Found, load: tuple[int, int]) -> T
     of_each, kinds = load
     if of_each * kinds:
         per_task = f"{soaked.log / (of_each * kinds):,.0f}"
-        table.add_row("log bytes a hostile task", "", "", per_task)
-        table.add_row("hostile tasks of each kind", "", "", f"{of_each:,}")
-    for kind, number in soaked.requests.items():
-        table.add_row(f"requests to {kind}", "", "", f"{number:,}")
+        nothing = [""] * len(before)
+        table.add_row("log bytes a hostile task", *nothing, per_task)
+        table.add_row("hostile tasks of each kind", *nothing, f"{of_each:,}")
+        for kind, number in soaked.requests.items():
+            table.add_row(f"requests to {kind}", *nothing, f"{number:,}")
     return table
 
 
@@ -541,16 +555,19 @@ def main() -> None:
         try:
             amqp = stack.enter_context(broker(said.broker, folder))
             soak = Soak(amqp, chosen, folder)
-            alone = soak.run("alone", said.rate, 0.0, minutes * 60)
             hostile = (said.rate, said.share)
-            apart = soak.run("apart", *hostile, minutes * 60, APART)
+            before = {
+                "alone": soak.run("alone", said.rate, 0.0, minutes * 60),
+                "published": soak.run("published", *hostile, minutes * 60, UNREAD),
+                "apart": soak.run("apart", *hostile, minutes * 60, APART),
+            }
             soaked = soak.run("soaked", *hostile, said.minutes * 60)
         except StageError as e:
             sys.exit(f"Not measured: {e}")
     number = round(said.rate * said.share * (LEAD + said.minutes * 60))
     load = (number, len(chosen))
-    console.print(shown(alone, apart, soaked, load))
-    if broken := bounds(alone, soaked, load):
+    console.print(shown(before, soaked, load))
+    if broken := bounds(before["alone"], soaked, load):
         sys.exit("\n".join(broken))
 
 
