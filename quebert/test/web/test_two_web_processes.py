@@ -60,7 +60,14 @@ class TwoServers:
             *("--tokens", str(self._folder / "tokens")),
         )
 
-    def ask(self, name: str, path: str, body: Any = None, key: str = "") -> Any:
+    def ask(
+        self,
+        name: str,
+        path: str,
+        body: Any = None,
+        key: str = "",
+        method: str | None = None,
+    ) -> Any:
         """
         The status and the answer of one; 0 where there is none.
         """
@@ -72,7 +79,7 @@ class TwoServers:
         if key:
             headers["Idempotency-Key"] = key
         url = f"http://127.0.0.1:{self._ports[name]}/v1/{path}"
-        request = urllib.request.Request(url, data, headers)
+        request = urllib.request.Request(url, data, headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
                 return answer.status, json.load(answer)
@@ -196,6 +203,29 @@ def test_postgresql(
         )
     assert servers.ask("b", "tasks", key, "k")[0] == 201
     assert ready() == 4
+
+
+def test_deletions(
+    make_servers: Callable[[str], TwoServers], postgresql: PostgreSQLServer
+) -> None:
+    """
+    Either deletes tasks of both, although one reads the notes of deletions.  When that
+    one is killed, the other one reads them.
+    """
+    servers = make_servers(postgresql.new_database())
+    for name in "ab":
+        servers.begin(name)
+        servers.await_creating(name)
+
+    def result(creating: str, deleting: str) -> Any:
+        _, task = servers.ask(creating, "tasks", {"url": "http://127.0.0.1:9/"})
+        path = f"tasks/{task['uuid']}"
+        return servers.ask(deleting, path, method="DELETE")[1]["result"]
+
+    for creating, deleting in ("ab", "ba", "aa", "bb"):
+        assert result(creating, deleting) == "cancelled"
+    servers.programs["a"].kill()
+    until(lambda: result("b", "b") == "cancelled", servers.output, PATIENCE)
 
 
 def test_sqlite(make_servers: Callable[[str], TwoServers], tmp_path: Path) -> None:
