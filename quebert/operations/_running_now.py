@@ -27,6 +27,7 @@ from quebert._protocol.extensions import COUNTS, DEATH_HEADERS
 from quebert._protocol.properties import amend_properties
 from quebert.amqp import Message
 from quebert.amqp.coordination import RETRY_NOW, Answers, Question, ask_mediators
+from quebert.amqp.delays import due_in
 from quebert.amqp.queues import depth
 from quebert.amqp.watch import (
     DROPPED,
@@ -158,13 +159,12 @@ async def _in_queue(taking: Taking, uuid: str, answers: Answers) -> RunNow:
         await taking.publish(queue, message.body, _at_once(message, now))
         return True
 
-    async def see(message: Message) -> bool:
-        await look(message)
-        return False
-
     if answers.silent == 0 and await _is_idle(taking):  # nobody takes it meanwhile
-        await taking.from_arrivals(see)
-        if not seen and await taking.from_queue(take):
+        # What arrives is due, or is on its way from one rung to the next.
+        is_taken = await taking.from_arrivals(take)
+        if not seen:
+            is_taken = await taking.from_queue(take)
+        if is_taken:
             text = f"it waits in {queue} for a mediator, and not for its time any more"
             return RunNow(uuid, RUNS_NOW, text, tuple(problems))
     if seen:
@@ -190,6 +190,8 @@ def _is_early(message: Message, now: float) -> bool:
     """
     if message.number_in(RUN_NOW) > 0:
         return False
+    if due_in(message, now, 0.0) > 0:
+        return True
     try:
         return schedule(decode(message.body)).early(now) > 0
     except BadTask:

@@ -15,6 +15,7 @@ from twisted.logger import capturedLogs
 from quebert import operations
 from quebert.amqp import Message, WatchOptions
 from quebert.amqp.coordination import Answers, MediatorAnswer, set_paused
+from quebert.amqp.delays import LadderSearch, arrivals_of
 from quebert.amqp.queues import KIND, REASON
 from quebert.amqp.watch import DROPPED, HeldTask
 from quebert.errors import BrokerError, ConfigError, MayNotLook
@@ -128,6 +129,36 @@ class RunNowTests(OperationsTestCase):
         ran = self.run_now("a")
         self.assertEqual(ran.result, RUNS_NOW)
         self.assertIn("for a mediator, and not for its time any more", ran.text)
+        self.assertEqual(self.run_now("a").result, NOT_DELAYED)
+        self.watch()
+        self.network.settle()
+        self.assertEqual(self.requested(), ["a"])
+
+    def test_between_rungs(self) -> None:
+        """
+        A task that is on its way from one rung to the next, while there is no mediator,
+        runs as soon as one is there.
+        """
+        watcher = self.watch()
+        self.delay("a", "b")
+        self.result(watcher.stop())
+        client = self.client()
+        wire = self.result(client.connected())
+        search = LadderSearch(
+            wire, client.ladder, client.make_publisher(), client.now, 9
+        )
+        arrivals = arrivals_of("tasks")
+
+        async def bring(message: Message) -> bool:
+            properties = message.encoded_properties
+            await client.make_publisher().publish(
+                "", arrivals, message.body, properties
+            )
+            return True
+
+        self.result(search.through(bring))
+        ran = self.run_now("a")
+        self.assertEqual(ran.result, RUNS_NOW)
         self.assertEqual(self.run_now("a").result, NOT_DELAYED)
         self.watch()
         self.network.settle()
