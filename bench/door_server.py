@@ -162,7 +162,7 @@ async def _created(amqp: str) -> CreatedTasks:
     if amqp:
         rows = await open_task_rows("tasks.sqlite", reactor=reactor)
         broker = PublishedTasks(BrokerAccess(reactor, amqp))
-    return CreatedTasks(rows, broker, time.time)
+    return CreatedTasks(rows, broker, time.time, reactor)
 
 
 async def _serve(way: str, port: int, amqp: str) -> None:
