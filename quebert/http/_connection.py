@@ -58,9 +58,8 @@ class HTTPConnectionOwner(Role):
 
     def write_soon(self, connection: HTTPConnection) -> None:
         """
-        Its L{HTTPConnection.write} is to be called at the end of the reactor's turn:
-        many writes in a row take half of the time that they take one by one,
-        with the work for a task between them.
+        Its L{HTTPConnection.write} is to be called, at the end of the reactor's turn at
+        the latest.
         """
 
     def body_begins(self, connection: HTTPConnection) -> None:

@@ -9,30 +9,44 @@ from twisted.internet.interfaces import IReactorTime
 from quebert._turn import EndOfTurn
 from quebert.http._connection import HTTPConnection
 
-__all__ = ["Writes"]
+__all__ = ["FEW", "Writes"]
+
+#: Requests of a turn that are written at once, where the turn before had no more.
+FEW = 4
 
 
 class Writes:
     """
-    The writes of a turn, all made at its end: many in a row take half of the time that
-    they take one by one, with the work for a task between them.
+    The writes of a turn.
+
+    Many in a row take half of the time that they take one by one, with the work for a
+    task between them.  So where tasks come in large numbers, all are made at the end of
+    the turn.  A few tasks that come together need not wait for each other.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._writing: list[HTTPConnection] = []
+        self._were_few = True  # in the turn before
+        self._wanted = 0  # in this turn
+        self._waiting: list[HTTPConnection] = []
         self._turn = EndOfTurn(clock, self._end)
 
     def write_soon(self, connection: HTTPConnection) -> None:
         """
         It has something to write.
         """
-        if not self._writing:
+        if not self._wanted:
             self._turn.ask()
-        self._writing.append(connection)
+        self._wanted += 1
+        if self._were_few and self._wanted <= FEW:
+            connection.write(self._clock.seconds())
+        else:
+            self._waiting.append(connection)
 
     def _end(self) -> None:
-        writing, self._writing = self._writing, []
+        self._were_few = self._wanted <= FEW
+        self._wanted = 0
+        waiting, self._waiting = self._waiting, []
         now = self._clock.seconds()
-        for connection in writing:
+        for connection in waiting:
             connection.write(now)

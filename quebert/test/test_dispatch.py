@@ -49,7 +49,7 @@ from zope.interface import implementer
 from quebert import __version__
 from quebert.errors import ExecutorError, IncompleteAnswer
 from quebert.guard import Guard
-from quebert.http import Dispatcher
+from quebert.http import Dispatcher, _writes
 from quebert.http._agent import Agent
 from quebert.http._limits import Limits
 from quebert.http._pool import Pool
@@ -1977,11 +1977,40 @@ class SocketTests(Case):
         tcp.sent = b""
         return server, tcp
 
+    def write_at_the_end(self) -> None:
+        """
+        Have no request of a turn written at once, as it is when there are many.
+        """
+        self.patch(_writes, "FEW", 0)
+
+    def test_at_once(self) -> None:
+        """
+        The first request of a turn is written at once.  Where the server was closing
+        the connection, it is made over another.
+        """
+        closing = (
+            b"HTTP/1.1 408 Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        )
+        for said in (b"", closing):
+            server, tcp = self.used()
+            requested = self.dispatcher.request("POST", URL)
+            self.assertTrue(tcp.sent.startswith(b"POST /run "))
+            if said:
+                server.send(said)
+            server.close()
+            self.reactor.advance(0)
+            server, tcp = self.accept_tcp()
+            self.reactor.advance(0)
+            self.assertTrue(tcp.sent.startswith(b"POST /run "))
+            server.send(b"HTTP/1.1 204 OK\r\nConnection: close\r\n\r\n")
+            self.assertEqual(self.successResultOf(requested).code, 204)
+
     def test_together(self) -> None:
         """
-        All requests of a turn of the reactor are written at its end, as many as
+        Many requests of a turn of the reactor are written at its end, as many as
         there are connections.
         """
+        self.write_at_the_end()
         servers = [self.used()[1]]
         for path in ("/a", "/b", "/c"):
             self.dispatcher.request("POST", URL + path)
@@ -2060,8 +2089,9 @@ class SocketTests(Case):
 
     def test_cancelled_before(self) -> None:
         """
-        A request that is cancelled in the turn that made it is not written.
+        A request that is cancelled before it is written is not written.
         """
+        self.write_at_the_end()
         server, tcp = self.used()
         requested = self.dispatcher.request("POST", URL)
         requested.cancel()
@@ -2075,6 +2105,7 @@ class SocketTests(Case):
         Where the connection is lost in that turn, the request is made over
         another.
         """
+        self.write_at_the_end()
         server, tcp = self.used()
         requested = self.dispatcher.request("POST", URL)
         server.close()
@@ -2092,6 +2123,7 @@ class SocketTests(Case):
         What a server says in that turn, such as that it has waited for too long,
         is no answer to the request, which is made over another connection.
         """
+        self.write_at_the_end()
         server, tcp = self.used()
         requested = self.dispatcher.request("POST", URL)
         server.send(b"HTTP/1.1 408 Timeout\r\nContent-Length: 0\r\n\r\n")
@@ -2108,6 +2140,7 @@ class SocketTests(Case):
         """
         A server that speaks first on a new connection does not speak HTTP.
         """
+        self.write_at_the_end()
         requested = self.dispatcher.request("POST", URL)
         server, tcp = self.accept_tcp()
         server.send(b"220 mail.example ESMTP\r\n")

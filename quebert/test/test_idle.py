@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.http._idle import IdleConnections, Line
-from quebert.http._writes import Writes
+from quebert.http._writes import FEW, Writes
 
 
 class FakeConnection:
@@ -136,16 +136,26 @@ class WritesTests(SynchronousTestCase):
     The writes of a turn.
     """
 
-    def test_at_the_end(self) -> None:
+    def write(self, writes: Writes, count: int) -> list[FakeConnection]:
         """
-        All are made at the end of the turn, in their order, once.
+        Have some connections written to; they are given.
+        """
+        connections = [FakeConnection() for _ in range(count)]
+        for each in connections:
+            writes.write_soon(each)  # type: ignore[arg-type]
+        return connections
+
+    def test_turns(self) -> None:
+        """
+        The first few of a turn are made at once, unless there were many in the turn
+        before, and all others at its end; each once.
         """
         clock = Clock()
         writes = Writes(clock)
-        connections: list[Any] = [FakeConnection(), FakeConnection()]
-        for each in connections:
-            writes.write_soon(each)
-            self.assertEqual(each.written, [])
-        clock.advance(0)
-        clock.advance(0)
-        self.assertEqual([each.written for each in connections], [[0.0], [0.0]])
+        for count, at_once in ((2, 2), (FEW, FEW), (FEW + 2, FEW), (3, 0), (1, 1)):
+            connections = self.write(writes, count)
+            made = [each for each in connections if each.written]
+            self.assertEqual(made, connections[:at_once])
+            clock.advance(0)
+            self.assertTrue(all(each.written == [0.0] for each in connections))
+            self.assertEqual(clock.getDelayedCalls(), [])
