@@ -82,7 +82,8 @@ class EndNote:
 @attrs.frozen
 class DeletionNote:
     """
-    No mediator begins an attempt at a task any more.
+    Mediators were told that a task is deleted; those that have answered begin no
+    attempt at it.
 
     @ivar uuid: of the task.
     """

@@ -88,7 +88,9 @@ MOST_BYTES, _BESIDE = 64 * 2**20, 1_024
 # Rows that one goes on with at a time, and of these, tasks that are deleted at once.
 _FEW = 500
 _DELETED_AT_ONCE = 100
-_UNREAD = "the notes of ends and deletions are not read yet"
+_UNREAD = "notes of ends and deletions are not read"
+# Seconds until a task is deleted again whose note nobody has read.
+_AGAIN = 600.0
 
 
 class CreatedTasks:
@@ -96,7 +98,7 @@ class CreatedTasks:
     The tasks that are created over HTTP.
 
     @param now: gives the seconds since the epoch.
-    @param clock: of this process.
+    @param clock: times how long notes are waited for.
     @param window: seconds for which a name is held when its task has ended.
     """
 
@@ -118,7 +120,7 @@ class CreatedTasks:
         self._deletions_read = DeletionsRead(rows, clock)
         self._in_hand: dict[str, Waiters[None]] = {}
         self._bytes = 0  # of tasks that are being created
-        # Those that are being deleted, maybe elsewhere, and when that was first seen.
+        # Those that are being deleted, maybe elsewhere, and when they may be again.
         self._deleting: dict[str, float] = {}
         # Those that RabbitMQ has confirmed, while the database does not answer.
         self._unnoted: set[str] = set()
@@ -346,18 +348,19 @@ class CreatedTasks:
         @raise BrokerError: why the first of these cannot be deleted.
         """
         now, seen, self._deleting = self._now(), self._deleting, {}
+        first = now if at_once else now + DOUBTFUL
         left: dict[str, BrokerError] = {}
         done = 0
         query = RowQuery(states=(DELETING,), size=_FEW, bodies=False)
         async for rows in self._pages(query, left):
             self._deleting.update(
-                {r.task.uuid: seen.get(r.task.uuid, now) for r in rows}
+                {r.task.uuid: seen.get(r.task.uuid, first) for r in rows}
             )
             tasks = [
                 r.task
                 for r in rows
                 if r.task.uuid not in self._in_hand
-                and (at_once or self._deleting[r.task.uuid] <= now - DOUBTFUL)
+                and self._deleting[r.task.uuid] <= now
             ]
             with self._handling(tasks):
                 problems = await all_of(map(self._deletable, tasks), _DELETED_AT_ONCE)
@@ -400,7 +403,8 @@ class CreatedTasks:
             _, row = await self._delete(task, "")
         except BrokerError as e:
             return e
-        if row is not None and row.state == DELETING:
+        if row is not None and row.state == DELETING:  # the note is there, and no other
+            self._deleting[task.uuid] = self._now() + _AGAIN
             return BrokerError(f"{_UNREAD}, such as that of the task {task.uuid}")
         return None
 

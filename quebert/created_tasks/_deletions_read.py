@@ -2,11 +2,11 @@
 Waits until the note of a deletion is read.
 
 Theory of operation.  A mediator publishes the end of a task, and then acknowledges the
-message.  One that is asked whether it has the task says no after that.  So when all
-have answered, the end of a task that was done before is in the queue of notes, maybe
-unread.  Whoever deletes a task publishes a note of that behind it.  Notes are read in
-their order, by one process.  Once the note of the deletion is read, the row says what
-has become of the task.
+message.  Until then it tells whoever asks that it is settling the task.  So when all
+have answered, and none is settling it, the end of a task that was done before is in the
+queue of notes, maybe unread.  Whoever deletes a task publishes a note of that behind
+it.  Notes are read in their order, by one process.  Once the note of the deletion is
+read, the row says what has become of the task.
 
 That process may be another one.  Then the row is looked at from time to time.
 """
@@ -32,7 +32,8 @@ PATIENCE, PACE = 5.0, 0.25
 
 class DeletionsRead:
     """
-    The deletions of this process whose notes are not read.
+    The deletions of this process whose notes are not read.  Where one was waited for in
+    vain, others are not waited for as long, until a note is read.
 
     @param clock: gives the time.
     """
@@ -41,11 +42,12 @@ class DeletionsRead:
         self._rows = rows
         self._clock = clock
         self._unread: dict[str, Deferred[None]] = {}
+        self._in_vain = False
 
     @contextmanager
     def awaited(self, uuid: str) -> Iterator[None]:
         """
-        The note of the deletion of a task may come.
+        The note of the deletion of a task is about to be published.
         """
         self._unread[uuid] = Deferred()
         try:
@@ -57,6 +59,7 @@ class DeletionsRead:
         """
         The rows say what the notes of the deletions of some tasks say.
         """
+        self._in_vain = False
         for uuid in uuids:
             unread = self._unread.get(uuid)
             if unread is not None and not unread.called:
@@ -69,12 +72,15 @@ class DeletionsRead:
 
         @raise TaskStoreError: the database does not answer.
         """
-        deadline = self._clock.seconds() + PATIENCE
+        patience = PACE if self._in_vain else PATIENCE
+        deadline = self._clock.seconds() + patience
         read = self._unread[uuid]
         while True:
             with suppress(TimeoutError):
                 await another_waiter(read).addTimeout(PACE, self._clock)
             row = await self._rows.find(uuid)
-            is_unread = row is not None and row.state == DELETING and not read.called
-            if not is_unread or self._clock.seconds() >= deadline:
+            if row is None or row.state != DELETING or read.called:
+                return row
+            if self._clock.seconds() >= deadline:
+                self._in_vain = True
                 return row

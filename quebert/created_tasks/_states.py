@@ -71,7 +71,7 @@ END = "end"
 LOSE = "lose"
 #: A client deletes it.
 DELETE = "delete"
-#: The note of its deletion is read: mediators will drop it.
+#: The note of its deletion is read: mediators that have answered will drop it.
 REMOVE = "remove"
 
 

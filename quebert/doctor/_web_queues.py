@@ -23,7 +23,11 @@ __all__ = ["check_web_queue", "web_queues"]
 
 # What lies in each queue, what is the matter while nobody reads it, and how bad it is.
 _UNREAD = {
-    ENDED: ("end notes", "tasks created over HTTP do not end, and hold names", warn),
+    ENDED: (
+        "end notes",
+        "tasks created over HTTP neither end nor go when deleted",
+        warn,
+    ),
     LEASES: ("leased tasks", "they are neither completed nor attempted again", fail),
 }
 _START = "start a quebert web with these settings; see its log if one should run"

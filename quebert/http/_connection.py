@@ -58,8 +58,7 @@ class HTTPConnectionOwner(Role):
 
     def write_soon(self, connection: HTTPConnection) -> None:
         """
-        Its L{HTTPConnection.write} is to be called, at the end of the reactor's turn at
-        the latest.
+        Call its L{HTTPConnection.write} now, or at the end of this turn of the reactor.
         """
 
     def body_begins(self, connection: HTTPConnection) -> None:

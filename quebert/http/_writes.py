@@ -11,7 +11,7 @@ from quebert.http._connection import HTTPConnection
 
 __all__ = ["FEW", "Writes"]
 
-#: Requests of a turn that are written at once, where the turn before had no more.
+#: Requests of a turn that are written at once, if the last turn with any had no more.
 FEW = 4
 
 
@@ -26,7 +26,7 @@ class Writes:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._were_few = True  # in the turn before
+        self._were_few = True  # in the last turn with any
         self._wanted = 0  # in this turn
         self._waiting: list[HTTPConnection] = []
         self._turn = EndOfTurn(clock, self._end)

@@ -6,18 +6,32 @@ Theory of operation.  The broker keeps that the tasks are cancelled, and then al
 mediators are told and answer, as L{quebert.operations._cancelling} has it.  There it
 ends: a task that waits in the broker is dropped when it comes to a mediator.  Those of
 one queue that are cancelled meanwhile wait, and are next, together.
+
+A mediator that is settling a task may be publishing its end.  Then it is asked again
+until it is not: whoever is told that a task is cancelled can find out whether it had
+ended before.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from quebert._lanes import Lanes
-from quebert.amqp.coordination import REMEMBERED, Answers, Asker, Cancellation
-from quebert.operations._cancelled import Cancelled, of_marked
+from quebert.amqp.coordination import (
+    FIND,
+    REMEMBERED,
+    Answers,
+    Asker,
+    Cancellation,
+    Question,
+)
+from quebert.amqp.watch import RETURNING
+from quebert.operations._cancelled import MARKED, Cancelled, of_marked
 from quebert.operations._marking import Marking
 from quebert.operations._taking import check_queue
 
@@ -29,6 +43,9 @@ __all__ = ["Deletions"]
 # Tasks that are cancelled together, and seconds in which there must be a connection.
 _AT_ONCE = 200
 _CONNECT = 5.0
+# Seconds in which a mediator must have settled a task, more than it takes to put one
+# into a new queue; and between two questions.
+_SETTLED, _AGAIN = 5.0, 0.02
 
 _Waiting = list[tuple[Cancellation, "Deferred[Cancelled]"]]
 
@@ -98,7 +115,12 @@ class Deletions:
                 cancelled.errback(failure)
             return
         for entry, cancelled in some:
-            cancelled.callback(of_marked(entry.uuid, answers))
+            result = of_marked(entry.uuid, answers)
+            if _is_settled(entry.uuid, answers):
+                cancelled.callback(result)
+            else:
+                settling = self._when_settled(queue, result)
+                Deferred.fromCoroutine(settling).chainDeferred(cancelled)
         marking = self._markings.get(queue)
         if marking is not None and marking.is_to_tidy:
             await marking.tidy()
@@ -115,6 +137,21 @@ class Deletions:
         answers = await marking.mark_at_once(some, asker)
         await marking.kept()
         return answers
+
+    async def _when_settled(self, queue: str, result: Cancelled) -> Cancelled:
+        """
+        The result of cancelling a task, once no mediator is settling it.
+        """
+        clock = (await self._connected()).wire.clock
+        deadline = clock.seconds() + _SETTLED
+        question = Question(FIND, (result.uuid,))
+        while clock.seconds() < deadline:
+            await deferLater(clock, _AGAIN)
+            asker = await self._connected()
+            if _is_settled(result.uuid, await asker.ask(queue, question, at_once=True)):
+                return result
+        problems = *result.problems, "a mediator is settling it: it may have ended"
+        return attrs.evolve(result, result=MARKED, problems=problems)
 
     async def _connected(self) -> Asker:
         """
@@ -136,3 +173,10 @@ class Deletions:
         self._publisher.shut()
         if self._asker is not None:
             self._asker.end()
+
+
+def _is_settled(uuid: str, answers: Answers) -> bool:
+    """
+    Whether no mediator was settling a task when it answered.
+    """
+    return all(task.state != RETURNING for _, task in answers.of(uuid))

@@ -123,9 +123,7 @@ async def _wherever(taking: Taking, uuid: str, answers: Answers, most: int) -> R
     client, queue = taking.client, taking.queue
 
     async def take(message: Message) -> bool:
-        # It is to be found out first how the mediator has ended that had a suspect.
-        is_in_question = message.number_in(IN_QUESTION) > 0
-        if is_in_question or identity_of(message.body)[0] != uuid:
+        if _is_in_question(message) or identity_of(message.body)[0] != uuid:
             return False
         await taking.publish(queue, message.body, _at_once(message, client.now()))
         return True
@@ -154,7 +152,8 @@ async def _in_queue(taking: Taking, uuid: str, answers: Answers) -> RunNow:
 
     async def take(message: Message) -> bool:
         now = taking.client.now()
-        if not await look(message) or not _is_early(message, now):
+        is_ours = await look(message) and not _is_in_question(message)
+        if not is_ours or not _is_early(message, now):
             return False
         await taking.publish(queue, message.body, _at_once(message, now))
         return True
@@ -182,6 +181,13 @@ async def _is_idle(taking: Taking) -> bool:
         found = await depth(taking.wire, taking.queue)
         return found is not None and not found.consumers
     return False
+
+
+def _is_in_question(message: Message) -> bool:
+    """
+    Whether it is to be found out first how the mediator has ended that had a suspect.
+    """
+    return message.number_in(IN_QUESTION) > 0
 
 
 def _is_early(message: Message, now: float) -> bool:

@@ -124,7 +124,8 @@ class Taking:
 
     async def from_arrivals(self, take: Take, most: int = FEW) -> bool:
         """
-        Take those whose time has come, and that no mediator has brought to the queue.
+        Take those that have come from a rung, and that no mediator has brought to the
+        queue or the next rung.
 
         @param most: with more messages than that, none is looked at.
         """

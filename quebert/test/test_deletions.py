@@ -5,6 +5,7 @@ Tests for L{quebert.operations._deletions}, with mediators and a broker in memor
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -31,6 +32,8 @@ from quebert.amqp.coordination import (
     register_of,
     set_paused,
 )
+from quebert.amqp.watch import RETURNING
+from quebert.amqp.watch._held_tasks import HeldTasks
 from quebert.errors import BrokerError, ConfigError, NoSuchQueue
 from quebert.mediator import Mediator
 from quebert.operations import (
@@ -89,6 +92,30 @@ class DeletionsTests(QuestionsTestCase):
         self.assertEqual(self.requested(), ["b"])
         self.assertEqual(self.delete("b"), (TOO_LATE, True))
         self.assertEqual(self.delete("a"), (CANCELLED, False))
+
+    def test_settling(self) -> None:
+        """
+        While a mediator may be telling that a task is done, it is asked again; if that
+        takes too long, nobody knows.  Other tasks do not wait for that.
+        """
+        self.watch(prefetch=1)
+        self.add("a")
+        settling = mock.patch.object(
+            HeldTasks, "_state_of", return_value=(RETURNING, True)
+        )
+        for patience, expected in ((1, CANCELLED), (7, MARKED)):
+            with settling:
+                deleting = self.begin_delete("a")
+                other = self.begin_delete("c")
+                self.network.pass_time(patience)
+                self.assertEqual(self.successResultOf(other).result, CANCELLED)
+                if expected == CANCELLED:
+                    self.assertNoResult(deleting)
+            self.network.pass_time(1)
+            told = self.successResultOf(deleting)
+            self.assertEqual((told.result, told.attempted), (expected, True))
+            settled = [each for each in told.problems if "may have ended" in each]
+            self.assertEqual(bool(settled), expected == MARKED)
 
     def test_no_mediator(self) -> None:
         """

@@ -147,8 +147,8 @@ class WritesTests(SynchronousTestCase):
 
     def test_turns(self) -> None:
         """
-        The first few of a turn are made at once, unless there were many in the turn
-        before, and all others at its end; each once.
+        The first few of a turn are made at once, unless there were many in the last
+        turn with any, and all others at its end; each once.
         """
         clock = Clock()
         writes = Writes(clock)

@@ -22,7 +22,7 @@ from quebert.operations import BrokerAccess
 from quebert.task_ends import ENDED, DeletionNote, EndNote, encode_end_note
 from quebert.test.conftest import AnyBroker
 from quebert.test.support import until
-from quebert.web.cluster import _keep_going
+from quebert.web.cluster import _keep_going, _queue_reader
 from quebert.web.cluster._end_notes import EndNoteReader
 
 
@@ -217,6 +217,26 @@ async def test_one_at_a_time(reading: Reading) -> None:
     await until(lambda: others.uuids == ["a", "b", "c"])
     await other.stop()
     assert await reading.waiting() == 0
+
+
+@ensureDeferred
+async def test_read_by_another_program(
+    reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    While any program reads the queue, nothing is asked of RabbitMQ but whether it still
+    does.
+    """
+    monkeypatch.setattr(_queue_reader, "_STANDBY", 0.05)
+    wire: Any = await reading.client.connected()
+    channel = await wire.open_channel()
+    channel.on_message = lambda message: None
+    await channel.call("basic_consume", queue=ENDED)
+    reading.reader.start()
+    await until(lambda: reading.reader.problem == "")
+    await reading.add("a")
+    await channel.shut()
+    await reading.told("a")
 
 
 @ensureDeferred

@@ -62,7 +62,7 @@ class EndNoteReader:
     @property
     def problem(self) -> str:
         """
-        Why notes are not read now; empty if they are.
+        Why notes are not read now; empty if they are, here or by another process.
         """
         return self._reader.problem
 

@@ -12,10 +12,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from quebert.amqp import Message
-from quebert.amqp.queues import CLASSIC, declare_queue, find_queue
+from quebert.amqp.queues import CLASSIC, declare_queue, depth, find_queue
 from quebert.amqp.wire import temporary_channel
 from quebert.errors import BrokerRefused, MayNotLook
 from quebert.operations import BrokerAccess
@@ -28,6 +29,8 @@ __all__ = ["QueueReader"]
 
 #: Messages that are here at once.
 MOST_MESSAGES = 200
+# Seconds until it is seen again whether somebody else reads the queue.
+_STANDBY = 2.0
 
 
 class QueueReader:
@@ -70,7 +73,7 @@ class QueueReader:
     @property
     def problem(self) -> str:
         """
-        Why nothing is read now; empty if it is.
+        Why nothing is read now; empty if it is, here or by another process.
         """
         return self._going.problem
 
@@ -94,8 +97,9 @@ class QueueReader:
             self._broker.client() as (_, wire),
             temporary_channel(wire) as channel,
         ):
+            await self._await_turn(wire)
             if not await self._consume(wire, channel):
-                return  # the other one may have ended when this is called again
+                return  # another one was quicker
             while not (channel.closed or self._going.is_stopped):
                 if self._came:
                     await self._take_some(channel)
@@ -103,6 +107,21 @@ class QueueReader:
                     await self._going.wait(self._wake)
             if channel.closed:
                 raise channel.error()
+
+    async def _await_turn(self, wire: Wire) -> None:
+        """
+        Wait until nobody else reads the queue, if it is to be read by one at a time.
+        An exclusive consumer would have that, too, but not of a quorum queue, and
+        RabbitMQ logs an error for each that it refuses.
+        """
+        while self._exclusive and not (wire.closed or self._going.is_stopped):
+            with suppress(MayNotLook):
+                found = await depth(wire, self._queue)
+                if found is not None and found.consumers:
+                    self._going.goes()
+                    await self._going.wait(deferLater(self._broker.reactor, _STANDBY))
+                    continue
+            return
 
     async def _consume(self, wire: Wire, channel: Channel) -> bool:
         """
