@@ -350,6 +350,7 @@ class CreatedTasks:
         now, seen, self._deleting = self._now(), self._deleting, {}
         first = now if at_once else now + DOUBTFUL
         left: dict[str, BrokerError] = {}
+        away: list[BrokerUnreachable] = []
         done = 0
         query = RowQuery(states=(DELETING,), size=_FEW, bodies=False)
         async for rows in self._pages(query, left):
@@ -363,15 +364,15 @@ class CreatedTasks:
                 and self._deleting[r.task.uuid] <= now
             ]
             with self._handling(tasks):
-                problems = await all_of(map(self._deletable, tasks), _DELETED_AT_ONCE)
+                problems = await all_of(
+                    (self._deletable(each, away) for each in tasks), _DELETED_AT_ONCE
+                )
             for task, problem in zip(tasks, problems, strict=True):
                 if problem is None:
                     done += 1
                 else:
                     left.setdefault(task.queue, problem)
-            failed = [each for each in problems if each is not None]
-            is_away = any(isinstance(each, BrokerUnreachable) for each in failed)
-            if not failed or is_away:
+            if away or not any(problems):
                 break
         for problem in left.values():
             raise problem
@@ -395,17 +396,27 @@ class CreatedTasks:
             if not after:
                 return
 
-    async def _deletable(self, task: NewTask) -> BrokerError | None:
+    async def _deletable(
+        self, task: NewTask, away: list[BrokerUnreachable]
+    ) -> BrokerError | None:
         """
         Delete a task, or tell why that cannot be done.
+
+        @param away: why no task can be deleted now; then this one is not tried.
         """
+        if away:
+            return away[0]
         try:
             _, row = await self._delete(task, "")
+            if row is not None and row.state == DELETING:
+                self._deleting[task.uuid] = self._now() + _AGAIN  # the note is there
+                of = f"such as that of the task {task.uuid}"
+                raise BrokerUnreachable(f"{_UNREAD}, {of}")
+        except BrokerUnreachable as e:
+            away.append(e)
+            return e
         except BrokerError as e:
             return e
-        if row is not None and row.state == DELETING:  # the note is there, and no other
-            self._deleting[task.uuid] = self._now() + _AGAIN
-            return BrokerError(f"{_UNREAD}, such as that of the task {task.uuid}")
         return None
 
     # -- The steps

@@ -7,9 +7,9 @@ mediators are told and answer, as L{quebert.operations._cancelling} has it.  The
 ends: a task that waits in the broker is dropped when it comes to a mediator.  Those of
 one queue that are cancelled meanwhile wait, and are next, together.
 
-A mediator that is settling a task may be publishing its end.  Then it is asked again
-until it is not: whoever is told that a task is cancelled can find out whether it had
-ended before.
+A mediator that is settling a task which was attempted may be publishing its end.  Then
+it is asked again until it is not: whoever is told that a task is cancelled can find out
+whether it had ended before.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from quebert.amqp.coordination import (
     Cancellation,
     Question,
 )
-from quebert.amqp.watch import RETURNING
+from quebert.amqp.watch import RETURNING, HeldTask
+from quebert.errors import BrokerError
 from quebert.operations._cancelled import MARKED, Cancelled, of_marked
 from quebert.operations._marking import Marking
 from quebert.operations._taking import check_queue
@@ -45,7 +46,7 @@ _AT_ONCE = 200
 _CONNECT = 5.0
 # Seconds in which a mediator must have settled a task, more than it takes to put one
 # into a new queue; and between two questions.
-_SETTLED, _AGAIN = 5.0, 0.02
+_SETTLED, _AGAIN = 8.0, 0.05
 
 _Waiting = list[tuple[Cancellation, "Deferred[Cancelled]"]]
 
@@ -62,6 +63,7 @@ class Deletions:
         self._running: set[str] = set()
         self._connecting = Lanes(1)
         self._asker: Asker | None = None
+        self._is_over = False
         self._markings: dict[str, Marking] = {}  # that the asker's connection has
 
     async def delete(
@@ -114,13 +116,9 @@ class Deletions:
             for _, cancelled in some:
                 cancelled.errback(failure)
             return
-        for entry, cancelled in some:
-            result = of_marked(entry.uuid, answers)
-            if _is_settled(entry.uuid, answers):
-                cancelled.callback(result)
-            else:
-                settling = self._when_settled(queue, result)
-                Deferred.fromCoroutine(settling).chainDeferred(cancelled)
+        unsettled = _tell(some, answers, answers)
+        if unsettled:  # others of the queue do not wait for these
+            Deferred.fromCoroutine(self._tell_settled(queue, unsettled, answers))
         marking = self._markings.get(queue)
         if marking is not None and marking.is_to_tidy:
             await marking.tidy()
@@ -138,20 +136,30 @@ class Deletions:
         await marking.kept()
         return answers
 
-    async def _when_settled(self, queue: str, result: Cancelled) -> Cancelled:
+    async def _tell_settled(self, queue: str, some: _Waiting, first: Answers) -> None:
         """
-        The result of cancelling a task, once no mediator is settling it.
+        Tell the results once no mediator is settling the tasks.
+
+        @param first: what mediators have answered.
         """
-        clock = (await self._connected()).wire.clock
+        clock = self._client.reactor
         deadline = clock.seconds() + _SETTLED
-        question = Question(FIND, (result.uuid,))
-        while clock.seconds() < deadline:
-            await deferLater(clock, _AGAIN)
-            asker = await self._connected()
-            if _is_settled(result.uuid, await asker.ask(queue, question, at_once=True)):
-                return result
-        problems = *result.problems, "a mediator is settling it: it may have ended"
-        return attrs.evolve(result, result=MARKED, problems=problems)
+        try:
+            while some and clock.seconds() < deadline:
+                await deferLater(clock, _AGAIN)
+                if self._is_over:  # it would connect again
+                    raise BrokerError("nothing is cancelled any more")
+                asker = await self._connected()
+                question = Question(FIND, tuple(entry.uuid for entry, _ in some))
+                now = await asker.ask(queue, question, at_once=True)
+                some = _tell(some, first, now)
+        except Exception:  # whoever waits for it deals with it
+            failure = Failure()
+            for _, cancelled in some:
+                cancelled.errback(failure)
+        else:
+            for entry, cancelled in some:
+                cancelled.callback(_unsettled(of_marked(entry.uuid, first)))
 
     async def _connected(self) -> Asker:
         """
@@ -170,13 +178,39 @@ class Deletions:
         """
         Cancel no more.
         """
+        self._is_over = True
         self._publisher.shut()
         if self._asker is not None:
             self._asker.end()
 
 
-def _is_settled(uuid: str, answers: Answers) -> bool:
+def _tell(some: _Waiting, first: Answers, now: Answers) -> _Waiting:
     """
-    Whether no mediator was settling a task when it answered.
+    Tell the results of those tasks that no mediator is settling now.
+
+    @param first: what mediators have answered, which makes the results.
+    @return: the others.
     """
-    return all(task.state != RETURNING for _, task in answers.of(uuid))
+    unsettled = []
+    for entry, cancelled in some:
+        if any(_may_be_ending(task) for _, task in now.of(entry.uuid)):
+            unsettled.append((entry, cancelled))
+        else:
+            cancelled.callback(of_marked(entry.uuid, first))
+    return unsettled
+
+
+def _may_be_ending(task: HeldTask) -> bool:
+    """
+    Whether a mediator may be publishing the end of a task; not if it only has the task
+    wait for its time.
+    """
+    return task.state == RETURNING and task.attempted is not False
+
+
+def _unsettled(cancelled: Cancelled) -> Cancelled:
+    """
+    The result where a mediator goes on settling a task.
+    """
+    problems = *cancelled.problems, "its mediator is settling it: it may have ended"
+    return attrs.evolve(cancelled, result=MARKED, problems=problems)

@@ -103,7 +103,7 @@ class DeletionsTests(QuestionsTestCase):
         settling = mock.patch.object(
             HeldTasks, "_state_of", return_value=(RETURNING, True)
         )
-        for patience, expected in ((1, CANCELLED), (7, MARKED)):
+        for patience, expected in ((1, CANCELLED), (10, MARKED)):
             with settling:
                 deleting = self.begin_delete("a")
                 other = self.begin_delete("c")

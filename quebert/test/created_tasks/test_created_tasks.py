@@ -24,8 +24,10 @@ from quebert.created_tasks import (
     EndNote,
     RowQuery,
     Standing,
+    TaskChange,
     _created_tasks,
 )
+from quebert.created_tasks._states import DELETE
 from quebert.errors import (
     BrokerError,
     BrokerUnreachable,
@@ -483,6 +485,22 @@ class CreatedTasksTests(SynchronousTestCase):
         self.done(self.tasks.ended(self.broker.notes))
         self.assertEqual(self.state(), DELETED)
         self.assertEqual(self.done(self.tasks.go_on()), 0)
+
+    def test_delete_many_unread(self) -> None:
+        """
+        Where notes are not read, many tasks that are deleted again do not wait for that
+        one after the other: nothing else would go on meanwhile.
+        """
+        uuids = [f"u{n}" for n in range(250)]
+        for each in uuids:
+            self.create(each)
+        changes = [TaskChange(uuid=each, event=DELETE) for each in uuids]
+        self.successResultOf(self.rows.change(changes))
+        self.broker.told = self.broker.notes.append
+        going = self.begin(self.tasks.go_on())
+        self.clock.pump([0.25] * 20)
+        self.failureResultOf(going, BrokerError)
+        self.assertEqual(len(self.broker.notes), 100)
 
     def test_delete_read_by_another(self) -> None:
         """

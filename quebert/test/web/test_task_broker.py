@@ -18,8 +18,10 @@ from twisted.internet.threads import deferToThread
 
 from quebert.amqp import TxAMQPClient
 from quebert.amqp.queues import CLASSIC, declare_queue, depth
+from quebert.amqp.wire import call_in_one_write
 from quebert.created_tasks import NewTask, TaskBroker
 from quebert.errors import (
+    BrokerError,
     BrokerUnreachable,
     MessageRefused,
     PublishRefused,
@@ -197,6 +199,21 @@ async def test_operations(tasks: Tasks) -> None:
     assert (await tasks.published.cancel(lacking, "ada")).result == "not_found"
     notes = [decode_note(each.body) for each in await tasks.messages(ENDED)]
     assert notes[-2:] == [DeletionNote(uuid), DeletionNote(lacking.uuid)]
+
+
+@ensureDeferred
+async def test_no_queue_of_notes(tasks: Tasks) -> None:
+    """
+    Where the queue of notes is not there, that is not told as if it were the queue of
+    the task.
+    """
+    wire: Any = await tasks.client.connected()
+    await call_in_one_write(wire, [("queue_delete", {"queue": ENDED})])
+    with pytest.raises(
+        BrokerError, match=r"cannot be noted in quebert\.ended"
+    ) as caught:
+        await tasks.published.cancel(tasks.new(1)[0], "ada")
+    assert not isinstance(caught.value, Unroutable)
 
 
 @ensureDeferred

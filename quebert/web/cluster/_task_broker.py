@@ -22,7 +22,7 @@ from quebert._turn import EndOfTurn
 from quebert.amqp import TxAMQPClient
 from quebert.amqp.queues import is_gone
 from quebert.created_tasks import NewTask
-from quebert.errors import BrokerError, ConfigError, NoSuchQueue
+from quebert.errors import BrokerError, BrokerUnreachable, ConfigError, NoSuchQueue
 from quebert.operations import NOT_FOUND, BrokerAccess, Cancelled, Deletions, RunNow
 from quebert.operations import run_now as run_task_now
 from quebert.task_ends import ENDED, DeletionNote, encode_deletion_note
@@ -123,8 +123,10 @@ class PublishedTasks:
         cancelled = await self._cancel(task, by)
         note = encode_deletion_note(DeletionNote(task.uuid))
         [problem] = await self.publish_messages([("", ENDED, note, PERSISTENT)])
-        if problem is not None:
+        if isinstance(problem, BrokerUnreachable):
             raise problem
+        if problem is not None:  # such as that this queue, not the task's, is not there
+            raise BrokerError(f"the deletion cannot be noted in {ENDED}: {problem}")
         return cancelled
 
     async def _cancel(self, task: NewTask, by: str) -> Cancelled:
