@@ -80,6 +80,7 @@ class DeletionsRead:
                 await another_waiter(read).addTimeout(PACE, self._clock)
             row = await self._rows.find(uuid)
             if row is None or row.state != DELETING or read.called:
+                self._in_vain = False
                 return row
             if self._clock.seconds() >= deadline:
                 self._in_vain = True

@@ -514,6 +514,26 @@ class CreatedTasksTests(SynchronousTestCase):
         self.clock.advance(0.25)
         self.assertEqual(self.successResultOf(deleting).result, "cancelled")
 
+    def test_delete_read_late_by_another(self) -> None:
+        """
+        Where that process does not read for a while, and then does, it is waited for
+        again.
+        """
+        for uuid in ("u", "v", "w"):
+            self.create(uuid)
+        self.broker.told = self.broker.notes.append
+        reader = CreatedTasks(self.rows, self.broker, self.clock.seconds, self.clock)
+        deleting = self.begin(self.tasks.delete("u", ""))
+        self.clock.pump([0.25] * 20)
+        self.assertEqual(self.successResultOf(deleting).result, "marked")
+        deleting = self.begin(self.tasks.delete("v", ""))
+        self.done(reader.ended(self.broker.notes))
+        self.clock.advance(0.25)
+        self.assertEqual(self.successResultOf(deleting).result, "cancelled")
+        deleting = self.begin(self.tasks.delete("w", ""))
+        self.clock.advance(0.25)
+        self.assertNoResult(deleting)
+
     def test_delete_killed(self) -> None:
         """
         The next process deletes a task whose process was killed half-way.

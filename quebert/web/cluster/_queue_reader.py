@@ -114,14 +114,20 @@ class QueueReader:
         An exclusive consumer would have that, too, but not of a quorum queue, and
         RabbitMQ logs an error for each that it refuses.
         """
-        while self._exclusive and not (wire.closed or self._going.is_stopped):
-            with suppress(MayNotLook):
-                found = await depth(wire, self._queue)
-                if found is not None and found.consumers:
-                    self._going.goes()
-                    await self._going.wait(deferLater(self._broker.reactor, _STANDBY))
-                    continue
-            return
+        while self._exclusive and await self._is_read(wire):
+            self._going.goes()
+            await self._going.wait(deferLater(self._broker.reactor, _STANDBY))
+
+    async def _is_read(self, wire: Wire) -> bool:
+        """
+        Whether somebody reads the queue, as far as we may see.
+        """
+        if self._going.is_stopped:
+            return False
+        with suppress(MayNotLook):
+            found = await depth(wire, self._queue)
+            return found is not None and found.consumers > 0
+        return False
 
     async def _consume(self, wire: Wire, channel: Channel) -> bool:
         """
