@@ -152,8 +152,9 @@ async def _in_queue(taking: Taking, uuid: str, answers: Answers) -> RunNow:
 
     async def take(message: Message) -> bool:
         now = taking.client.now()
-        is_ours = await look(message) and not _is_in_question(message)
-        if not is_ours or not _is_early(message, now):
+        if _is_in_question(message):  # it is asked for again
+            return False
+        if not await look(message) or not _is_early(message, now):
             return False
         await taking.publish(queue, message.body, _at_once(message, now))
         return True

@@ -13,11 +13,13 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 
 from quebert import operations
+from quebert._protocol.properties import amend_properties
 from quebert.amqp import Message, WatchOptions
 from quebert.amqp.coordination import Answers, MediatorAnswer, set_paused
 from quebert.amqp.delays import LadderSearch, arrivals_of
 from quebert.amqp.queues import KIND, REASON
 from quebert.amqp.watch import DROPPED, HeldTask
+from quebert.amqp.wire import IN_QUESTION
 from quebert.errors import BrokerError, ConfigError, MayNotLook
 from quebert.events import EventReader
 from quebert.limits import Rate
@@ -137,10 +139,11 @@ class RunNowTests(OperationsTestCase):
     def test_between_rungs(self) -> None:
         """
         A task that is on its way from one rung to the next, while there is no mediator,
-        runs as soon as one is there.
+        runs as soon as one is there.  A suspect is not found until it is known how its
+        last mediator has ended.
         """
         watcher = self.watch()
-        self.delay("a", "b")
+        self.delay("a", "b", "suspect")
         self.result(watcher.stop())
         client = self.client()
         wire = self.result(client.connected())
@@ -150,7 +153,9 @@ class RunNowTests(OperationsTestCase):
         arrivals = arrivals_of("tasks")
 
         async def bring(message: Message) -> bool:
-            properties = message.encoded_properties
+            headers = {IN_QUESTION: 1} if b'"suspect"' in message.body else {}
+            encoded = message.encoded_properties
+            properties = amend_properties(encoded, changes={}, headers=headers)
             await client.make_publisher().publish(
                 "", arrivals, message.body, properties
             )
@@ -160,6 +165,7 @@ class RunNowTests(OperationsTestCase):
         ran = self.run_now("a")
         self.assertEqual(ran.result, RUNS_NOW)
         self.assertEqual(self.run_now("a").result, NOT_DELAYED)
+        self.assertEqual(self.run_now("suspect").result, NOT_FOUND)
         self.watch()
         self.network.settle()
         self.assertEqual(self.requested(), ["a"])
