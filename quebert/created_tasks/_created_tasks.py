@@ -350,7 +350,7 @@ class CreatedTasks:
         now, seen, self._deleting = self._now(), self._deleting, {}
         first = now if at_once else now + DOUBTFUL
         left: dict[str, BrokerError] = {}
-        away: list[BrokerUnreachable] = []
+        away: list[BrokerError] = []
         done = 0
         query = RowQuery(states=(DELETING,), size=_FEW, bodies=False)
         async for rows in self._pages(query, left):
@@ -397,7 +397,7 @@ class CreatedTasks:
                 return
 
     async def _deletable(
-        self, task: NewTask, away: list[BrokerUnreachable]
+        self, task: NewTask, away: list[BrokerError]
     ) -> BrokerError | None:
         """
         Delete a task, or tell why that cannot be done.
@@ -408,16 +408,16 @@ class CreatedTasks:
             return away[0]
         try:
             _, row = await self._delete(task, "")
-            if row is not None and row.state == DELETING:
-                self._deleting[task.uuid] = self._now() + _AGAIN  # the note is there
-                of = f"such as that of the task {task.uuid}"
-                raise BrokerUnreachable(f"{_UNREAD}, {of}")
-        except BrokerUnreachable as e:
-            away.append(e)
-            return e
         except BrokerError as e:
+            if isinstance(e, BrokerUnreachable):
+                away.append(e)
             return e
-        return None
+        if row is None or row.state != DELETING:
+            return None
+        self._deleting[task.uuid] = self._now() + _AGAIN  # the note is there
+        unread = BrokerError(f"{_UNREAD}, such as that of the task {task.uuid}")
+        away.append(unread)
+        return unread
 
     # -- The steps
 

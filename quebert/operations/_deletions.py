@@ -112,9 +112,7 @@ class Deletions:
         try:
             answers = await self._mark(queue, [entry for entry, _ in some])
         except Exception:  # whoever waits for it deals with it
-            failure = Failure()
-            for _, cancelled in some:
-                cancelled.errback(failure)
+            _fail(some, Failure())
             return
         unsettled = _tell(some, answers, answers)
         if unsettled:  # others of the queue do not wait for these
@@ -154,9 +152,7 @@ class Deletions:
                 now = await asker.ask(queue, question, at_once=True)
                 some = _tell(some, first, now)
         except Exception:  # whoever waits for it deals with it
-            failure = Failure()
-            for _, cancelled in some:
-                cancelled.errback(failure)
+            _fail(some, Failure())
         else:
             for entry, cancelled in some:
                 cancelled.callback(_unsettled(of_marked(entry.uuid, first)))
@@ -198,6 +194,11 @@ def _tell(some: _Waiting, first: Answers, now: Answers) -> _Waiting:
         else:
             cancelled.callback(of_marked(entry.uuid, first))
     return unsettled
+
+
+def _fail(some: _Waiting, failure: Failure) -> None:
+    for _, cancelled in some:
+        cancelled.errback(failure)
 
 
 def _may_be_ending(task: HeldTask) -> bool:
