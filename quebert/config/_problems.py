@@ -11,6 +11,9 @@ from quebert.errors import ConfigError
 
 __all__ = ["BadConfig", "Problem", "Wrong"]
 
+# Characters of what is told of one problem.
+_LONGEST = 1_000
+
 
 class Wrong(ValueError):
     """
@@ -24,6 +27,17 @@ class Wrong(ValueError):
         self.path = path
 
 
+def _bounded(text: str) -> str:
+    """
+    C{text}, of which the middle is left out where it is too long: the beginning names
+    the key, and the end says what is wrong with a path, say, that nobody reads whole.
+    """
+    if len(text) <= _LONGEST:
+        return text
+    half = _LONGEST // 2
+    return f"{text[:half]}…{text[1 - half :]}"
+
+
 @attrs.frozen
 class Problem:
     """
@@ -31,12 +45,13 @@ class Problem:
 
     @ivar file: the name of the file.
     @ivar line: from 1.
-    @ivar text: begins with the key and says what would be right.
+    @ivar text: begins with the key and says what would be right, in 1,000 characters
+        at most.
     """
 
     file: str
     line: int
-    text: str
+    text: str = attrs.field(converter=_bounded)
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.text}"

@@ -73,6 +73,7 @@ NO_KEYS = (
     "shared_concurrency",
 )
 LEAST = '[queues.a]\nkey = "k"\n'
+_LONG = "N" * 3_000
 
 
 class Bad(NamedTuple):
@@ -490,6 +491,8 @@ QUEUES = [
     Bad('sign.secrets_file = "bad"', 3, "/bad, line 3: what follows whsec_ must be"),
     Bad('sign.secrets_file = "key"', 3, "/key, line 1: a secret begins with whsec_"),
     Bad('sign.secrets_file = "none"', 3, "/none cannot be read: No such file"),
+    Bad(f'sign.secrets_file = "{_LONG}"', 3, "NNN cannot be read: File name too long"),
+    Bad(f'headers.authorization.env = "{_LONG}"', 3, "NNN, which is not set"),
     Bad('sign.secrets_file = "pipe"', 3, "/pipe is not a file"),
     Bad('sign.secrets_file = "empty"', 3, "/empty has no secret"),
     Bad('sign.secrets_file = "latin"', 3, "/latin is not in UTF-8"),
@@ -590,6 +593,7 @@ class BadTests(ReadCase):
         problem = error.problems[0]
         self.assertEqual((problem.line, str(error).count("\n")), (case.line, 0), error)
         self.assertIn(case.sentence, str(error))
+        self.assertLessEqual(len(problem.text), 1_000)
         path = self.folder / "q.toml"
         self.assertTrue(str(error).startswith(f"{path}:{case.line}: "), error)
         self.assertNotIn(PASSWORD, str(error))
