@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from quebert._log import Logger
 from quebert._turn import EndOfTurn
+from quebert.clock import stopwatch_of
 
 __all__ = ["Deadlines"]
 
@@ -58,6 +59,7 @@ class Deadlines(Generic[T]):
         self._next_look = _NEVER
         self._overdue: deque[T] = deque()  # as of the last look
         self._turn: EndOfTurn  # in which the next one is told
+        self._seconds: Callable[[], float]
 
     def begin(self, thing: T, seconds: float) -> None:
         """
@@ -66,8 +68,9 @@ class Deadlines(Generic[T]):
         clock = self._clock
         if clock is None:
             clock = self._clock = self._given()
+            self._seconds = stopwatch_of(clock)
             self._turn = EndOfTurn(clock, partial(self._go_on, clock))
-        end = clock.seconds() + seconds
+        end = self._seconds() + seconds
         self._ends[thing] = end
         if end < self._next_look:
             self._look_at(end, clock)
@@ -84,7 +87,7 @@ class Deadlines(Generic[T]):
     def _look_at(self, when: float, clock: IReactorTime) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        now = clock.seconds()
+        now = self._seconds()
         # A clock may be set back.
         when = max(when, min(self._looked_at, now) + _SPACING)
         self._next_look = when
@@ -92,7 +95,7 @@ class Deadlines(Generic[T]):
 
     def _look(self, clock: IReactorTime) -> None:
         self._timer, self._next_look = None, _NOW
-        now = self._looked_at = self._told_at = clock.seconds()
+        now = self._looked_at = self._told_at = self._seconds()
         self._overdue.extend(each for each, end in self._ends.items() if end <= now)
         self._go_on(clock)
 
@@ -107,7 +110,7 @@ class Deadlines(Generic[T]):
                 self._look_at(min(ends.values()), clock)
             return
         self._turn.ask()
-        now = clock.seconds()
+        now = self._seconds()
         until = now + _PART * (now - self._told_at)
         while overdue:
             thing = overdue.popleft()
@@ -115,9 +118,9 @@ class Deadlines(Generic[T]):
             if ends.get(thing, _NEVER) <= self._looked_at:
                 del ends[thing]
                 self._tell(thing)
-                if clock.seconds() >= until:
+                if self._seconds() >= until:
                     break
-        self._told_at = clock.seconds()
+        self._told_at = self._seconds()
 
     def _tell(self, thing: T) -> None:
         try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -50,6 +50,8 @@ _URL = re.compile(
 )
 _USER_AGENT = f"quebert/{__version__}"
 _PORTS = {"http": 80, "https": 443}
+# How many URLs are remembered, and how long these are at most.
+_REMEMBERED, _SHORT = 256, 500
 # What is ours to say, or said but once.
 _AGENT_FIELDS = frozenset({"content-length", "transfer-encoding", "host", "user-agent"})
 _DEFAULT_GUARD = Guard()
@@ -128,11 +130,11 @@ class Agent:
             L{Forbidden<quebert.errors.Forbidden>} is the guard's.  Cancelling it
             closes the connection.
         """
-        parts = _URL.fullmatch(url)
+        parts = _remembered_parts(url) if len(url) <= _SHORT else _parts_of(url)
         if parts is None:
             why = "it is no valid http:// or https:// URL"
             return fail(ExecutorError(f"the URL cannot be requested: {why}"))
-        name, scheme, authority, target = parts.groups()
+        name, scheme, authority, target = parts
         host = "localhost" if scheme == "http+unix" else authority
         size = len(body) if body else 0
         has_body = body is not None or method in _WITH_BODY
@@ -219,6 +221,18 @@ class Agent:
             return plain
         policy = self._policy or BrowserLikePolicyForHTTPS()
         return wrapClientTLS(policy.creatorForNetloc(host.encode(), port), plain)
+
+
+def _parts_of(url: str) -> tuple[str, str, str, str] | None:
+    """
+    Origin, scheme, authority, and target of a URL; C{None} of one that is not valid.
+    """
+    parts = _URL.fullmatch(url)
+    return None if parts is None else (parts[1], parts[2], parts[3], parts[4])
+
+
+# Many tasks have the same few URLs.
+_remembered_parts = lru_cache(_REMEMBERED)(_parts_of)
 
 
 def _name_of(origin: str) -> str:

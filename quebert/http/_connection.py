@@ -56,6 +56,12 @@ class HTTPConnectionOwner(Role):
         It is gone.
         """
 
+    def read_together(self, tcp: TCPConnection) -> None:
+        """
+        Read what comes over its transport together with what comes over others, if that
+        is possible.
+        """
+
     def write_soon(self, connection: HTTPConnection) -> None:
         """
         Call its L{HTTPConnection.write} now, or at the end of this turn of the reactor.
@@ -155,6 +161,7 @@ class HTTPConnection(Protocol):
             self._tcp = tcp
             tcp.bufferSize = _READ
             tcp.protocol = self  # and not what an endpoint has put in between
+            self._owner.read_together(tcp)
 
     def send(self, exchange: HTTPExchange) -> bool:
         """

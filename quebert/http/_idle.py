@@ -5,9 +5,11 @@ The connections that nobody uses, each closed after a while.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from quebert.clock import stopwatch_of
 from quebert.http._connection import HTTPConnection
 
 __all__ = ["IdleConnections", "Line"]
@@ -26,6 +28,7 @@ class IdleConnections:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
+        self._seconds: Callable[[], float] = self._first_seconds
         self._lines: dict[HTTPConnection, Line] = {}  # each is in one
         self._expiry: IDelayedCall | None = None
         self._next_look = math.inf
@@ -39,7 +42,7 @@ class IdleConnections:
         """
         line.append(connection)
         self._lines[connection] = line
-        connection.idle_until = until = self._clock.seconds() + seconds
+        connection.idle_until = until = self._seconds() + seconds
         if until < self._next_look:
             self._look_at(until)
 
@@ -70,6 +73,13 @@ class IdleConnections:
             return True
         return False
 
+    def _first_seconds(self) -> float:
+        """
+        The clock is chosen when it is needed.
+        """
+        self._seconds = stopwatch_of(self._clock)
+        return self._seconds()
+
     def _close(self, connection: HTTPConnection) -> None:
         self.forget(connection)
         connection.abort()
@@ -78,12 +88,12 @@ class IdleConnections:
         if self._expiry is not None:
             self._expiry.cancel()
         self._next_look = when
-        seconds = max(0.0, when - self._clock.seconds())
+        seconds = max(0.0, when - self._seconds())
         self._expiry = self._clock.callLater(seconds, self._expire)
 
     def _expire(self) -> None:
         self._expiry, self._next_look = None, math.inf
-        now = self._clock.seconds()
+        now = self._seconds()
         for connection in [each for each in self._lines if each.idle_until <= now]:
             self._close(connection)
         if self._lines:

@@ -26,6 +26,7 @@ from quebert.http._exchange import HTTPExchange
 from quebert.http._idle import IdleConnections, Line
 from quebert.http._limits import NO_HOSTS, Limits
 from quebert.http._reader import Reader
+from quebert.http._reads import Reads
 from quebert.http._slow_answers import SlowAnswers
 from quebert.http._writes import Writes
 
@@ -66,6 +67,7 @@ class _OriginConnections:
         "name",
         "open",
         "origins",
+        "read_together",
         "write_soon",
     )
 
@@ -82,6 +84,7 @@ class _OriginConnections:
         self.limits = pool.limits_of(name)
         self.origins = origins  # those of the same guard
         self._pool = pool
+        self.read_together = pool.reads.add
         self.write_soon = pool.writes.write_soon
         self._endpoint = endpoint
         self._waiting: OrderedDict[HTTPExchange, None] = OrderedDict()
@@ -243,8 +246,8 @@ class Pool:
     @ivar hungry: the origins with requests that wait.
     @ivar feed: lets these have what there is.
     @ivar readers: those that are free.
+    @ivar reads: those of a turn of the reactor, and C{writes} likewise.
     @ivar slow: ends answers whose rest comes too slowly.
-    @ivar writes: those of this turn of the reactor.
     """
 
     def __init__(
@@ -263,6 +266,7 @@ class Pool:
         self.feed = NonReentrant(self._feed)
         self.readers: list[Reader] = []
         self.slow = SlowAnswers(clock)
+        self.reads = Reads(clock)
         self.writes = Writes(clock)
         self.idle = IdleConnections(clock)
 

@@ -49,6 +49,11 @@ class Owner:
         """
         self.told.append("lost")
 
+    def read_together(self, tcp: object) -> None:
+        """
+        There is no TCP.
+        """
+
     def write_soon(self, connection: HTTPConnection) -> None:
         """
         The test has it write.

@@ -117,6 +117,11 @@ class _Owner:
 
     write_soon = body_begins = body_ends = lost
 
+    def read_together(self, tcp: object) -> None:
+        """
+        There is no TCP.
+        """
+
     def seconds(self) -> float:
         """
         Always the same.

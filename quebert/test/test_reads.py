@@ -1,0 +1,397 @@
+"""
+Tests for L{quebert.http._reads}.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+from unittest import mock
+
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import Clock
+from twisted.internet.tcp import Connection
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert.http import _reads
+from quebert.http._reads import Reads
+from quebert.test.support import PATIENCE
+
+DONE = Failure(CONNECTION_DONE)
+HTTP = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+class Recorder(Protocol):
+    """
+    Notes what it is told.
+    """
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.why: Any = None
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Note it.
+        """
+        self.data += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """
+        Note it.
+        """
+        self.why = reason.type
+
+
+class Link(Connection):
+    """
+    A TCP connection over the loopback, both of whose ends are here.
+
+    @ivar recorder: what is told of it.
+    @ivar peer: the other end.
+    """
+
+    def __init__(self, reactor: MemoryReactorClock) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            ours = socket.create_connection(server.getsockname())
+            self.peer, _ = server.accept()
+        self.recorder = Recorder()
+        super().__init__(ours, self.recorder, reactor)
+        self.connected = 1
+        self.recorder.makeConnection(self)
+        self.startReading()
+
+    def reset(self) -> None:
+        """
+        Have the peer reset it.
+        """
+        linger = struct.pack("ii", 1, 0)
+        self.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.peer.close()
+
+
+def _end(how: Callable[[Link], object], link: Link, data: bytes) -> None:
+    """
+    End or pause one connection when something has come over another.
+    """
+    how(link)
+
+
+class ReadsTests(SynchronousTestCase):
+    """
+    Connections are read in one event, and all else is left to the reactor.
+    """
+
+    if _reads._EPOLL is None:
+        skip = "there is no epoll"
+
+    def setUp(self) -> None:
+        self.reactor = MemoryReactorClock()
+        self.reads = Reads(self.reactor)
+        self.links: list[Link] = []
+        self.addCleanup(self.close)
+
+    def close(self) -> None:
+        """
+        Close all sockets.
+        """
+        for link in self.links:
+            if link.connected:
+                link.connectionLost(DONE)
+            link.peer.close()
+
+    def link(self, sent: bytes = b"") -> Link:
+        """
+        A connection that is read, with something to be read.
+        """
+        link = Link(self.reactor)
+        self.links.append(link)
+        self.reads.add(link)
+        link.peer.sendall(sent)
+        return link
+
+    def readers(self) -> list[Any]:
+        """
+        What the reactor watches.
+        """
+        return cast("list[Any]", self.reactor.getReaders())
+
+    def test_several(self) -> None:
+        """
+        What has come over several connections is read at once.
+        """
+        links = [self.link(bytes([65 + n])) for n in range(5)]
+        self.assertEqual(self.readers(), [self.reads])
+        self.reads.doRead()
+        data = [link.recorder.data for link in links]
+        self.assertEqual(data, [b"A", b"B", b"C", b"D", b"E"])
+
+    def test_one_read_each(self) -> None:
+        """
+        Of a connection over which much has come, one piece is read in a turn.
+        """
+        link = self.link(b"abcdef")
+        link.bufferSize = 4
+        self.reads.doRead()
+        self.assertEqual(link.recorder.data, b"abcd")
+        self.reads.doRead()
+        self.assertEqual(link.recorder.data, b"abcdef")
+
+    def test_many(self) -> None:
+        """
+        In a turn, a part of very many is read; none is read twice before all others.
+        """
+        self.patch(_reads, "_AT_ONCE", 3)
+        links = [self.link(b"ab") for _ in range(7)]
+        for link in links:
+            link.bufferSize = 1
+        numbers = []
+        for _ in range(3):
+            self.reads.doRead()
+            numbers.append(sum(len(link.recorder.data) for link in links))
+        self.assertEqual(numbers, [3, 6, 9])
+        self.assertEqual(min(len(link.recorder.data) for link in links), 1)
+
+    def test_pause(self) -> None:
+        """
+        A connection that is paused is not read, until it is resumed.
+        """
+        link, other = self.link(b"a"), self.link()
+        link.pauseProducing()
+        self.reads.doRead()
+        self.assertEqual(link.recorder.data, b"")
+        link.resumeProducing()
+        link.resumeProducing()  # it is already
+        self.reads.doRead()
+        self.assertEqual(link.recorder.data, b"a")
+        self.assertEqual(other.recorder.data, b"")
+
+    def test_paused_by_another(self) -> None:
+        """
+        A connection that is paused, or closed, while another one is read is not read.
+        """
+        for end in (Link.pauseProducing, Link.abortConnection):
+            one, other = self.link(b"a"), self.link(b"a")
+            with mock.patch.object(
+                one.recorder, "dataReceived", side_effect=partial(_end, end, other)
+            ):
+                self.reads.doRead()
+            self.assertEqual(other.recorder.data, b"")
+            self.close()
+
+    def test_closed(self) -> None:
+        """
+        The reactor deals with a connection that its peer has closed, once all that came
+        before has been read.
+        """
+        link = self.link(b"all")
+        link.peer.shutdown(socket.SHUT_WR)
+        self.reads.doRead()
+        self.assertEqual((link.recorder.data, link.reactor), (b"all", self.reads))
+        self.reads.doRead()
+        self.assertIs(link.reactor, self.reactor)
+        self.assertEqual(self.readers(), [link])
+        self.assertIs(link.doRead(), CONNECTION_DONE)
+
+    def test_reset(self) -> None:
+        """
+        The same of one that was reset; what came before can still be read.
+        """
+        link = self.link(b"all")
+        link.reset()
+        self.reads.doRead()
+        self.assertIs(link.reactor, self.reactor)
+        self.assertEqual(self.readers(), [link])
+        self.assertEqual(link.recorder.data, b"")
+        told = [link.doRead(), link.doRead()]
+        self.assertIn(CONNECTION_LOST, told)
+
+    def test_reset_meanwhile(self) -> None:
+        """
+        One that is reset just before it is read is lost, and not closed in order.
+        """
+        link, other = self.link(b"a"), self.link(b"b")
+        reset = mock.Mock(wraps=link.socket)
+        reset.recv.side_effect = OSError(errno.ECONNRESET, "reset")
+        link.socket = reset
+        self.reads.doRead()
+        self.assertEqual((link.recorder.data, link.recorder.why), (b"", ConnectionLost))
+        self.assertEqual(other.recorder.data, b"b")
+
+    def test_nothing_there(self) -> None:
+        """
+        Nothing is to be read although epoll has told so.
+        """
+        link = self.link(b"a")
+        link.peer.close()
+        nothing = mock.Mock(wraps=link.socket)
+        nothing.recv.side_effect = BlockingIOError()
+        whole, link.socket = link.socket, nothing
+        self.reads.doRead()
+        self.assertEqual((link.recorder.why, link.reactor), (None, self.reads))
+        link.socket = whole
+
+    def test_failure(self) -> None:
+        """
+        Where what came cannot be dealt with, that connection is lost, and no other.
+        """
+        for error in (ZeroDivisionError("no"), SystemExit()):
+            link, other = self.link(b"a"), self.link(b"b")
+            with mock.patch.object(link.recorder, "dataReceived", side_effect=error):
+                self.reads.doRead()
+            self.assertIs(link.recorder.why, type(error))
+            self.assertEqual(len(self.flushLoggedErrors(type(error))), 1)
+            self.assertEqual(other.recorder.data, b"b")
+            self.close()
+
+    def test_failure_after_its_end(self) -> None:
+        """
+        A connection that was lost already is lost once.
+        """
+        link = self.link(b"a")
+
+        def lose_and_fail(data: bytes) -> None:
+            link.connectionLost(DONE)
+            raise ZeroDivisionError
+
+        with mock.patch.object(link.recorder, "dataReceived", lose_and_fail):
+            self.reads.doRead()
+        self.assertIs(link.recorder.why, ConnectionDone)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_write(self) -> None:
+        """
+        A connection that waits until it can be written to is read by the reactor, too.
+        """
+        link, other = self.link(b"a"), self.link(b"b")
+        link.write(b"c")
+        self.assertEqual(self.reactor.getWriters(), [link])
+        self.assertEqual(set(self.readers()), {self.reads, link})
+        self.reads.doRead()
+        self.assertEqual((link.recorder.data, other.recorder.data), (b"", b"b"))
+        link.stopWriting()
+        self.assertEqual(self.reactor.getWriters(), [])
+
+    def test_write_paused(self) -> None:
+        """
+        If it is paused, it stays so.
+        """
+        link = self.link(b"a")
+        link.pauseProducing()
+        link.write(b"c")
+        self.assertEqual((self.reactor.getWriters(), self.readers()), ([link], []))
+        link.resumeProducing()
+        self.assertEqual(self.readers(), [link])
+
+    def test_abort(self) -> None:
+        """
+        A connection that is aborted is lost at the end of the turn.
+        """
+        link = self.link(b"a")
+        link.stopWriting()
+        link.abortConnection()
+        self.assertEqual(self.readers(), [])
+        self.assertIs(link.recorder.why, None)
+        self.reactor.advance(0)
+        self.assertIsNot(link.recorder.why, None)
+
+    def test_none_left(self) -> None:
+        """
+        Without connections the reactor watches nothing, and nothing is open; then there
+        may be some again.
+        """
+        for _ in range(2):
+            link = self.link(b"a")
+            number = self.reads.fileno()
+            self.assertEqual(select.select([number], [], [], PATIENCE)[0], [number])
+            link.connectionLost(DONE)
+            self.assertEqual((self.readers(), self.reads.fileno()), ([], -1))
+
+    def test_removed_twice(self) -> None:
+        """
+        A connection that is not read need not be removed.
+        """
+        link, other = self.link(), self.link(b"b")
+        for _ in range(2):
+            link.stopReading()
+        self.reads.doRead()
+        self.assertEqual(other.recorder.data, b"b")
+
+    def test_reactor_ends(self) -> None:
+        """
+        When the reactor ends, all connections are lost.
+        """
+        links = [self.link(b"a") for _ in range(3)]
+        self.reads.connectionLost(Failure(CONNECTION_LOST))
+        self.assertEqual([each.recorder.why for each in links], [ConnectionLost] * 3)
+        self.assertEqual(self.reads.fileno(), -1)
+
+    def test_impossible(self) -> None:
+        """
+        Where there is no epoll, or the reactor watches no file descriptors, all is left
+        to the reactor.
+        """
+        self.reads = Reads(cast(IReactorTime, Clock()))
+        self.assertIs(self.link().reactor, self.reactor)
+        with mock.patch.object(_reads, "_EPOLL", None):
+            self.reads = Reads(self.reactor)
+        self.assertIs(self.link().reactor, self.reactor)
+
+
+SCRIPT = """
+import sys
+from twisted.application.reactors import installReactor
+reactor = installReactor(sys.argv[1])
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import react
+from quebert.http import Agent
+from quebert.guard import Guard
+
+class Server(Protocol):
+    def dataReceived(self, data):
+        self.transport.write(sys.argv[2].encode("latin-1"))
+
+async def main(reactor):
+    factory = Factory.forProtocol(Server)
+    factory.noisy = False
+    port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+    agent = Agent(reactor, guard=Guard())
+    url = f"http://127.0.0.1:{port.getHost().port}/"
+    for _ in range(3):
+        answers = await gatherResults([agent.send("POST", url) for _ in range(20)])
+        bodies = await gatherResults([answer.content() for answer in answers])
+        print(len(bodies), set(bodies))
+
+react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
+"""
+
+
+class ReactorTests(SynchronousTestCase):
+    """
+    Requests are made with each reactor that there is.
+    """
+
+    def test_reactors(self) -> None:
+        """
+        Each of them tells of an epoll set that it can be read.
+        """
+        for name in ("epoll", "poll", "select", "asyncio"):
+            command = [sys.executable, "-c", SCRIPT, name, HTTP.decode()]
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=PATIENCE
+            )
+            told = "20 {b'ok'}\n" * 3
+            self.assertEqual((name, done.stdout, done.stderr), (name, told, ""))
