@@ -120,3 +120,6 @@ class ReaderTests(SynchronousTestCase):
         headers = {"X-try": "8", "x_Try": "9", "Other": "a"}
         replace(headers, "X-Try", "3")
         self.assertEqual(headers, {"Other": "a", "X-Try": "3"})
+        headers = {"x-try": "9"}  # the only one, as of a task with a payload
+        replace(headers, "X-Try", "3")
+        self.assertEqual(headers, {"X-Try": "3"})
