@@ -647,7 +647,7 @@ class CreatedTasksTests(SynchronousTestCase):
         A later task with the uuid of one that was not noted is published.
         """
         self.rows.problem = TaskStoreError("it is away")
-        self.tasks._unnoted.add("u")
+        self.tasks._publications._unnoted.add("u")
         self.rows.problem = None
         self.create()
         self.assertEqual(self.broker.asked, 1)

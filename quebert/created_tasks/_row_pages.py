@@ -1,0 +1,36 @@
+"""
+Rows that one goes on with, some at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Sequence
+
+import attrs
+
+from quebert.created_tasks._boundaries import TaskRows
+from quebert.created_tasks._values import CreatedTask, RowQuery
+
+__all__ = ["FEW", "pages"]
+
+#: Rows at a time.
+FEW = 500
+
+
+async def pages(
+    rows: TaskRows, query: RowQuery, left: Collection[str]
+) -> AsyncIterator[Sequence[CreatedTask]]:
+    """
+    The rows of a query, some at a time.
+
+    @param left: queues that are left alone from the next page on; more may come
+        meanwhile.  With many of them there are no more pages.
+    """
+    after = 0
+    while len(left) < FEW:
+        found, after = await rows.page(
+            attrs.evolve(query, after=after, except_queues=tuple(left))
+        )
+        yield found
+        if not after:
+            return
