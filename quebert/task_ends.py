@@ -30,7 +30,6 @@ __all__ = [
     "ENDED",
     "DeletionNote",
     "EndNote",
-    "decode_end_note",
     "decode_note",
     "encode_deletion_note",
     "encode_end_note",
@@ -130,15 +129,6 @@ def decode_note(body: bytes) -> EndNote | DeletionNote:
     if "deleted" in fields:
         return DeletionNote(_name(fields, "deleted"))
     return _end_note(fields)
-
-
-def decode_end_note(body: bytes) -> EndNote:
-    """
-    The note of an end from JSON.
-
-    @raise ValueError: it is none.
-    """
-    return _end_note(_fields(body))
 
 
 def _fields(body: bytes) -> dict[str, Any]:

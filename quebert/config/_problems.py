@@ -11,7 +11,7 @@ from quebert.errors import ConfigError
 
 __all__ = ["BadConfig", "Problem", "Wrong"]
 
-# Characters of what is told of one problem.
+# The longest text of a problem, in characters.
 _LONGEST = 1_000
 
 
@@ -29,8 +29,8 @@ class Wrong(ValueError):
 
 def _bounded(text: str) -> str:
     """
-    C{text}, of which the middle is left out where it is too long: the beginning names
-    the key, and the end says what is wrong with a path, say, that nobody reads whole.
+    C{text} without its middle, if it is too long: the beginning names the key, and the
+    end says what is wrong.
     """
     if len(text) <= _LONGEST:
         return text

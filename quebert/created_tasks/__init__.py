@@ -5,7 +5,8 @@ published until its name is free again.
   - C{_states}: the states of a task and their changes, as one table.
   - C{_created_tasks}: creates, deletes, and goes on after a kill; L{WINDOW} says how
     long a name is held.  It has C{_publications} publish tasks, and C{_deletions}
-    delete them; C{_in_hand} knows which this process is just publishing or deleting.
+    delete them.  C{_in_hand} knows the tasks with which this process is busy, and
+    C{_row_pages} reads those with which it goes on.
   - C{_deletions_read}: waits until the note of a deletion is read.
   - C{_unended}: ends rows whose end nobody will tell; its constants say when.
   - C{_requested}: from the fields of a request to a task.

@@ -13,7 +13,7 @@ row by then, and counts.
 Several processes may have the rows of one database.  Each creates tasks.  One of them
 I{leads}: it alone goes on with what was begun before, by an earlier try or by a process
 that may have been killed.  It leaves a row alone that is so young that another process
-may have the task in hand.
+may be publishing or deleting the task.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from twisted.internet.interfaces import IReactorTime
 from quebert._lanes import all_of
 from quebert.created_tasks._boundaries import TaskBroker, TaskRows
 from quebert.created_tasks._deletions import UNREAD, TaskDeletions
-from quebert.created_tasks._in_hand import DOUBTFUL, TasksInHand
+from quebert.created_tasks._in_hand import TasksInHand
 from quebert.created_tasks._publications import TaskPublications
+from quebert.created_tasks._row_pages import DOUBTFUL
 from quebert.created_tasks._states import DELETE, DELETING, END, LIVING, NEW, REMOVE
 from quebert.created_tasks._unended import UnendedTasks
 from quebert.created_tasks._values import CreatedTask, NewTask, RowQuery, TaskChange
@@ -191,7 +192,7 @@ class CreatedTasks:
                 row = await self.find(uuid)
                 if row.state != DELETING:
                     raise TaskEnded(f"the task {uuid} is {row.state}")
-                # Somebody could not be told whether it is deleted.
+                # An earlier request to delete it has got no result.
             cancelled, row = await self._deletions.delete(row.task, by)
             if cancelled.result != TOO_LATE and row is not None:
                 if row.end is not None and row.end.outcome != CANCELLED:

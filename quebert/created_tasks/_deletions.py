@@ -12,8 +12,8 @@ from twisted.internet.interfaces import IReactorTime
 from quebert._lanes import all_of
 from quebert.created_tasks._boundaries import TaskBroker, TaskRows
 from quebert.created_tasks._deletions_read import DeletionsRead
-from quebert.created_tasks._in_hand import DOUBTFUL, TasksInHand
-from quebert.created_tasks._row_pages import FEW, pages
+from quebert.created_tasks._in_hand import TasksInHand
+from quebert.created_tasks._row_pages import DOUBTFUL, FEW, pages
 from quebert.created_tasks._states import DELETING
 from quebert.created_tasks._values import CreatedTask, NewTask, RowQuery
 from quebert.errors import BrokerError, BrokerUnreachable
@@ -23,14 +23,16 @@ __all__ = ["UNREAD", "TaskDeletions"]
 
 #: Why nobody knows what has become of a task that is deleted.
 UNREAD = "notes of ends and deletions are not read"
-# Tasks that are deleted at once.
-_AT_ONCE = 100
+# Tasks that are deleted side by side.
+_SIDE_BY_SIDE = 100
 # Seconds until a task is deleted again whose note nobody has read.
 _AGAIN = 600.0
 
 
 class TaskDeletions:
     """
+    Deletes tasks, and waits until the notes of their deletions are read.
+
     @param in_hand: the tasks that somebody has in hand.
     @param now: gives the seconds since the epoch.
     @param clock: times how long notes are waited for.
@@ -67,20 +69,21 @@ class TaskDeletions:
 
     def notes_read(self, uuids: Iterable[str]) -> None:
         """
-        The rows say what the notes of the deletions of some tasks say.
+        The notes of some deletions are read, and the rows say what the notes say.
         """
         self._notes.read(uuids)
 
-    async def delete_again(self, at_once: bool) -> int:
+    async def delete_again(self, is_alone: bool) -> int:
         """
-        Delete tasks once more, some at a time.  A queue with a task that cannot be
-        deleted is left alone until the next time, likewise.
+        Delete tasks once more, some at a time.  When a task cannot be deleted, the
+        other tasks of its queue wait until the next time.
 
-        @param at_once: whether no other process may be deleting them.
+        @param is_alone: whether no other process may be deleting them.
+        @return: how many tasks are deleted.
         @raise BrokerError: why the first of these cannot be deleted.
         """
         now, seen, self._deleting = self._now(), self._deleting, {}
-        first = now if at_once else now + DOUBTFUL
+        first = now if is_alone else now + DOUBTFUL
         left: dict[str, BrokerError] = {}
         away: list[BrokerError] = []
         done = 0
@@ -97,7 +100,7 @@ class TaskDeletions:
             ]
             with self._in_hand.handling(tasks):
                 problems = await all_of(
-                    (self._deletable(each, away) for each in tasks), _AT_ONCE
+                    (self._try_to_delete(each, away) for each in tasks), _SIDE_BY_SIDE
                 )
             for task, problem in zip(tasks, problems, strict=True):
                 if problem is None:
@@ -110,7 +113,7 @@ class TaskDeletions:
             raise problem
         return done
 
-    async def _deletable(
+    async def _try_to_delete(
         self, task: NewTask, away: list[BrokerError]
     ) -> BrokerError | None:
         """

@@ -4,11 +4,12 @@ Waits until the note of a deletion is read.
 Theory of operation.  A mediator publishes the end of a task, and then acknowledges the
 message.  Until then it tells whoever asks that it is settling the task.  So when all
 have answered, and none is settling it, the end of a task that was done before is in the
-queue of notes, maybe unread.  Whoever deletes a task publishes a note of that behind
-it.  Notes are read in their order, by one process.  Once the note of the deletion is
+queue of notes, maybe unread.  The note of the deletion is published behind that end.
+Notes are read in their order, by one process.  Once the note of the deletion is
 read, the row says what has become of the task.
 
-That process may be another one.  Then the row is looked at from time to time.
+Another process may be the one that reads the notes.  So the row is looked at from time
+to time.
 """
 
 from __future__ import annotations
@@ -67,8 +68,8 @@ class DeletionsRead:
 
     async def row(self, uuid: str) -> CreatedTask | None:
         """
-        The row of a task once the note is read, or C{PATIENCE} is over: then it is
-        C{DELETING} still.
+        The row of a task once the note is read, or C{PATIENCE} is over (C{PACE}, where
+        another note was waited for in vain): then it is C{DELETING} still.
 
         @raise TaskStoreError: the database does not answer.
         """

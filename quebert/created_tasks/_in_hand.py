@@ -1,25 +1,21 @@
 """
-The tasks that this process has in hand: it publishes or deletes them.  Whoever wants to
-do something else with one of these waits for that.
+The tasks that this process is publishing, deleting, or having run now.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 
 from quebert._waiters import Waiters
 from quebert.created_tasks._values import NewTask
 
-__all__ = ["DOUBTFUL", "TasksInHand"]
-
-#: Seconds after which a task that is in doubt is in the hands of no other process.
-DOUBTFUL = 30.0
+__all__ = ["TasksInHand"]
 
 
 class TasksInHand:
     """
-    None, at first.
+    The uuids of tasks in hand, each with the calls that wait until the task is not.
     """
 
     def __init__(self) -> None:
@@ -31,20 +27,18 @@ class TasksInHand:
     @asynccontextmanager
     async def alone(self, uuid: str) -> AsyncIterator[None]:
         """
-        Wait until nobody has a task in hand, and have it.
+        Wait until no other call has a task in hand, and have it.
         """
         while uuid in self._waiters:
             await self._waiters[uuid].wait()
         with self._having([uuid]):
             yield
 
-    @contextmanager
-    def handling(self, tasks: Iterable[NewTask]) -> Iterator[None]:
+    def handling(self, tasks: Iterable[NewTask]) -> AbstractContextManager[None]:
         """
-        Have tasks in hand, but for those that somebody has.
+        Have tasks in hand, but for those that another call has.
         """
-        with self._having([each.uuid for each in tasks]):
-            yield
+        return self._having([each.uuid for each in tasks])
 
     @contextmanager
     def _having(self, uuids: Iterable[str]) -> Iterator[None]:

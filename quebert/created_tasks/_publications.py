@@ -30,6 +30,8 @@ __all__ = ["TaskPublications"]
 
 class TaskPublications:
     """
+    Publishes tasks, and notes in their rows that RabbitMQ has confirmed them.
+
     @param in_hand: the tasks that somebody has in hand.
     """
 
@@ -51,6 +53,10 @@ class TaskPublications:
         Publish tasks that have a row, C{NEW}.
 
         @param again: whether RabbitMQ may have them from an earlier try.
+        @return: by their uuids: each as its row has it then, or why it is not
+            published.
+        @raise TaskStoreError: RabbitMQ has refused some, and the database does not
+            answer.
         """
         if not tasks:
             return {}
@@ -61,7 +67,7 @@ class TaskPublications:
         unknown = [t for t in tasks if t.uuid not in known] if known else tasks
         found = await self._broker.publish(unknown) if unknown else ()
         if again:
-            found = await self._known_of(unknown, found)
+            found = await self._still_in_doubt(unknown, found)
         problems = iter(found)
         for task in tasks:
             problem = None if task.uuid in known else next(problems)
@@ -78,18 +84,18 @@ class TaskPublications:
             await self._rows.change(refused)
         return results
 
-    async def publish_again(self, old: float) -> int:
+    async def publish_again(self, before: float) -> int:
         """
         Publish the tasks that are in doubt, some at a time.  A queue that does not take
         one of these is left alone until the next time: its tasks, which are tried again
         then, keep nobody waiting.
 
-        @param old: those whose rows were written before, in seconds since the epoch.
+        @param before: only tasks that were created before, in seconds since the epoch.
         @return: how many are in doubt no more.
         """
         left: set[str] = set()
         done = 0
-        query = RowQuery(states=(NEW,), before=old, size=FEW)
+        query = RowQuery(states=(NEW,), before=before, size=FEW)
         async for rows in pages(self._rows, query, left):
             tasks = [r.task for r in rows if r.task.uuid not in self._in_hand]
             with self._in_hand.handling(tasks):
@@ -101,7 +107,7 @@ class TaskPublications:
                 break
         return done
 
-    async def _known_of(
+    async def _still_in_doubt(
         self, tasks: Sequence[NewTask], problems: Sequence[BrokerError | None]
     ) -> Sequence[BrokerError | None]:
         """
@@ -141,8 +147,9 @@ class TaskPublications:
 
     def _note_published(self, uuids: Sequence[str]) -> None:
         """
-        Nobody waits for that.  Where it fails it is noted later, or, if this process is
-        killed first, the tasks are published again.
+        Begin to note that RabbitMQ has confirmed tasks.  Nobody waits for that: if it
+        fails, L{note_again} does it, and if this process is killed first, the tasks are
+        published again.
         """
         noting = Deferred.fromCoroutine(_awaited(self._rows.note_published(uuids)))
         noting.addErrback(self._not_noted, uuids)

@@ -1,5 +1,5 @@
 """
-Rows that one goes on with, some at a time.
+Rows of tasks with which a process goes on, some at a time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ import attrs
 from quebert.created_tasks._boundaries import TaskRows
 from quebert.created_tasks._values import CreatedTask, RowQuery
 
-__all__ = ["FEW", "pages"]
+__all__ = ["DOUBTFUL", "FEW", "pages"]
+
+#: Seconds after which only the process that leads goes on with a row.
+DOUBTFUL = 30.0
 
 #: Rows at a time.
 FEW = 500

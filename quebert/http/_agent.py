@@ -50,7 +50,7 @@ _URL = re.compile(
 )
 _USER_AGENT = f"quebert/{__version__}"
 _PORTS = {"http": 80, "https": 443}
-# How many URLs are remembered, and how long these are at most.
+# How many URLs are remembered, and the characters of the longest of them.
 _REMEMBERED, _SHORT = 256, 500
 # What is ours to say, or said but once.
 _AGENT_FIELDS = frozenset({"content-length", "transfer-encoding", "host", "user-agent"})

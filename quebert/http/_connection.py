@@ -58,8 +58,8 @@ class HTTPConnectionOwner(Role):
 
     def read_together(self, tcp: TCPConnection) -> None:
         """
-        Read what comes over its transport together with what comes over others, if that
-        is possible.
+        Read a connection together with the other ones of the pool, where the reactor
+        allows for that.
         """
 
     def write_soon(self, connection: HTTPConnection) -> None:

@@ -75,7 +75,8 @@ class IdleConnections:
 
     def _first_seconds(self) -> float:
         """
-        The clock is chosen when it is needed.
+        The stopwatch is taken when it is needed: use_monotonic_clock() may be called
+        after the pool is made.
         """
         self._seconds = stopwatch_of(self._clock)
         return self._seconds()

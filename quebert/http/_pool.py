@@ -246,8 +246,9 @@ class Pool:
     @ivar hungry: the origins with requests that wait.
     @ivar feed: lets these have what there is.
     @ivar readers: those that are free.
-    @ivar reads: those of a turn of the reactor, and C{writes} likewise.
+    @ivar reads: reads all answers that have come in a turn of the reactor.
     @ivar slow: ends answers whose rest comes too slowly.
+    @ivar writes: writes the requests of a turn.
     """
 
     def __init__(

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from quebert._log import Logger
+from quebert._text import printable
 
 __all__ = ["Reads"]
 
@@ -27,14 +28,14 @@ _READABLE = getattr(select, "EPOLLIN", 1)
 @implementer(IReadDescriptor)
 class Reads:
     """
-    Reads what comes over TCP connections: one event of the reactor for all of a turn.
+    Reads what comes over connections: one event of the reactor for all of a turn.
 
     From an event of the reactor to C{dataReceived}, Twisted makes 13 calls, which is
     3 µs of the CPU time of a task.  So the reactor watches one epoll set (epoll(7)),
-    and the connections are in that set.  Such a connection has this object for its
-    reactor, as long as all that is to be done is to read.  When the connection has
-    ended, has failed, or has to wait until it can be written to, it goes back to the
-    real reactor.
+    and the connections are in that set.  The attribute C{reactor} of such a connection
+    is this object, as long as the connection is only read.  A connection that its peer
+    has closed, or that waits until it can be written to, goes back to the reactor for
+    good.
 
     Where there is no epoll, or the reactor watches no file descriptors, all connections
     stay with the reactor.
@@ -44,58 +45,68 @@ class Reads:
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._is_possible = _EPOLL is not None and IReactorFDSet.providedBy(reactor)
-        self._epoll: Any = None  # while there are connections in it
+        self._uses_epoll = _EPOLL is not None and IReactorFDSet.providedBy(reactor)
+        self._epoll: Any = None  # until there is a connection
         self._reading: dict[int, TCPConnection] = {}  # by their file descriptors
 
     def add(self, tcp: TCPConnection) -> None:
         """
-        Read what comes over a connection, from now on.
+        Read what comes over a connection, TCP or Unix, from now on.
         """
-        if self._is_possible:
-            tcp.stopReading()
-            tcp.reactor = cast(IReactorFDSet, self)
-            tcp.startReading()
+        if not self._uses_epoll:
+            return
+        if self._epoll is None:
+            try:
+                self._epoll = _EPOLL()
+            except OSError:  # too many files are open: the reactor reads this one
+                return
+        tcp.stopReading()
+        tcp.reactor = cast(IReactorFDSet, self)
+        tcp.startReading()
 
     # -- What a connection asks of its reactor
 
     def addReader(self, tcp: TCPConnection) -> None:
         """
-        It is to be read.
+        Watch a connection for reading.
         """
-        number = tcp.fileno()
-        if number in self._reading:
+        fd = tcp.fileno()
+        if self._reading.get(fd) is tcp:
             return
-        if self._epoll is None:
-            self._epoll = _EPOLL()
+        try:
+            self._epoll.register(fd, _READABLE)
+        except OSError:  # the system watches too many: the reactor may tell so
+            tcp.reactor = self._reactor
+            tcp.startReading()
+            return
+        if not self._reading:
             self._reactor.addReader(self)
-        self._epoll.register(number, _READABLE)
-        self._reading[number] = tcp
+        self._reading[fd] = tcp
 
     def removeReader(self, tcp: TCPConnection) -> None:
         """
-        It is not to be read for now, or is about to be closed.
+        Watch a connection for reading no more.
         """
-        number = tcp.fileno()
-        if self._reading.pop(number, None) is None:
+        fd = tcp.fileno()
+        if self._reading.get(fd) is not tcp:
             return
-        self._epoll.unregister(number)
+        del self._reading[fd]
+        self._epoll.unregister(fd)
         if not self._reading:
             self._reactor.removeReader(self)
-            self._epoll.close()
-            self._epoll = None
 
     def addWriter(self, tcp: TCPConnection) -> None:
         """
-        It waits until it can be written to: then nothing is read here, since the
-        reactor would not know that there is something to be read before it ends.
+        Have the reactor watch a connection for writing, and for reading, too: a reactor
+        that watches it for writing alone would take a hang-up for its end, and leave
+        what has come unread.
         """
         self._give_back(tcp)
         self._reactor.addWriter(tcp)
 
     def removeWriter(self, tcp: TCPConnection) -> None:
         """
-        It waits for that no more.
+        Watch a connection for writing no more.
         """
         self._reactor.removeWriter(tcp)
 
@@ -103,7 +114,7 @@ class Reads:
         self, seconds: float, call: Callable[..., object], *arguments: Any
     ) -> Any:
         """
-        See L{IReactorTime}.
+        As C{IReactorTime} has it.
         """
         return self._reactor.callLater(seconds, call, *arguments)
 
@@ -125,33 +136,30 @@ class Reads:
         """
         Read what has come.
         """
-        for number, event in self._epoll.poll(0, _AT_ONCE):
-            tcp: Any = self._reading.get(number)
-            if tcp is None:  # another one that was read has ended it, or has paused it
-                continue
-            if event != _READABLE:
-                self._give_back(tcp)
+        for fd, event in self._epoll.poll(0, _AT_ONCE):
+            tcp: Any = self._reading.get(fd)
+            if tcp is None:  # what was read of another one has closed or paused it
                 continue
             try:
-                data = tcp.socket.recv(tcp.bufferSize)
+                data = tcp.socket.recv(tcp.bufferSize) if event == _READABLE else b""
             except BlockingIOError:
                 continue
             except OSError:
                 self._lose(tcp, Failure(CONNECTION_LOST))
                 continue
-            if not data:
-                self._give_back(tcp)
-                continue
             try:
-                tcp.protocol.dataReceived(data)
+                if data:
+                    tcp.protocol.dataReceived(data)
+                else:
+                    self._give_back(tcp)
             except BaseException:  # as Twisted does
                 why = Failure()
-                self.log.failure("An answer could not be read", why)
+                self.log.failure("What came from {host} failed", why, host=_host(tcp))
                 self._lose(tcp, why)
 
     def connectionLost(self, reason: Failure) -> None:
         """
-        The reactor ends, and ends the connections.
+        The reactor ends, or can watch the epoll set no more.
         """
         for tcp in list(self._reading.values()):
             self._lose(tcp, reason)
@@ -160,12 +168,27 @@ class Reads:
         """
         Have the reactor deal with a connection from now on.
         """
-        is_read = tcp.fileno() in self._reading
+        is_read = self._reading.get(tcp.fileno()) is tcp
         self.removeReader(tcp)
         tcp.reactor = self._reactor
         if is_read:
             tcp.startReading()
 
     def _lose(self, tcp: TCPConnection, why: Failure) -> None:
-        if tcp.connected:  # else it was lost meanwhile
-            tcp.connectionLost(why)
+        """
+        Tell that a connection is lost.  Whatever that does, others go on.
+        """
+        self.removeReader(tcp)
+        host = _host(tcp)
+        try:
+            if tcp.connected:  # else it was lost meanwhile
+                tcp.connectionLost(why)
+        except BaseException:  # as Twisted does
+            self.log.failure("The end of a connection to {host} failed", host=host)
+
+
+def _host(tcp: Any) -> str:
+    """
+    Where a connection leads to, for the log.
+    """
+    return printable(str(tcp.getPeer()))

@@ -138,7 +138,8 @@ def replace(headers: dict[str, str], name: str, value: str) -> None:
 
     @param name: of the header.
     """
-    if len(headers) > 1 or "Content-Type" not in headers:  # seldom
+    # Nearly always there is Content-Type alone, which is no other spelling of a name.
+    if len(headers) > 1 or "Content-Type" not in headers:
         folded = tasks.folded(name)
         for each in [each for each in headers if tasks.folded(each) == folded]:
             del headers[each]

@@ -20,8 +20,9 @@ from quebert.errors import BrokerRefused, Forbidden, MessageRefused, PublishRefu
 from quebert.mediator import Mediator, PolicyMediator
 from quebert.policy import RetryPolicy
 from quebert.task import _codec, decode, format_time
-from quebert.task_ends import ENDED, decode_end_note
+from quebert.task_ends import ENDED
 from quebert.test.mediating import URL, FakeHTTP, body_of
+from quebert.test.notes import end_note_in
 from quebert.test.test_watcher import Publication, WatcherTestCase
 
 CALLBACK = "https://caller.example/ended?key=1"
@@ -281,7 +282,7 @@ class EndsTests(CallbackTestCase):
         self.confirm()
         self.check_settled([], [])
         self.assertEqual(self.last.routing_key, ENDED)
-        self.assertEqual(decode_end_note(self.last.body).outcome, "done")
+        self.assertEqual(end_note_in(self.last.body).outcome, "done")
         self.confirm()
         self.check_settled([1], [])
 

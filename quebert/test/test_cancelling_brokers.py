@@ -34,9 +34,10 @@ from quebert.mediator import PolicyMediator
 from quebert.operations import BrokerAccess, Match
 from quebert.policy import RetryPolicy
 from quebert.task import format_time
-from quebert.task_ends import ENDED, EndNote, decode_end_note
+from quebert.task_ends import ENDED, EndNote
 from quebert.test.cancel_races import CancelRaces
 from quebert.test.conftest import AnyBroker, Names
+from quebert.test.notes import end_note_in
 from quebert.test.support import Executor, until
 from quebert.testing import RabbitMQNode
 
@@ -141,7 +142,7 @@ async def test_end_notes(tasks: Tasks) -> None:
     told: list[EndNote] = []
 
     async def note(message: DeliveredMessage) -> None:
-        told.append(decode_end_note(message.body))
+        told.append(end_note_in(message.body))
 
     async def add(uuid: str) -> None:
         task = {"url": "/task", "uuid": f"{tasks.queue}-{uuid}", "params": {}}

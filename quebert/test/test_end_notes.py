@@ -13,8 +13,9 @@ from quebert.amqp.watch._end_notes import wants_end_note
 from quebert.errors import BrokerRefused, PublishRefused, Unroutable
 from quebert.outcome import CANCELLED, EXPIRED, FORBIDDEN, Bury, Discard, Done, Retry
 from quebert.policy import History
-from quebert.task_ends import ENDED, EndNote, decode_end_note
+from quebert.task_ends import ENDED, EndNote
 from quebert.task_events import EndedTask
+from quebert.test.notes import end_note_in
 from quebert.test.test_watcher import WatcherTestCase
 
 #: The properties of a message whose end is told.
@@ -57,7 +58,7 @@ class EndNoteTestCase(WatcherTestCase):
         publication = self.client.publisher.publications[-1]
         self.assertEqual((publication.exchange, publication.routing_key), ("", ENDED))
         self.assertEqual(publication.properties["delivery-mode"], 2)
-        return decode_end_note(publication.body)
+        return end_note_in(publication.body)
 
 
 class WantedTests(EndNoteTestCase):
@@ -185,7 +186,7 @@ class OrderTests(EndNoteTestCase):
         self.check_settled([1], [])
         self.assertEqual(self.queues, [ENDED, ENDED])
         last = self.client.publisher.publications[-1].body
-        notes = [decode_end_note(each) for each in last.split(b"\n")]
+        notes = [end_note_in(each) for each in last.split(b"\n")]
         self.assertEqual([each.uuid for each in notes], ["u1", "u2", "u3"])
         self.confirm()
         self.check_settled([1, 2, 3, 4], [])

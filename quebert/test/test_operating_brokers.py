@@ -30,8 +30,9 @@ from quebert.cli._dead import Listing
 from quebert.errors import ConfigError, Unroutable
 from quebert.operations import BrokerAccess, DeadLetter, Match, Progress
 from quebert.outcome import EXHAUSTED, POISON, Bury, Outcome
-from quebert.task_ends import ENDED, EndNote, decode_end_note
+from quebert.task_ends import ENDED, EndNote
 from quebert.test.conftest import AnyBroker, Names
+from quebert.test.notes import end_note_in
 from quebert.test.support import Program, options_of, until
 from quebert.testing import RabbitMQNode, free_port
 
@@ -408,7 +409,7 @@ async def test_ends_are_told(
     async with temporary_channel(wire) as channel:
         while (message := await channel.get(ENDED)) is not None:
             channel.ack(message.delivery_tag)
-            notes = map(decode_end_note, message.body.split(b"\n"))
+            notes = map(end_note_in, message.body.split(b"\n"))
             ends.update((each.uuid, each) for each in notes if each.queue == queue)
     dropped = ends.pop("dropped")
     assert (dropped.outcome, dropped.attempts) == ("discarded", 0)

@@ -37,6 +37,7 @@ from quebert.config import (
     read,
 )
 from quebert.config._positions import lines
+from quebert.config._problems import Problem
 from quebert.config._settings import MOST_SHOWN
 from quebert.errors import ConfigError
 from quebert.guard import Guard, Place
@@ -597,6 +598,16 @@ class BadTests(ReadCase):
         path = self.folder / "q.toml"
         self.assertTrue(str(error).startswith(f"{path}:{case.line}: "), error)
         self.assertNotIn(PASSWORD, str(error))
+
+    def test_long(self) -> None:
+        """
+        Of a long sentence, the beginning and the end are told.
+        """
+        for length in (999, 1_000):
+            text = Problem("q.toml", 1, "k" * length).text
+            self.assertEqual(text, "k" * length)
+        text = Problem("q.toml", 1, "key " + "N" * 993 + " end").text
+        self.assertEqual(text, "key " + "N" * 496 + "…" + "N" * 495 + " end")
 
     def test_files(self) -> None:
         """

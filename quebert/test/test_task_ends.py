@@ -13,11 +13,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert.task_ends import (
     DeletionNote,
     EndNote,
-    decode_end_note,
     decode_note,
     encode_deletion_note,
     encode_end_note,
 )
+from quebert.test.notes import end_note_in
 
 NOTE = EndNote(uuid="u", queue="tasks", outcome="done", ended=100.5)
 FULL = EndNote(
@@ -37,7 +37,7 @@ FULL = EndNote(
 
 class EndNoteTests(SynchronousTestCase):
     """
-    Tests for L{encode_end_note} and L{decode_end_note}.
+    Tests for L{encode_end_note} and L{decode_note}.
     """
 
     def test_both_ways(self) -> None:
@@ -45,7 +45,7 @@ class EndNoteTests(SynchronousTestCase):
         A note comes back as it was.
         """
         for note in (NOTE, FULL):
-            self.assertEqual(decode_end_note(encode_end_note(note)), note)
+            self.assertEqual(decode_note(encode_end_note(note)), note)
 
     def test_of_deletion(self) -> None:
         """
@@ -69,14 +69,14 @@ class EndNoteTests(SynchronousTestCase):
         Fields of later versions are ignored.
         """
         fields = {**json.loads(encode_end_note(NOTE)), "later": [1]}
-        self.assertEqual(decode_end_note(json.dumps(fields).encode()), NOTE)
+        self.assertEqual(decode_note(json.dumps(fields).encode()), NOTE)
 
     def test_odd_reason(self) -> None:
         """
         Characters of a reason that no database takes are replaced.
         """
         fields = {**json.loads(encode_end_note(NOTE)), "reason": "a\0b\ud800\n"}
-        note = decode_end_note(json.dumps(fields).encode())
+        note = end_note_in(json.dumps(fields).encode())
         self.assertEqual(note.reason, "a?b??")
 
     def test_broken(self) -> None:
@@ -108,12 +108,12 @@ class EndNoteTests(SynchronousTestCase):
             ("last_attempt", []),
         ):
             body = json.dumps({**fields, name: value}).encode()
-            self.assertRaises(ValueError, decode_end_note, body)
+            self.assertRaises(ValueError, decode_note, body)
         for name in ("uuid", "queue", "outcome", "ended"):
             body = json.dumps({n: v for n, v in fields.items() if n != name}).encode()
-            self.assertRaises(ValueError, decode_end_note, body)
+            self.assertRaises(ValueError, decode_note, body)
         for body in (b"", b"\xff", b"[]", b"7", b"[" * 100_000):
-            self.assertRaises(ValueError, decode_end_note, body)
+            self.assertRaises(ValueError, decode_note, body)
 
     @given(st.binary(max_size=60))
     @settings(max_examples=100, deadline=None)
@@ -122,6 +122,6 @@ class EndNoteTests(SynchronousTestCase):
         Nothing else is raised.
         """
         try:
-            decode_end_note(body)
+            decode_note(body)
         except ValueError:
             pass

@@ -118,9 +118,9 @@ class FrameClient(AMQClient):  # type: ignore[misc]
         Read the frames in it; what is no AMQP ends the connection.
         """
         self._heartbeat.heard = self.output.may_send = True
-        is_read = not self.closed
+        has_more = not self.closed
         try:
-            while is_read:
+            while has_more:
                 for kind, number, payload in self._reader.read(data):
                     channel = self.channels.get(number)
                     if channel is None or kind == FRAME_HEARTBEAT:
@@ -134,7 +134,7 @@ class FrameClient(AMQClient):  # type: ignore[misc]
                         channel.dispatch(method, self.work)
                     if self.closed:
                         return
-                is_read, data = self._reader.stopped, b""
+                has_more, data = self._reader.stopped, b""
         except ProtocolError as e:
             self.fail(e)
         except (ContentTooLarge, UnexpectedFrame) as e:

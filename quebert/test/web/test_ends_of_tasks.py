@@ -29,6 +29,7 @@ from quebert.created_tasks import (
     CreatedTasks,
     NewTask,
     _created_tasks,
+    _deletions,
 )
 from quebert.errors import BrokerError
 from quebert.operations import BrokerAccess
@@ -204,7 +205,8 @@ async def test_all_are_killed(
     Mediators and RabbitMQ are killed while tasks are created, and the process that
     keeps the rows ends meanwhile: each task that is not refused ends as it should.
     """
-    monkeypatch.setattr(_created_tasks, "DOUBTFUL", 2.0)
+    for module in (_created_tasks, _deletions):
+        monkeypatch.setattr(module, "DOUBTFUL", 2.0)
     monkeypatch.setattr(_created, "_PACE", 0.5)
     queue, url = names.queue, own_rabbitmq.url
     access, where = BrokerAccess(reactor, url), str(tmp_path / "tasks.sqlite3")

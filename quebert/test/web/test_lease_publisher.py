@@ -14,8 +14,9 @@ from quebert._protocol.properties import decode_properties, encode_properties
 from quebert.errors import BrokerError, PublishRefused, Unroutable
 from quebert.policy import History
 from quebert.task import decode
-from quebert.task_ends import ENDED, decode_end_note
+from quebert.task_ends import ENDED
 from quebert.test.leases.doubles import leased
+from quebert.test.notes import end_note_in
 from quebert.test.support import logged
 from quebert.web.cluster._leases import _LeasePublisher
 
@@ -81,7 +82,7 @@ class LeasePublisherTests(SynchronousTestCase):
         self.assertIsNone(told["answer"])
         self.assertEqual(decode_properties(callback[3])["priority"], 3)
         self.assertEqual(note[:2], ("", ENDED))
-        end = decode_end_note(note[2])
+        end = end_note_in(note[2])
         self.assertEqual((end.uuid, end.sent), ("u", 80.0))
 
     def test_without(self) -> None:
