@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, cast
 
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
-from twisted.internet.main import CONNECTION_LOST
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.tcp import Connection as TCPConnection
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -33,9 +34,8 @@ class Reads:
     From an event of the reactor to C{dataReceived}, Twisted makes 13 calls, which is
     3 µs of the CPU time of a task.  So the reactor watches one epoll set (epoll(7)),
     and the connections are in that set.  The attribute C{reactor} of such a connection
-    is this object, as long as the connection is only read.  A connection that its peer
-    has closed, or that waits until it can be written to, goes back to the reactor for
-    good.
+    is this object, as long as the connection is only read.  A connection that waits
+    until it can be written to goes back to the reactor for good.
 
     Where there is no epoll, or the reactor watches no file descriptors, all connections
     stay with the reactor.
@@ -75,13 +75,15 @@ class Reads:
             return
         try:
             self._epoll.register(fd, _READABLE)
+            if not self._reading:
+                self._reactor.addReader(self)
         except OSError:  # the system watches too many: the reactor may tell so
+            with suppress(OSError):
+                self._epoll.unregister(fd)
             tcp.reactor = self._reactor
             tcp.startReading()
-            return
-        if not self._reading:
-            self._reactor.addReader(self)
-        self._reading[fd] = tcp
+        else:
+            self._reading[fd] = tcp
 
     def removeReader(self, tcp: TCPConnection) -> None:
         """
@@ -101,8 +103,12 @@ class Reads:
         that watches it for writing alone would take a hang-up for its end, and leave
         what has come unread.
         """
-        self._give_back(tcp)
-        self._reactor.addWriter(tcp)
+        is_read = self._reading.get(tcp.fileno()) is tcp
+        self.removeReader(tcp)
+        tcp.reactor = self._reactor
+        if is_read:
+            tcp.startReading()
+        tcp.startWriting()
 
     def removeWriter(self, tcp: TCPConnection) -> None:
         """
@@ -134,24 +140,24 @@ class Reads:
 
     def doRead(self) -> None:
         """
-        Read what has come.
+        Read what has come, and find out what has ended, as the reactor does.
         """
         for fd, event in self._epoll.poll(0, _AT_ONCE):
             tcp: Any = self._reading.get(fd)
             if tcp is None:  # what was read of another one has closed or paused it
                 continue
             try:
-                data = tcp.socket.recv(tcp.bufferSize) if event == _READABLE else b""
+                data = tcp.socket.recv(tcp.bufferSize) if event & _READABLE else b""
             except BlockingIOError:
                 continue
             except OSError:
                 self._lose(tcp, Failure(CONNECTION_LOST))
                 continue
+            if not data:
+                self._lose(tcp, Failure(CONNECTION_DONE))
+                continue
             try:
-                if data:
-                    tcp.protocol.dataReceived(data)
-                else:
-                    self._give_back(tcp)
+                tcp.protocol.dataReceived(data)
             except BaseException:  # as Twisted does
                 why = Failure()
                 self.log.failure("What came from {host} failed", why, host=_host(tcp))
@@ -163,16 +169,6 @@ class Reads:
         """
         for tcp in list(self._reading.values()):
             self._lose(tcp, reason)
-
-    def _give_back(self, tcp: TCPConnection) -> None:
-        """
-        Have the reactor deal with a connection from now on.
-        """
-        is_read = self._reading.get(tcp.fileno()) is tcp
-        self.removeReader(tcp)
-        tcp.reactor = self._reactor
-        if is_read:
-            tcp.startReading()
 
     def _lose(self, tcp: TCPConnection, why: Failure) -> None:
         """
