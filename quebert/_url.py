@@ -17,6 +17,8 @@ from quebert._host import to_ascii, wrong_with
 from quebert.errors import ConfigError, NoDefaultURL
 
 __all__ = [
+    "REMEMBERED",
+    "SHORT",
     "absolute",
     "check_default",
     "default_option",
@@ -47,10 +49,10 @@ _BEFORE_USERINFO = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//", re.ASCII | re.IGNORE
 # All that RFC 3986 lets stand in a path and a query, and what is encoded.
 _SAFE = "!#$%&'()*+,/:;=?@[]~"
 _DEFAULT_PORTS = (("http:", ":80"), ("https:", ":443"))
-# URLs whose answers are remembered: most tasks of a queue have the same.
-_REMEMBERED = 256
-# Characters of those whose origins are remembered: anybody can write long ones.
-_SHORT = 500
+#: URLs of which something is remembered: most tasks of a queue have the same.
+REMEMBERED = 256
+#: Characters of these at most: anybody can write long ones.
+SHORT = 500
 
 
 def origin_of(url: str) -> str:
@@ -59,7 +61,7 @@ def origin_of(url: str) -> str:
     spelling by which its limits are known: without the port where it is the usual one,
     and without a dot at the end of the host.
     """
-    return _remembered_origin(url) if len(url) <= _SHORT else _origin_in(url)
+    return _remembered_origin(url) if len(url) <= SHORT else _origin_in(url)
 
 
 def _origin_in(url: str) -> str:
@@ -67,7 +69,7 @@ def _origin_in(url: str) -> str:
     return without_dot(normal(url if end < 0 else url[:end]))
 
 
-_remembered_origin = lru_cache(_REMEMBERED)(_origin_in)
+_remembered_origin = lru_cache(REMEMBERED)(_origin_in)
 
 
 def without_dot(origin: str) -> str:
@@ -169,7 +171,7 @@ def _example(url: object) -> str:
     return "http://localhost:8000/"
 
 
-@lru_cache(_REMEMBERED)
+@lru_cache(REMEMBERED)
 def _is_plain(url: str) -> bool:
     """
     Whether a URL can be requested as it is.

@@ -51,8 +51,8 @@ _elapsed = partial(time.clock_gettime, _CLOCK)
 def use_monotonic_clock(reactor: Any = None, *, log_jumps: bool = True) -> None:
     """
     Have the timers of a reactor, also those that run, go by a monotonic clock from now
-    on.  Call it before the first request: time limits of requests go by the clock that
-    there was then.  A second call does nothing.
+    on.  Call it before an HTTP client is made: the time limits of requests, and of idle
+    connections, go by the clock that there was then.  A second call does nothing.
 
     @param reactor: the global one by default.
     @param log_jumps: whether a line in the log tells that the clock of the machine was

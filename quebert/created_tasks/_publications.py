@@ -123,7 +123,7 @@ class TaskPublications:
             if problem is None
             or isinstance(problem, MessageRefused)
             or (isinstance(problem, Unroutable) and task.queue in gone)
-            else _in_doubt_still(problem)
+            else _doubted(problem)
             for task, problem in found
         ]
 
@@ -177,7 +177,7 @@ def _is_refused(problem: BrokerError) -> bool:
     return problem.added is False or isinstance(problem, PublishRefused)
 
 
-def _in_doubt_still(problem: BrokerError) -> BrokerError:
+def _doubted(problem: BrokerError) -> BrokerError:
     """
     Why a task is not published of which RabbitMQ may have another copy.
     """

@@ -24,7 +24,7 @@ from zope.interface import implementer
 
 from quebert import __version__
 from quebert._host import wrong_with
-from quebert._url import normal
+from quebert._url import REMEMBERED, SHORT, normal
 from quebert.errors import ConfigError, ExecutorError
 from quebert.guard import Guard
 from quebert.http._exchange import HTTPExchange
@@ -50,8 +50,6 @@ _URL = re.compile(
 )
 _USER_AGENT = f"quebert/{__version__}"
 _PORTS = {"http": 80, "https": 443}
-# How many URLs are remembered, and the characters of the longest of them.
-_REMEMBERED, _SHORT = 256, 500
 # What is ours to say, or said but once.
 _AGENT_FIELDS = frozenset({"content-length", "transfer-encoding", "host", "user-agent"})
 _DEFAULT_GUARD = Guard()
@@ -130,7 +128,7 @@ class Agent:
             L{Forbidden<quebert.errors.Forbidden>} is the guard's.  Cancelling it
             closes the connection.
         """
-        parts = _remembered_parts(url) if len(url) <= _SHORT else _parts_of(url)
+        parts = _remembered_parts(url) if len(url) <= SHORT else _parts_of(url)
         if parts is None:
             why = "it is no valid http:// or https:// URL"
             return fail(ExecutorError(f"the URL cannot be requested: {why}"))
@@ -231,8 +229,7 @@ def _parts_of(url: str) -> tuple[str, str, str, str] | None:
     return None if parts is None else (parts[1], parts[2], parts[3], parts[4])
 
 
-# Many tasks have the same few URLs.
-_remembered_parts = lru_cache(_REMEMBERED)(_parts_of)
+_remembered_parts = lru_cache(REMEMBERED)(_parts_of)
 
 
 def _name_of(origin: str) -> str:

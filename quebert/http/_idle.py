@@ -5,7 +5,6 @@ The connections that nobody uses, each closed after a while.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -28,7 +27,7 @@ class IdleConnections:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._seconds: Callable[[], float] = self._first_seconds
+        self._seconds = stopwatch_of(clock)
         self._lines: dict[HTTPConnection, Line] = {}  # each is in one
         self._expiry: IDelayedCall | None = None
         self._next_look = math.inf
@@ -72,14 +71,6 @@ class IdleConnections:
             self._close(connection)
             return True
         return False
-
-    def _first_seconds(self) -> float:
-        """
-        The stopwatch is taken when it is needed: use_monotonic_clock() may be called
-        after the pool is made.
-        """
-        self._seconds = stopwatch_of(self._clock)
-        return self._seconds()
 
     def _close(self, connection: HTTPConnection) -> None:
         self.forget(connection)

@@ -15,8 +15,8 @@ from twisted.internet.tcp import Connection as TCPConnection
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from quebert._listening import host_of
 from quebert._log import Logger
-from quebert._text import printable
 
 __all__ = ["Reads"]
 
@@ -175,11 +175,11 @@ class Reads:
         Tell that a connection is lost.  Whatever that does, others go on.
         """
         self.removeReader(tcp)
-        host = _host(tcp)
         try:
             if tcp.connected:  # else it was lost meanwhile
                 tcp.connectionLost(why)
         except BaseException:  # as Twisted does
+            host = _host(tcp)
             self.log.failure("The end of a connection to {host} failed", host=host)
 
 
@@ -187,4 +187,4 @@ def _host(tcp: Any) -> str:
     """
     Where a connection leads to, for the log.
     """
-    return printable(str(tcp.getPeer()))
+    return host_of(tcp.getPeer()) or "a Unix socket"

@@ -73,11 +73,10 @@ class Link(Connection):
         self.recorder.makeConnection(self)
         self.startReading()
 
-    def getPeer(self) -> str:
+    def getPeer(self) -> None:
         """
         For the log.
         """
-        return "a peer"
 
     def reset(self) -> None:
         """

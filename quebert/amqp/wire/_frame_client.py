@@ -8,6 +8,7 @@ The dispatch of the broker's methods and the waiting for replies are txamqp's.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime, ITCPTransport
@@ -30,6 +31,7 @@ from quebert._protocol.frames import (
     FrameError,
     FrameReader,
     UnexpectedFrame,
+    WholeFrame,
     frame,
 )
 from quebert._protocol.heartbeat import Heartbeat
@@ -118,23 +120,12 @@ class FrameClient(AMQClient):  # type: ignore[misc]
         Read the frames in it; what is no AMQP ends the connection.
         """
         self._heartbeat.heard = self.output.may_send = True
-        has_more = not self.closed
+        if self.closed:
+            return
         try:
-            while has_more:
-                for kind, number, payload in self._reader.read(data):
-                    channel = self.channels.get(number)
-                    if channel is None or kind == FRAME_HEARTBEAT:
-                        self._unusual_frame_received(kind, number, payload)
-                    elif kind == FRAME_BODY:
-                        channel.body_received(payload)
-                    elif kind == FRAME_HEADER:
-                        channel.header_received(payload)
-                    elif not channel.method_received(payload):
-                        method = self._method_frame(number, payload)
-                        channel.dispatch(method, self.work)
-                    if self.closed:
-                        return
-                has_more, data = self._reader.stopped, b""
+            self._frames_received(self._reader.read(data))
+            while self._reader.stopped and not self.closed:
+                self._frames_received(self._reader.read(b""))
         except ProtocolError as e:
             self.fail(e)
         except (ContentTooLarge, UnexpectedFrame) as e:
@@ -146,6 +137,20 @@ class FrameClient(AMQClient):  # type: ignore[misc]
         except (CodecError, struct.error, IndexError) as e:
             text = f"the broker sent a malformed frame: {e}"
             self.fail(ProtocolError(ReplyCode.SYNTAX_ERROR, text))
+
+    def _frames_received(self, frames: Iterable[WholeFrame]) -> None:
+        for kind, number, payload in frames:
+            channel = self.channels.get(number)
+            if channel is None or kind == FRAME_HEARTBEAT:
+                self._unusual_frame_received(kind, number, payload)
+            elif kind == FRAME_BODY:
+                channel.body_received(payload)
+            elif kind == FRAME_HEADER:
+                channel.header_received(payload)
+            elif not channel.method_received(payload):
+                channel.dispatch(self._method_frame(number, payload), self.work)
+            if self.closed:
+                return
 
     def _unusual_frame_received(self, kind: int, number: int, payload: bytes) -> None:
         if kind == FRAME_HEARTBEAT:
