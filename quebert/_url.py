@@ -22,6 +22,8 @@ __all__ = [
     "absolute",
     "check_default",
     "default_option",
+    "is_plain",
+    "is_plain_short",
     "normal",
     "origin_of",
     "without_dot",
@@ -99,12 +101,12 @@ def absolute(url: str, default: str) -> tuple[str, dict[str, str]]:
     @raise NoDefaultURL: C{url} is partial, and there is no C{default}.
     @raise ValueError: C{url} cannot be requested; the text says why.
     """
-    if _is_plain(url):
+    if is_plain(url):
         return url, {}
     if _UNSAFE.search(url):
         raise ValueError("it contains a space or control character")
     whole = url if _SCHEME.match(url) else _joined(default, url)
-    if _is_plain(whole):
+    if is_plain(whole):
         return whole, {}
     if not _HTTP.match(whole):
         raise ValueError("it must begin with http:// or https://")
@@ -171,15 +173,19 @@ def _example(url: object) -> str:
     return "http://localhost:8000/"
 
 
-@lru_cache(REMEMBERED)
-def _is_plain(url: str) -> bool:
+def is_plain(url: str) -> bool:
     """
-    Whether a URL can be requested as it is.
+    Whether a first look shows that a URL can be requested as it is, as nearly always.
+    L{absolute} decides about the others.
     """
     plain = _PLAIN.fullmatch(url)
     if plain is None or int(plain[3] or 80) > 65535:
         return False
     return not wrong_with(plain[2], plain[1] != "")
+
+
+#: The same for URLs that are L{SHORT}, which are remembered.
+is_plain_short = lru_cache(REMEMBERED)(is_plain)
 
 
 def without_userinfo(url: str) -> str:

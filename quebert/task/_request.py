@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from quebert._bounds import BOUNDS, Bounds
 from quebert._text import shown_url
-from quebert._url import absolute
+from quebert._url import SHORT, absolute, is_plain, is_plain_short
 from quebert.errors import BadTask, NoDefaultURL
 from quebert.task._cloud_tasks import (
     CloudTasksField,
@@ -81,12 +81,10 @@ def request(task: Task, defaulturl: str, bounds: Bounds = BOUNDS) -> Request:
     url: Any = task.get("url")
     if type(url) is not str or not 0 < len(url) <= bounds.url:
         _check_url(url, bounds)
-    try:
-        url, credentials = absolute(url, defaulturl)
-    except NoDefaultURL as e:
-        raise NoDefaultURL(f"url cannot be requested: {e}") from None
-    except ValueError as e:
-        raise BadTask(f"url cannot be requested: {e}") from None
+    credentials: dict[str, str] = {}
+    plain = is_plain_short if len(url) <= SHORT else is_plain
+    if not plain(url):  # seldom
+        url, credentials = _completed(url, defaulturl)
     payload, cloud_tasks = task.get("payload"), task.get("cloud_tasks")
     sends_itself = payload is None and cloud_tasks is None  # as nearly all do
     headers = {"Content-Type": "application/json"} if sends_itself else {}
@@ -104,6 +102,18 @@ def request(task: Task, defaulturl: str, bounds: Bounds = BOUNDS) -> Request:
     field = None if cloud_tasks is None else read_cloud_tasks(cloud_tasks)
     id_token = None if field is None else field.id_token
     return Request(verb, url, headers, seconds, uuid, False, content, field, id_token)
+
+
+def _completed(url: str, defaulturl: str) -> tuple[str, dict[str, str]]:
+    """
+    As L{absolute} has it, with errors that name the field.
+    """
+    try:
+        return absolute(url, defaulturl)
+    except NoDefaultURL as e:
+        raise NoDefaultURL(f"url cannot be requested: {e}") from None
+    except ValueError as e:
+        raise BadTask(f"url cannot be requested: {e}") from None
 
 
 def _payload(payload: object, verb: str) -> bytes:
