@@ -93,9 +93,10 @@ def most_values(body: bytes) -> int:
     return len(body) - len(body.translate(None, _BEFORE_VALUES))
 
 
-def memory_of(body: bytes) -> int:
+def memory_of(body: bytes, values: int = BOUNDS.values) -> int:
     """
-    Bytes of memory that a task takes at most, as it came and decoded from JSON.  One of
-    too many values is not decoded.
+    Bytes of memory that a task takes at most, as it came and decoded from JSON.
+
+    @param values: a task of more values is not decoded.
     """
-    return len(body) + _VALUE * min(most_values(body), BOUNDS.values)
+    return len(body) + _VALUE * min(most_values(body), values)

@@ -25,14 +25,15 @@ class Codec:
 
     @param decode: from a body to a task.
     @param encode: from a task to a body.
-    @ivar bounds: of the bodies that are decoded, and of the fields of tasks.
+    @ivar bounds: of tasks and of their fields; bodies of answers have the default ones.
     """
 
     def __init__(self, decode: Decode, encode: Encode, bounds: Bounds) -> None:
         self.bounds = bounds
         self._decode = decode
         self._encode = encode
-        self._is_json = (decode, encode) == (tasks.decode, tasks.encode)
+        self._decodes_json = decode == tasks.decode
+        self._is_json = self._decodes_json and encode == tasks.encode
 
     # -- From a message
 
@@ -40,12 +41,15 @@ class Codec:
         """
         The task in the body of a message.
 
-        @raise BadTask: the body is too large, or cannot be decoded.
+        @raise BadTask: the body is too large, nested too deeply, or of too many values;
+            or it cannot be decoded.
         """
         if len(body) > self.bounds.body:
             most = self.bounds.body
             raise BadTask(f"the body must have at most {most} bytes, not {len(body)}")
         try:
+            if self._decodes_json:
+                return tasks.decode(body, self.bounds)
             return self._decode(body)
         except BadTask:
             raise
@@ -73,8 +77,7 @@ class Codec:
         """
         return tasks.read_part(body, self.bounds)
 
-    @staticmethod
-    def memory_of(body: bytes, in_part: bool) -> int:
+    def memory_of(self, body: bytes, in_part: bool) -> int:
         """
         Bytes of memory that the task in C{body} takes at most while it is at work.
 
@@ -84,7 +87,7 @@ class Codec:
         payload = size if b'"payload"' in body else 0  # as text, and about as bytes
         if in_part:
             return 2 * size + payload  # as it came, and as it is sent
-        return memory_of(body) + 2 * payload
+        return memory_of(body, self.bounds.values) + 2 * payload
 
     # -- To an executor, and to a message
 

@@ -58,8 +58,8 @@ def decode(body: bytes, bounds: Bounds = BOUNDS) -> Any:
     @raise BadTask: it is not JSON (RFC 8259), nested too deeply, or of too many values.
     """
     size = len(body)  # a small one can be neither too deep nor of too many values
-    if size > bounds.depth and (
-        size > bounds.values or body.count(b"[") + body.count(b"{") > bounds.depth
+    if size > bounds.values or (
+        size > bounds.depth and body.count(b"[") + body.count(b"{") > bounds.depth
     ):
         for _ in measure(body, bounds):
             pass

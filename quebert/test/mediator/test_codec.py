@@ -40,6 +40,20 @@ class CodecTests(SynchronousTestCase):
         with self.assertRaisesRegex(BadTask, "the body cannot be decoded: 'a.*b'"):
             failing.decode(b"")
 
+    def test_bounds(self) -> None:
+        """
+        A body is decoded within the bounds of the mediator, whatever encodes tasks, and
+        the memory that it takes goes by them.
+        """
+        flat = Codec(tasks.decode, returning(b""), Bounds(depth=2))
+        self.assertEqual(flat.decode(b"[[1]]"), [[1]])
+        self.assertRaises(BadTask, flat.decode, b"[[[1]]]")
+        few = Codec(tasks.decode, tasks.encode, Bounds(values=3))
+        self.assertEqual(few.decode(b"[1, 2]"), [1, 2])
+        self.assertRaises(BadTask, few.decode, b"[1, 2, 3, 4]")
+        body = b"[1, 2, 3, 4, 5, 6]"
+        self.assertLess(few.memory_of(body, False), self.codec.memory_of(body, False))
+
     def test_part(self) -> None:
         """
         Large bodies alone are read in part, and only if they are JSON of ours.
