@@ -118,6 +118,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check --config .ci/ruff.toml .
 	$(BIN)/ruff format --config .ci/ruff.toml --check .
 	$(BIN)/mypy
+	cd bench && MYPYPATH=.. ../$(BIN)/mypy --config-file ../setup.cfg *.py
 	$(BIN)/lint-imports
 	$(BIN)/bandit --ini setup.cfg --quiet --recursive quebert
 

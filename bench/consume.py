@@ -58,19 +58,21 @@ def quebert(url: str, wanted: int) -> str:
     """
     quebert.amqp
     """
-    from twisted.internet import reactor
+    from twisted.internet import reactor as global_reactor
 
     from quebert.amqp import TxAMQPClient
+
+    reactor: Any = global_reactor
 
     meter = Meter(wanted)
 
     def callback(message: Any) -> None:
         if meter.one():
-            reactor.callLater(0, reactor.stop)  # type: ignore[attr-defined]
+            reactor.callLater(0, reactor.stop)
 
     client = TxAMQPClient.from_url(url)
     client.watch("", QUEUE, "", callback, maxEvents=PREFETCH)
-    reactor.run()  # type: ignore[attr-defined]
+    reactor.run()
     return meter.result()
 
 

@@ -34,12 +34,8 @@ from quebert.events import (
     decode_batch,
 )
 from quebert.mediator import PolicyMediator
+from quebert.metrics import ClusterMetrics
 from quebert.task import format_time
-
-try:
-    from quebert.metrics import ClusterMetrics
-except ImportError:  # an older version, to be compared with
-    ClusterMetrics = None
 
 COUNT, ROUNDS, PATIENT = 1_000, 100, 10
 
@@ -166,16 +162,14 @@ def measure(urls: int, code: int, rounds: int) -> None:
 
     batches: list[Columns] = []
     telling.listeners.append(batches.append)
-    metrics = ClusterMetrics(since=0.0) if ClusterMetrics else None
+    metrics = ClusterMetrics(since=0.0)
 
     def tick() -> None:
         telling.collect()
         telling._send(0.0)
 
     def count() -> None:
-        columns = batches.pop()
-        if metrics is not None:
-            metrics.columns(columns)
+        metrics.columns(batches.pop())
 
     steps = {
         "off": run(off),

@@ -25,18 +25,20 @@ def main(module: str, target: str, *folders: str) -> None:
     measured = Coverage(data_file=None, config_file=False, source=folders)
 
     class Reporter(MinimalReporter):
+        _lastTime: Any
+
         def startTest(self, test: Any) -> None:
-            super().startTest(test)
+            super().startTest(test)  # type: ignore[no-untyped-call]
             measured.switch_context(test.id())
 
         def stopTest(self, test: Any) -> None:
-            super().stopTest(test)
+            super().stopTest(test)  # type: ignore[no-untyped-call]
             seconds[test.id()] = self._lastTime
             measured.switch_context("")
 
     with measured.collect():
         suite = TestLoader().loadByName(module)
-        result = TrialRunner(Reporter, stream=sys.stderr).run(suite)
+        result: Any = TrialRunner(Reporter, stream=sys.stderr).run(suite)
     for test, _ in (*result.failures, *result.errors, *result.skips):
         seconds.pop(test.id(), None)
     data, root = measured.get_data(), Path.cwd()

@@ -19,7 +19,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -196,6 +196,12 @@ def search(store: HistoryStore, attempts: Attempts) -> None:
         found.append((fields, len(page.tasks), bool(page.next_page_token)))
         return page
 
+    def by_digits(length: int) -> Callable[[int], object]:
+        return lambda n: tasks(uuid=sample[n][:length])
+
+    def by_fields(fields: Mapping[str, Any]) -> Callable[[int], object]:
+        return lambda _: tasks(**fields)
+
     def deep() -> Iterator[Callable[[int], object]]:
         token = ""
 
@@ -209,10 +215,7 @@ def search(store: HistoryStore, attempts: Attempts) -> None:
     timed("a task by its uuid", lambda n: store.life_of(sample[n]), 200)
     timed("search by uuid", lambda n: tasks(uuid=sample[n]), 200)
     for length in (8, 5, 4, 3, 2, 1):
-        timed(
-            f"search by {length} digits of it",
-            lambda n, length=length: tasks(uuid=sample[n][:length]),
-        )
+        timed(f"search by {length} digits of it", by_digits(length))
     timed("page of a queue", lambda n: tasks(queue=QUEUES[n % 20]))
     for ask in deep():
         timed("the 50 pages that follow", ask)
@@ -236,7 +239,7 @@ def search(store: HistoryStore, attempts: Attempts) -> None:
         {"after": day, "before": day + 3600, "outcome": "buried"},
     ):
         name = ", ".join(f"{k}={v!s:.24}" for k, v in fields.items() if k != "before")
-        timed(f"search by {name}", lambda _, fields=fields: tasks(**fields), 10)
+        timed(f"search by {name}", by_fields(fields), 10)
         say("", f"{found[-1][1]} tasks{', and more' if found[-1][2] else ''}")
     timed(
         "latency of an hour",
@@ -324,4 +327,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

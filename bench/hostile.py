@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from asyncio import StreamReader as Reader
+from asyncio import StreamWriter as Writer
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
 #: What is done after the head of a request, whose body has so many bytes.
 Executor = Callable[[Reader, Writer, int], Awaitable[None]]
 

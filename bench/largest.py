@@ -70,7 +70,7 @@ class Executor(Resource):
     isLeaf = True
 
     def __init__(self, reactor: Any) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         # So many connections come at once.
         self._port = reactor.listenTCP(
             0, Site(self), backlog=2 * SMALL, interface="127.0.0.1"

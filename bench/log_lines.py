@@ -56,6 +56,12 @@ class Answer(WholeResponse):
         """
         return False
 
+    def content(self) -> Deferred[bytes]:
+        """
+        It has no body.
+        """
+        return succeed(self.whole)
+
 
 class Network:
     """

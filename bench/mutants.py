@@ -193,13 +193,14 @@ def _changes(statement: ast.stmt) -> Iterator[tuple[ast.expr | ast.stmt, str]]:
     what.
     """
     match statement:
-        case ast.Expr(value=ast.Call() | ast.Await(value=ast.Call())):
-            call = statement.value
-            call = call.value if isinstance(call, ast.Await) else call
+        case (
+            ast.Expr(value=ast.Call() as call)
+            | ast.Expr(value=ast.Await(value=ast.Call() as call))
+        ):
             if ast.unparse(call.func) not in _IDLE:
                 yield statement, "pass"
-        case ast.Return(value=ast.Constant(value=bool(value)) as node):
-            yield node, str(not value)
+        case ast.Return(value=ast.Constant(value=bool(result)) as constant):
+            yield constant, str(not result)
         case ast.Return(value=value) if value and not _is_none(value):
             yield value, "None"
         case ast.If(test=test) | ast.While(test=test):

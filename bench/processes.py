@@ -96,7 +96,8 @@ def row(name: str, processes: int, rounds: list[Measurement]) -> list[str]:
     """
 
     def median(what: str) -> float:
-        return statistics.median(getattr(each, what) / each.tasks for each in rounds)
+        costs: list[float] = [getattr(each, what) / each.tasks for each in rounds]
+        return statistics.median(costs)
 
     rate = statistics.median(each.tasks / each.seconds for each in rounds)
     costs = [f"{median(what) * 1e6:,.0f}" for what in ("cpu", "broker", "web")]
