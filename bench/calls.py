@@ -1,6 +1,7 @@
 """
 How straight the way of a task through quebert is: the calls from its delivery to its
-acknowledgement, and how often they go from one module to another.
+acknowledgement, and how often they go from one module to another, and from one room
+(a package) to another.
 
 The mediator is in this process, and has no hooks; with C{--deployed} it has a retry
 policy and limits, as C{peers/quebert_deployed.py} has.  Timers call, too, so of several
@@ -13,7 +14,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -52,6 +53,13 @@ class Call:
     module: str
     function: str
 
+    @property
+    def room(self) -> str:
+        """
+        The package that its module is in.
+        """
+        return self.module.rpartition("/")[0] or self.module
+
 
 @attrs.frozen
 class Way:
@@ -69,6 +77,13 @@ class Way:
         for one, other in pairwise(self.calls):
             if one.module != other.module:
                 yield one.module, other.module
+
+    @property
+    def rooms(self) -> list[str]:
+        """
+        The rooms that the way goes through, in their order.
+        """
+        return [room for room, _ in groupby(each.room for each in self.calls)]
 
 
 class Recorder:
@@ -172,8 +187,10 @@ def show(found: Way, every: bool) -> None:
     for module, count in calls.most_common():
         table.add_row(module, str(count), str(entered[module]))
     console.print(table)
+    rooms = found.rooms
     console.print(
-        f"{len(found.calls)} calls, {len(moves)} moves between {len(calls)} modules"
+        f"{len(found.calls)} calls, {len(moves)} moves between {len(calls)} modules,"
+        f" {len(rooms) - 1} between {len(set(rooms))} rooms"
     )
     for each in found.calls if every else ():
         console.print(f"{each.module:32} {each.function}", highlight=False)
