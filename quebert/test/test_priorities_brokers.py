@@ -74,7 +74,8 @@ async def test_weights(
     weights = {"high": 6, "medium": 3, "low": 1}
     queues = [Queue(client, f"{names.queue}-{n}", w) for n, w in weights.items()]
     for each in queues:
-        await each.fill(200 * int(each.weight))
+        # More than it needs, since the first one is alone until the others are there.
+        await each.fill(200 * int(each.weight) + 600)
     for each in reversed(queues):
         await each.watch(group, 0.03, 50)
     high, medium, low = (each.begun for each in queues)
