@@ -83,6 +83,18 @@ class WebFigures:
 
         return await _until(found, condition)
 
+    async def row_and_dead(self, condition: Callable[[Any], bool]) -> tuple[Any, Any]:
+        """
+        The same, and the dead letters of the queue, once both tell of as many.  The
+        overview is of a look that may be two seconds old, but for the tasks at work.
+        """
+
+        async def found() -> tuple[Any, Any]:
+            row = await self.row(condition)
+            return row, await self.ask(f"/v1/queues/{self.queue}/dead")
+
+        return await _until(found, lambda found: found[0]["dead"] == found[1]["count"])
+
     async def counted(self, outcomes: Counter[str]) -> None:
         """
         Wait until its history counts so many attempts with each outcome.
