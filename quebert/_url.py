@@ -23,7 +23,6 @@ __all__ = [
     "check_default",
     "default_option",
     "is_plain",
-    "is_plain_short",
     "normal",
     "origin_of",
     "without_dot",
@@ -173,6 +172,7 @@ def _example(url: object) -> str:
     return "http://localhost:8000/"
 
 
+@lru_cache(REMEMBERED)  # long ones, too: the URL of a task has 8 KB at most
 def is_plain(url: str) -> bool:
     """
     Whether a first look shows that a URL can be requested as it is, as nearly always.
@@ -182,10 +182,6 @@ def is_plain(url: str) -> bool:
     if plain is None or int(plain[3] or 80) > 65535:
         return False
     return not wrong_with(plain[2], plain[1] != "")
-
-
-#: The same for URLs that are L{SHORT}, which are remembered.
-is_plain_short = lru_cache(REMEMBERED)(is_plain)
 
 
 def without_userinfo(url: str) -> str:

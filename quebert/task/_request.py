@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from quebert._bounds import BOUNDS, Bounds
 from quebert._text import shown_url
-from quebert._url import SHORT, absolute, is_plain, is_plain_short
+from quebert._url import absolute, is_plain
 from quebert.errors import BadTask, NoDefaultURL
 from quebert.task._cloud_tasks import (
     CloudTasksField,
@@ -82,8 +82,7 @@ def request(task: Task, defaulturl: str, bounds: Bounds = BOUNDS) -> Request:
     if type(url) is not str or not 0 < len(url) <= bounds.url:
         _check_url(url, bounds)
     credentials: dict[str, str] = {}
-    plain = is_plain_short if len(url) <= SHORT else is_plain
-    if not plain(url):  # seldom
+    if not is_plain(url):  # nor is a partial one
         url, credentials = _completed(url, defaulturl)
     payload, cloud_tasks = task.get("payload"), task.get("cloud_tasks")
     sends_itself = payload is None and cloud_tasks is None  # as nearly all do
