@@ -27,6 +27,9 @@ reactor: Any = global_reactor
 
 #: How many tasks may be at work, and how many there are for each host.
 PLACES, TASKS = 10, 400
+#: Seconds that the well one takes for each task, where its pace is measured, and the
+#: tasks in which it is found out how either is.
+WORK, FIRST = 0.16, 100
 
 
 @pytest_twisted.async_yield_fixture
@@ -38,6 +41,16 @@ async def ill() -> AsyncIterator[Executor]:
     server.answer = lambda task: deferLater(reactor, 1.0, lambda: 503)
     yield server
     await server.close()
+
+
+async def fill(client: TxAMQPClient, queue: str, *urls: str) -> None:
+    """
+    Declare a queue, and put tasks for each URL in it, in turns.
+    """
+    declared = await client.watch("", queue, "", lambda message: None)
+    await declared.stop()
+    bodies = [json.dumps({"url": url}).encode() for url in urls]
+    await gatherResults([client.publish("", queue, body) for body in bodies * TASKS])
 
 
 class Rounds:
@@ -106,17 +119,65 @@ async def test_other_host(
     policy = RetryPolicy(min_backoff=300)
     mediator = PolicyMediator(reactor=reactor, admission=admission, policy=policy)
     client = make_client(either.url)
-    declared = await client.watch("", names.queue, "", mediator.messageReceived)
-    await declared.stop()
-    bodies = [json.dumps({"url": each.url}).encode() for each in (executor, ill)]
-    await gatherResults(
-        [client.publish("", names.queue, body) for body in bodies * TASKS]
-    )
+    await fill(client, names.queue, executor.url, ill.url)
     await client.watch("", names.queue, "", mediator.messageReceived, maxEvents=PLACES)
     await until(rounds.have_ended, shown=lambda: (rounds.early, rounds.ended))
     assert rounds.early < TASKS / 2
     assert len(ill.tasks) < PLACES + 5  # those in flight when the fifth failed
     assert is_open()
+
+
+async def pace(
+    client: TxAMQPClient, queue: str, mediator: PolicyMediator, urls: list[str]
+) -> float:
+    """
+    Tasks per second that are done for the first URL, where those for the others are
+    between them; from the hundredth on.
+    """
+    done: list[float] = []
+    mediator.add_posthook(lambda task, result: done.append(reactor.seconds()))
+    await fill(client, queue, *urls)
+    watcher = await client.watch(
+        "", queue, "", mediator.messageReceived, maxEvents=PLACES
+    )
+    await until(lambda: len(done) == TASKS)
+    await watcher.stop(grace=0)
+    return (TASKS - FIRST) / (done[-1] - done[FIRST - 1])
+
+
+@pytest.mark.long
+@pytest.mark.timed
+@ensureDeferred
+async def test_pace_beside_other_host(
+    either: Any,
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
+    executor: Executor,
+    ill: Executor,
+) -> None:
+    """
+    One host that answers 503, slowly, takes less than a twentieth from another's
+    throughput; with as many tasks for each, in one queue.  Another queue, at the same
+    time, has tasks for the other only.
+    """
+    executor.answer = lambda task: deferLater(reactor, WORK, lambda: 200)
+    limits = OriginLimits(
+        breaker=BreakerSettings(failures=5, pause=30),
+        adaptive=AdaptiveSettings(start=PLACES, ceiling=PLACES),
+    )
+
+    def mediator() -> PolicyMediator:
+        policy, admission = RetryPolicy(min_backoff=30), Origins(limits)
+        return PolicyMediator(reactor=reactor, admission=admission, policy=policy)
+
+    client = make_client(either.url)
+    well, both = [executor.url], [executor.url, ill.url]
+    pacing = [
+        pace(client, f"{names.queue}-alone", mediator(), well),
+        pace(client, f"{names.queue}-both", mediator(), both),
+    ]
+    alone, beside = await gatherResults(map(Deferred.fromCoroutine, pacing))
+    assert beside > alone * 0.95, f"{beside:.1f}/s, and {alone:.1f}/s alone"
 
 
 class NotingOrigins(Origins):
