@@ -4,9 +4,10 @@ Created tasks in PostgreSQL.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeAlias
 
 import psycopg
 import pytest
@@ -36,6 +37,8 @@ from quebert.test.postgresql import PostgreSQLServer, find_postgresql
 from quebert.test.support import until
 from quebert.test.task_store import contract
 
+Another: TypeAlias = Callable[[], TaskStore]
+
 
 class PostgreSQLRowsTests(contract.StoreInPostgreSQL, contract.StoredRowsContract):
     """
@@ -63,11 +66,27 @@ def store(postgresql: PostgreSQLServer) -> Iterator[TaskStore]:
     store.close()
 
 
+@pytest.fixture
+def another(store: TaskStore) -> Iterator[Another]:
+    """
+    Makes other stores of that database, which are closed in the end.
+    """
+    with contextlib.ExitStack() as stack:
+
+        def make() -> TaskStore:
+            other = TaskStore(PostgreSQLTasks(store.where))
+            stack.callback(other.close)
+            return other
+
+        yield make
+
+
 def _refused(store: TaskStore) -> str:
-    other = TaskStore(PostgreSQLTasks(store.where))
-    with pytest.raises(TaskStoreRefused) as caught:
+    with (
+        contextlib.closing(TaskStore(PostgreSQLTasks(store.where))) as other,
+        pytest.raises(TaskStoreRefused) as caught,
+    ):
         other.carry_out([])
-    other.close()
     return str(caught.value)
 
 
@@ -109,7 +128,7 @@ def test_durable(store: TaskStore) -> None:
     assert shown == ("on",)
 
 
-def test_connection_lost(store: TaskStore) -> None:
+def test_connection_lost(store: TaskStore, another: Another) -> None:
     """
     Where PostgreSQL ends the connections the next group has new ones; another process
     that is quicker leads then.
@@ -125,20 +144,19 @@ def test_connection_lost(store: TaskStore) -> None:
     assert len(store.page(RowQuery())[0]) == 1
     assert _standing(store) == Standing(leads=True, is_alone=True)
     _end_connections(store)
-    other = TaskStore(PostgreSQLTasks(store.where))
+    other = another()
     assert _standing(other) == Standing(leads=True, is_alone=True)
     with pytest.raises(psycopg.OperationalError):
         store.carry_out([])
     assert _standing(store) == Standing(leads=False, is_alone=False, older=1)
-    other.close()
 
 
-def test_two(store: TaskStore) -> None:
+def test_two(store: TaskStore, another: Another) -> None:
     """
     Two processes add rows; each name and each number is that of one, and one process
     leads, until it ends.
     """
-    other = TaskStore(PostgreSQLTasks(store.where))
+    other = another()
     both = (store, other)
     assert _standing(store) == Standing(leads=True, is_alone=True)
     assert _standing(other) == Standing(leads=False, is_alone=False)
@@ -160,15 +178,14 @@ def test_two(store: TaskStore) -> None:
     assert len({each.task.name for each in rows}) == 51
     store.close()  # PostgreSQL takes note of that a little later
     patience.until(lambda: _standing(other) == Standing(leads=True, is_alone=True))
-    other.close()
 
 
-def test_left(store: TaskStore) -> None:
+def test_left(store: TaskStore, another: Another) -> None:
     """
     Rows that were there before any of the others began are theirs no more; also where
     a connection of theirs was lost meanwhile, and not where that is not known of one.
     """
-    other, third = (TaskStore(PostgreSQLTasks(store.where)) for _ in range(2))
+    other, third = another(), another()
     _standing(other)
     store.carry_out([AddRequest([new_task(each) for each in "vw"], 0.0)])
     _standing(third)
@@ -180,22 +197,21 @@ def test_left(store: TaskStore) -> None:
             each.carry_out([])
         _standing(each)
     assert _standing(store).older == 1
-    other.close()
-    assert _standing(store).older == 3
+    other.close()  # PostgreSQL takes note of that a little later
+    patience.until(lambda: _standing(store).older == 3)
     [found] = store.carry_out([FindRequest("v")])
     assert found.number == 2
     with psycopg.connect(store.where, autocommit=True) as older:
         older.execute("SELECT pg_advisory_lock_shared(%s)", [_postgresql.TASKS_LOCK])
         assert _standing(store).older == 0
-    third.close()
 
 
-def test_left_of_a_restored_database(store: TaskStore) -> None:
+def test_left_of_a_restored_database(store: TaskStore, another: Another) -> None:
     """
     Where an older state of the database is restored while a process has it, that
     process writes rows with lesser numbers.
     """
-    other = TaskStore(PostgreSQLTasks(store.where))
+    other = another()
     _standing(other)
     assert _standing(store).older == 1
     with psycopg.connect(store.where, autocommit=True) as connection:
@@ -206,7 +222,6 @@ def test_left_of_a_restored_database(store: TaskStore) -> None:
             each.carry_out([])
         _standing(each)
     assert _standing(store).older == 0
-    other.close()
 
 
 def test_older_process(store: TaskStore, monkeypatch: pytest.MonkeyPatch) -> None:
