@@ -8,7 +8,6 @@ The dispatch of the broker's methods and the waiting for replies are txamqp's.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime, ITCPTransport
@@ -31,7 +30,6 @@ from quebert._protocol.frames import (
     FrameError,
     FrameReader,
     UnexpectedFrame,
-    WholeFrame,
     frame,
 )
 from quebert._protocol.heartbeat import Heartbeat
@@ -49,6 +47,8 @@ _CLOSE_OK = METHODS["channel.close-ok"].index
 #: Bytes of a content header that are taken, whatever was agreed: brokers add to the
 #: headers of dead letters, and have only one frame for them.
 _MAX_HEADER = 2**20
+# What decoding a malformed frame may raise.
+_MALFORMED = (CodecError, struct.error, IndexError)
 
 
 class FrameClient(AMQClient):  # type: ignore[misc]
@@ -117,40 +117,29 @@ class FrameClient(AMQClient):  # type: ignore[misc]
 
     def dataReceived(self, data: bytes) -> None:
         """
-        Read the frames in it; what is no AMQP ends the connection.
+        Have the channels take the frames in it; what is no AMQP ends the connection.
         """
         self._heartbeat.heard = self.output.may_send = True
-        if self.closed:
-            return
+        reader = self._reader
         try:
-            self._frames_received(self._reader.read(data))
-            while self._reader.stopped and not self.closed:
-                self._frames_received(self._reader.read(b""))
-        except ProtocolError as e:
-            self.fail(e)
-        except (ContentTooLarge, UnexpectedFrame) as e:
-            text = f"a frame from the broker is refused: {e}"
-            self.fail(ProtocolError(e.code, text))
-        except FrameError as e:
-            text = f"the peer does not speak AMQP 0-9-1: {e}"
-            self.fail(ProtocolError(e.code, text))
-        except (CodecError, struct.error, IndexError) as e:
-            text = f"the broker sent a malformed frame: {e}"
-            self.fail(ProtocolError(ReplyCode.SYNTAX_ERROR, text))
-
-    def _frames_received(self, frames: Iterable[WholeFrame]) -> None:
-        for kind, number, payload in frames:
-            channel = self.channels.get(number)
-            if channel is None or kind == FRAME_HEARTBEAT:
-                self._unusual_frame_received(kind, number, payload)
-            elif kind == FRAME_BODY:
-                channel.body_received(payload)
-            elif kind == FRAME_HEADER:
-                channel.header_received(payload)
-            elif not channel.method_received(payload):
-                channel.dispatch(self._method_frame(number, payload), self.work)
-            if self.closed:
-                return
+            while not self.closed:
+                for kind, number, payload in reader.read(data):
+                    channel = self.channels.get(number)
+                    if channel is None or kind == FRAME_HEARTBEAT:
+                        self._unusual_frame_received(kind, number, payload)
+                    elif kind == FRAME_BODY:
+                        channel.body_received(payload)
+                    elif kind == FRAME_HEADER:
+                        channel.header_received(payload)
+                    elif not channel.method_received(payload):
+                        channel.dispatch(self._method_frame(number, payload), self.work)
+                    if self.closed:
+                        return
+                if not reader.stopped:
+                    return
+                data = b""  # the frame that was refused may fit now
+        except (ProtocolError, FrameError, *_MALFORMED) as e:
+            self.fail(_as_protocol_error(e))
 
     def _unusual_frame_received(self, kind: int, number: int, payload: bytes) -> None:
         if kind == FRAME_HEARTBEAT:
@@ -195,3 +184,17 @@ class FrameClient(AMQClient):  # type: ignore[misc]
         """
         self._heartbeat.stop()
         super().connectionLost(reason)
+
+
+def _as_protocol_error(e: Exception) -> ProtocolError:
+    """
+    The error that tells the broker why its frames were not taken.
+    """
+    if isinstance(e, ProtocolError):
+        return e
+    if not isinstance(e, FrameError):
+        text = f"the broker sent a malformed frame: {e}"
+        return ProtocolError(ReplyCode.SYNTAX_ERROR, text)
+    if isinstance(e, (ContentTooLarge, UnexpectedFrame)):
+        return ProtocolError(e.code, f"a frame from the broker is refused: {e}")
+    return ProtocolError(e.code, f"the peer does not speak AMQP 0-9-1: {e}")
