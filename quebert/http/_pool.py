@@ -248,7 +248,7 @@ class Pool:
     @ivar readers: those that are free.
     @ivar reads: reads all answers that have come in a turn of the reactor.
     @ivar slow: ends answers whose rest comes too slowly.
-    @ivar writes: writes the requests of a turn.
+    @ivar writes: writes requests, at once or at the end of a turn.
     """
 
     def __init__(

@@ -13,7 +13,8 @@ states::
       +------------------------------------------------- BODY
 
  - IDLE: there is no request.
- - QUEUED: there is one, which is written at the end of this turn of the reactor.
+ - QUEUED: there is one, which is written at once or at the end of this turn of the
+   reactor.
  - WAITING: it is written, or a part of it; of the answer there is not a byte.
  - HEAD: the head of the answer is coming.
  - BODY: who has asked knows the head, and the body is coming.

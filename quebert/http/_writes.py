@@ -1,5 +1,5 @@
 """
-The requests that are written in one turn of the reactor.
+When requests are written: at once, or at the end of a turn of the reactor.
 """
 
 from __future__ import annotations
@@ -9,25 +9,28 @@ from twisted.internet.interfaces import IReactorTime
 from quebert._turn import EndOfTurn
 from quebert.http._connection import HTTPConnection
 
-__all__ = ["FEW", "Writes"]
+__all__ = ["FEW", "PAUSE", "Writes"]
 
-#: Requests of a turn that are written at once, if the last turn with any had no more.
+#: Requests that are written at once, of those that come in a row.
 FEW = 4
+#: Seconds without a request that end a row.
+PAUSE = 0.001
 
 
 class Writes:
     """
-    The writes of a turn.
+    The writes of requests.
 
-    Many in a row take half of the time that they take one by one, with the work for a
-    task between them.  So where tasks come in large numbers, all are made at the end of
-    the turn.  A few tasks that come together need not wait for each other.
+    Written one right after the other, requests take half of the time that they take
+    with the work for a task between them.  So where tasks come in large numbers, the
+    requests of a turn are written together, at its end.  After a pause, a few requests
+    need not wait for each other, and no timer is needed for them.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._were_few = True  # in the last turn with any
-        self._wanted = 0  # in this turn
+        self._last_at = 0.0
+        self._in_row = 0
         self._waiting: list[HTTPConnection] = []
         self._turn = EndOfTurn(clock, self._end)
 
@@ -35,17 +38,19 @@ class Writes:
         """
         It has something to write.
         """
-        if not self._wanted:
+        now = self._clock.seconds()
+        if not 0.0 <= now - self._last_at < PAUSE:  # the clock may be set back
+            self._in_row = 0
+        self._last_at = now
+        self._in_row += 1
+        if self._in_row <= FEW:
+            connection.write(now)
+            return
+        if not self._waiting:
             self._turn.ask()
-        self._wanted += 1
-        if self._were_few and self._wanted <= FEW:
-            connection.write(self._clock.seconds())
-        else:
-            self._waiting.append(connection)
+        self._waiting.append(connection)
 
     def _end(self) -> None:
-        self._were_few = self._wanted <= FEW
-        self._wanted = 0
         waiting, self._waiting = self._waiting, []
         now = self._clock.seconds()
         for connection in waiting:

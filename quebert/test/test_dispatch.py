@@ -1985,14 +1985,15 @@ class SocketTests(Case):
 
     def test_at_once(self) -> None:
         """
-        The first request of a turn is written at once.  Where the server was closing
-        the connection, it is made over another.
+        The first request after a pause is written at once.  Where the server was
+        closing the connection, it is made over another.
         """
         closing = (
             b"HTTP/1.1 408 Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
         )
         for said in (b"", closing):
             server, tcp = self.used()
+            self.reactor.advance(2 * _writes.PAUSE)
             requested = self.dispatcher.request("POST", URL)
             self.assertTrue(tcp.sent.startswith(b"POST /run "))
             if said:

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.http._idle import IdleConnections, Line
-from quebert.http._writes import FEW, Writes
+from quebert.http._writes import FEW, PAUSE, Writes
 
 
 class FakeConnection:
@@ -133,7 +133,7 @@ class IdleTests(SynchronousTestCase):
 
 class WritesTests(SynchronousTestCase):
     """
-    The writes of a turn.
+    Tests for L{Writes}.
     """
 
     def write(self, writes: Writes, count: int) -> list[FakeConnection]:
@@ -147,15 +147,38 @@ class WritesTests(SynchronousTestCase):
 
     def test_turns(self) -> None:
         """
-        The first few of a turn are made at once, unless there were many in the last
-        turn with any, and all others at its end; each once.
+        The first few after a pause are made at once, and all others at the end of the
+        turn; each once.
         """
         clock = Clock()
         writes = Writes(clock)
-        for count, at_once in ((2, 2), (FEW, FEW), (FEW + 2, FEW), (3, 0), (1, 1)):
+        for pause, count, at_once in (
+            (0.0, 2, 2),
+            (2 * PAUSE, FEW, FEW),
+            (2 * PAUSE, FEW + 2, FEW),
+            (0.0, 3, 0),
+            (0.6 * PAUSE, 1, 0),
+            (0.6 * PAUSE, 1, 0),
+            (2 * PAUSE, 1, 1),
+            (0.0, FEW, FEW - 1),
+        ):
+            clock.advance(pause)
             connections = self.write(writes, count)
             made = [each for each in connections if each.written]
             self.assertEqual(made, connections[:at_once])
             clock.advance(0)
-            self.assertTrue(all(each.written == [0.0] for each in connections))
+            now = clock.seconds()
+            self.assertTrue(all(each.written == [now] for each in connections))
             self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_clock_set_back(self) -> None:
+        """
+        Where the clock is set back, there was a pause.
+        """
+        clock = Clock()
+        clock.advance(3_600)
+        writes = Writes(clock)
+        self.write(writes, FEW + 1)
+        clock.advance(-3_600)
+        [connection] = self.write(writes, 1)
+        self.assertEqual(connection.written, [0.0])
