@@ -38,6 +38,7 @@ function row() {
   const status = h("span");
   const became = chip("", "plain");
   const url = foreign("");
+  const space = h("span");
   const reason = foreign("", { class: "dim" });
   const when = h("td", { class: "when number" });
   const number = h("td", { class: "tries number" });
@@ -51,7 +52,7 @@ function row() {
     h("td", { class: "status number" }, status),
     h("td", { class: "became" }, became),
     took,
-    h("td", { class: "what" }, url, " ", reason),
+    h("td", { class: "what" }, url, space, reason),
   );
   return {
     element,
@@ -65,6 +66,8 @@ function row() {
       setText(status, attempt ? (attempt.status ?? format.UNKNOWN) : "");
       setText(took, attempt ? format.duration(attempt.ended - attempt.started) : "");
       setText(url, attempt ? format.line(attempt.url) : "");
+      // A space at the end of a line has no room: it would move when a reason comes.
+      setText(space, attempt?.reason ? " " : "");
       setText(reason, attempt ? format.line(attempt.reason) : "");
       if (!attempt) return;
       setAttribute(when, "title", format.moment(attempt.ended));
