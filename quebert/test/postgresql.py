@@ -9,7 +9,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -17,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
+
+from quebert.testing import free_port
 
 __all__ = ["PostgreSQLServer", "find_postgresql"]
 
@@ -49,9 +50,7 @@ class PostgreSQLServer:
         self._programs = programs
         self._options = options
         self._made = 0
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()  # nobody else gets it while the server is stopped
         self.url = f"postgresql://{_USER}@127.0.0.1:{self.port}/postgres"
         self.folder = Path(tempfile.mkdtemp(prefix="quebert-postgresql-"))
         self._data = self.folder / "data"
@@ -107,6 +106,7 @@ class PostgreSQLServer:
         End it at once (SIGKILL), with all connections.  Its other processes end by
         themselves: nothing of it runs any more when this returns.
         """
+        self._tell(self._pids()[:1], signal.SIGSTOP)  # it starts no other
         pids = self._pids()
         self._tell(pids[:1], signal.SIGKILL)
         while any(map(_runs, pids)):

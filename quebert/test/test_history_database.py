@@ -117,7 +117,7 @@ def test_slow_query(history_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     A query that takes too long is ended.
     """
-    monkeypatch.setattr(_database, "QUERY_LIMIT", 0.2)
+    monkeypatch.setattr(_database, "QUERY_LIMIT", 1.5)  # of each statement
     store = HistoryStore(history_url)
     store.open()
     endless = (

@@ -35,6 +35,7 @@ from quebert.task_store import StoredTaskRows
 from quebert.task_store._postgresql import PostgreSQLTasks
 from quebert.task_store._rows import ALONE
 from quebert.task_store._store import TaskStore
+from quebert.test.contract import patience
 from quebert.test.created_tasks.doubles import MemoryRows, new_task
 from quebert.test.doubles import ThreadClock, WorkThreads
 from quebert.test.postgresql import PostgreSQLServer
@@ -49,6 +50,12 @@ __all__ = [
 
 T = TypeVar("T")
 
+# How many locks the processes have that have the tasks of this database.
+_LOCKS = (
+    "SELECT count(*) FROM pg_locks JOIN pg_database"
+    " ON pg_database.oid = pg_locks.database"
+    " WHERE datname = current_database() AND locktype = 'advisory'"
+)
 #: An end that says all that there is to say.
 NOTE = EndNote(
     uuid="u",
@@ -686,6 +693,8 @@ class StoreInPostgreSQL:
         if self.store is not None:
             self.store.close()
         with psycopg.connect(self.url, autocommit=True) as connection:
+            # PostgreSQL takes note of a closed connection a little later.
+            patience.until(lambda: connection.execute(_LOCKS).fetchone() == (0,))
             connection.execute("DROP SCHEMA IF EXISTS quebert_tasks CASCADE")
         self.store = TaskStore(PostgreSQLTasks(self.url))
         return self.store

@@ -14,7 +14,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +145,8 @@ class Site:
             assert reactor.seconds() < deadline, words
             await deferLater(reactor, 0.1)
         status, health = await self.ask("/readyz")
-        assert (status, health["reasons"][0]["name"]) == (503, "history_away")
+        assert status == 503
+        assert "history_away" in [each["name"] for each in health["reasons"]]
 
     async def add(self) -> None:
         """
@@ -188,19 +189,18 @@ class Site:
         Wait until all attempts are in the history, and see that it has each once.
         """
         await self.until_well()
-        store = HistoryStore(self._url)
 
         def count() -> int:
             return sum(sum(each.values()) for each in store.totals(None).values())
 
-        await until(lambda: count() == self._added, shown=count)
-        uuids = {task["uuid"] for task in self._executor.tasks}
-        assert len(uuids) == self._added
-        assert store.gaps_between(None, None) == []
-        page = store.find_tasks(HistoryQuery(), "", 2 * self._added)
-        assert {task.uuid for task in page.tasks} == uuids
-        assert {task.attempts for task in page.tasks} == {1}
-        store.close()
+        with closing(HistoryStore(self._url)) as store:
+            await until(lambda: count() == self._added, shown=count)
+            uuids = {task["uuid"] for task in self._executor.tasks}
+            assert len(uuids) == self._added
+            assert store.gaps_between(None, None) == []
+            page = store.find_tasks(HistoryQuery(), "", 2 * self._added)
+            assert {task.uuid for task in page.tasks} == uuids
+            assert {task.attempts for task in page.tasks} == {1}
 
 
 Enter = Callable[[str], Any]

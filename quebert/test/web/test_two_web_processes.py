@@ -220,8 +220,10 @@ def test_deletions(
     def result(creating: str, deleting: str) -> Any:
         _, task = servers.ask(creating, "tasks", {"url": "http://127.0.0.1:9/"})
         path = f"tasks/{task['uuid']}"
-        return servers.ask(deleting, path, method="DELETE")[1]["result"]
+        return servers.ask(deleting, path, method="DELETE")[1].get("result")
 
+    # The queue for the notes is declared a moment later than tasks can be created.
+    until(lambda: result("a", "a") == "cancelled", servers.output, PATIENCE)
     for creating, deleting in ("ab", "ba", "aa", "bb"):
         assert result(creating, deleting) == "cancelled"
     servers.programs["a"].kill()
