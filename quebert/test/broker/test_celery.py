@@ -180,11 +180,17 @@ async def test_workers_know_each_other(
     """
     first = worker("--pool=solo", "--hostname=first@here")
     await first.said("ready.")
-    second = worker("--pool=solo", "--hostname=second@here")
-    await second.said("mingle: sync complete")
+    for _ in range(5):  # Celery gives the others but one second to answer
+        second = worker("--pool=solo", "--hostname=second@here")
+        await second.said("ready.")
+        if "mingle: sync complete" in second.output:
+            break
+        await ends_well(second)
+    assert "mingle: sync complete" in second.output
     await first.said("sync with second@here")
-    await second.said("ready.")
-    ping = start("-m", "celery", "-A", TASKS, "inspect", "ping", BROKER=broker.url)
+    asked = ("--destination=first@here,second@here", f"--timeout={PATIENCE}")
+    inspect = ("-m", "celery", "-A", TASKS, "inspect", "ping", *asked)
+    ping = start(*inspect, BROKER=broker.url)
     assert await ping.ended() == 0, ping.output
     for sign in ("first@here: OK", "second@here: OK", "2 nodes online"):
         assert sign in ping.output

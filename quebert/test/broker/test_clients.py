@@ -21,7 +21,7 @@ from kombu.entity import Exchange, Queue
 from kombu.messaging import Producer
 from kombu.pidbox import Mailbox
 
-from quebert.broker import EmbeddedBroker
+from quebert.broker import EmbeddedBroker, _embedded
 from quebert.test.broker.clients import LIBRARIES, PATIENCE, Library, awaited
 from quebert.testing import free_port
 
@@ -275,17 +275,20 @@ def test_closes(connect: Connect, broker: EmbeddedBroker) -> None:
 
 
 @each_library
-def test_broker_stops(library: type[Library]) -> None:
+def test_broker_stops(library: type[Library], monkeypatch: pytest.MonkeyPatch) -> None:
     """
     When the broker stops, a library is told why.
     """
+    monkeypatch.setattr(_embedded, "PATIENCE", PATIENCE)
     broker = Restartable()
     client = library(broker.url)
     stopping = threading.Thread(target=broker.stop)
     stopping.start()
-    code, text = client.await_end()
-    stopping.join()
-    client.close()
+    try:
+        code, text = client.await_end()
+    finally:
+        client.close()
+        stopping.join()
     assert code == 320
     assert text.startswith("CONNECTION_FORCED - ")
 
@@ -396,8 +399,8 @@ def test_kombu_heartbeats(broker: EmbeddedBroker) -> None:
     Who sends heartbeats stays, and gets some; who sends none is hung up on.
     """
     with (
-        Connection(broker.url, heartbeat=1) as beating,
-        Connection(broker.url, heartbeat=1) as silent,
+        Connection(broker.url, heartbeat=2) as beating,
+        Connection(broker.url, heartbeat=2) as silent,
     ):
         beating.ensure_connection()
         silent.ensure_connection()

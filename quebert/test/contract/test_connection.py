@@ -306,8 +306,8 @@ def test_silent_client(connect: Connect) -> None:
     A client is cut off that sends no heartbeats, while one that sends nothing
     else is not.
     """
-    silent, client = connect(heartbeat=1), connect(heartbeat=1)
-    while client.heartbeats < 8:  # of two a second
+    silent, client = connect(heartbeat=2), connect(heartbeat=2)
+    while client.heartbeats < 8:  # of one a second
         client.read_frame()
         client.write(HEARTBEAT_FRAME)
     assert silent.rest().replace(HEARTBEAT_FRAME, b"") == b""

@@ -638,6 +638,7 @@ def test_get_no_ack(client: Client, channel: Channel, no_ack: bool) -> None:
     channel.get(queue, no_ack=no_ack)
     channel.close()
     other = client.channel()
+    other.until_ready(queue, int(not no_ack))
     assert other.count(queue) == (int(not no_ack), 0)
 
 

@@ -722,9 +722,9 @@ def test_consumers_keep_from_expiring(channel: Channel) -> None:
     """
     A queue with a consumer is used.
     """
-    used = channel.queue({"x-expires": 50})
+    used = channel.queue({"x-expires": 1_000})  # a consumer comes before that
     channel.consume(used)
-    unused = channel.queue({"x-expires": 100})
+    unused = channel.queue({"x-expires": 1_100})
     asking = channel.client.channel()
     until(lambda: not is_routable(asking, unused))
     assert channel.exists(used)
@@ -734,7 +734,7 @@ def test_expires_after_the_last_consumer(channel: Channel) -> None:
     """
     A queue expires when it has no consumers any more.
     """
-    queue = channel.queue({"x-expires": 50})
+    queue = channel.queue({"x-expires": 1_000})  # a consumer comes before that
     channel.call("basic.cancel", consumer_tag=channel.consume(queue))
     until(lambda: not is_routable(channel, queue))
 

@@ -34,12 +34,23 @@ def fetched(channel: Channel, *bodies: bytes) -> str:
     return queue
 
 
-def left(channel: Channel, queue: str) -> list[bytes]:
+def left(channel: Channel, queue: str, count: int) -> list[bytes]:
     """
     What is in a queue when the channel is closed.
+
+    @param count: how many messages.
     """
     channel.close()
-    return channel.client.channel().bodies(queue)
+    return put_back(channel.client.channel(), queue, count)
+
+
+def put_back(channel: Channel, queue: str, count: int) -> list[bytes]:
+    """
+    What is in a queue once there are so many: RabbitMQ puts back the messages that a
+    channel has fetched a little later than it closes the channel.
+    """
+    channel.until_ready(queue, count)
+    return channel.bodies(queue)
 
 
 def unknown(tag: int, method: str) -> Close:
@@ -63,7 +74,7 @@ def test_ack(channel: Channel) -> None:
     """
     queue = fetched(channel, b"1", b"2", b"3")
     channel.ack(2)
-    assert left(channel, queue) == [b"1", b"3"]
+    assert left(channel, queue, 2) == [b"1", b"3"]
 
 
 def test_ack_multiple(channel: Channel) -> None:
@@ -72,7 +83,7 @@ def test_ack_multiple(channel: Channel) -> None:
     """
     queue = fetched(channel, b"1", b"2", b"3")
     channel.ack(2, multiple=True)
-    assert left(channel, queue) == [b"3"]
+    assert left(channel, queue, 1) == [b"3"]
 
 
 def test_ack_multiple_leaves_the_settled(channel: Channel) -> None:
@@ -82,7 +93,7 @@ def test_ack_multiple_leaves_the_settled(channel: Channel) -> None:
     queue = fetched(channel, b"1", b"2", b"3")
     channel.reject(1, requeue=True)
     channel.ack(2, multiple=True)
-    assert left(channel, queue) == [b"1", b"3"]
+    assert left(channel, queue, 2) == [b"1", b"3"]
 
 
 def test_ack_all(channel: Channel) -> None:
@@ -91,7 +102,7 @@ def test_ack_all(channel: Channel) -> None:
     """
     queue = fetched(channel, b"1", b"2", b"3")
     channel.ack(0, multiple=True)
-    assert left(channel, queue) == []
+    assert left(channel, queue, 0) == []
 
 
 def test_ack_all_of_several_queues(channel: Channel) -> None:
@@ -146,7 +157,7 @@ def test_unknown_tag_settles_nothing(channel: Channel) -> None:
     """
     queue = fetched(channel, b"1", b"2")
     assert channel.refusal("basic.ack", delivery_tag=3, multiple=True).code == 406
-    assert channel.client.channel().bodies(queue) == [b"1", b"2"]
+    assert put_back(channel.client.channel(), queue, 2) == [b"1", b"2"]
 
 
 @pytest.mark.parametrize(("method", "options"), SETTLING)
@@ -211,7 +222,7 @@ def test_discard(channel: Channel, method: str) -> None:
     """
     queue = fetched(channel, b"1", b"2")
     channel.send(method, delivery_tag=1, requeue=False)
-    assert left(channel, queue) == [b"2"]
+    assert left(channel, queue, 1) == [b"2"]
 
 
 @pytest.mark.parametrize("requeue", [True, False])
@@ -369,6 +380,7 @@ def test_back_when_the_channel_is_closed(client: Client, channel: Channel) -> No
     channel.ack(2)
     channel.close()
     other = client.channel()
+    other.until_ready(queue, 2)
     again = [other.get(queue) for _ in "13"]
     assert [(each.body, each["redelivered"]) for each in again] == [
         (b"1", True),
@@ -431,4 +443,4 @@ def test_back_to_their_places(client: Client, channel: Channel) -> None:
     queue = fetched(channel, b"1", b"2")
     channel.put(queue, b"3")
     channel.close()
-    assert client.channel().bodies(queue) == [b"1", b"2", b"3"]
+    assert put_back(client.channel(), queue, 3) == [b"1", b"2", b"3"]
