@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from quebert.test.page_server import TOKEN
+from quebert.testing import free_port
 
 __all__ = [
     "AXE",
@@ -58,12 +59,12 @@ class PageServer:
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self._arguments = arguments
-        self.port = 0
+        self.port = free_port()  # nobody else gets it between two starts
         self.start()
 
     def start(self) -> None:
         """
-        Start it, at the port that it had if it was started before.
+        Start it.
         """
         command = [sys.executable, "-m", "quebert.test.page_server", *self._arguments]
         self._process = subprocess.Popen(

@@ -401,7 +401,7 @@ def test_narrow(browser: Browser, server: PageServer) -> None:
         for view in VIEWS:
             tab.open(view)
             tab.settled()
-            assert tab.ask("wider") == 0, view
+            until(lambda: tab.ask("wider") == 0, f"{view} is wider".__str__)
 
 
 def test_tokens(browser: Browser, expect: Any) -> None:

@@ -25,7 +25,7 @@ import pytest
 from quebert.operations._why_values import REASONS
 from quebert.producer import BlockingProducer
 from quebert.test.contract.patience import until
-from quebert.test.page import Browser, Tab
+from quebert.test.page import MILLISECONDS, Browser, Tab
 from quebert.test.why_situations import CONFIG, situations
 from quebert.testing import free_port
 
@@ -33,6 +33,10 @@ _CONFIG = """
 [queues.tasks]
 key = "tasks.#"
 retry = { max_attempts = 5, min_backoff = 1000, max_backoff = 1000 }
+
+[queues.dying]
+key = "dying.#"
+retry = { max_attempts = 5 }
 """
 
 
@@ -200,7 +204,8 @@ def test_burst(tab: Tab, cluster: DevCluster, expect: Any) -> None:
     tab.settled()
     items = [{"url": f"/burst/{number}"} for number in range(5_000)]
     assert cluster.producer.add_tasks(items, lambda *result: None) == 5_000
-    expect(page.locator(".pace")).to_contain_text(" 5,000 since you came")
+    since = " 5,000 since you came"
+    expect(page.locator(".pace")).to_contain_text(since, timeout=4 * MILLISECONDS)
     expect(page.locator(".attempts tbody tr:not(.vacant)")).to_have_count(20)
     page.locator("#find").fill("/burst/4999")
     page.keyboard.press("Enter")
@@ -234,26 +239,31 @@ def test_dead(tab: Tab, cluster: DevCluster, expect: Any) -> None:
     Dead tasks are seen by their reason, filtered, and redriven.
     """
     once = {"max_attempts": 1}
-    uuids = [cluster.producer.add_task("/fails", retry=once) for _ in range(3)]
-    cluster.producer.add_task("http://127.0.0.1:1/refused", retry=once)
-    until(lambda: cluster.asked("/v1/queues/tasks/dead")["count"] == 4)
-    page = tab.open("/dead/tasks", cluster.token)
+    add = partial(cluster.producer.add_task, kind="dying", retry=once)
+    uuids = [add("/fails") for _ in range(3)]
+    add("http://127.0.0.1:1/refused")
+    until(lambda: cluster.asked("/v1/queues/dying/dead")["count"] == 4)
+    page = tab.open("/dead/dying", cluster.token)
     page.get_by_role("button", name="500 Internal Server Error").click()
     expect(page.locator(".letters tbody tr")).to_have_count(3)
     expect(page.locator(".letters")).to_contain_text("/fails")
     page.get_by_role("button", name="Redrive these 3").click()
     expect(page.locator("#told")).to_have_text("3 dead letters redriven")
     # They fail again, and are buried once more.
-    until(lambda: cluster.asked("/v1/queues/tasks/dead")["count"] == 4)
-    attempts = cluster.asked(f"/v1/tasks/{uuids[0]}")["attempts"]
-    assert len(attempts) == 2
+    until(lambda: cluster.asked("/v1/queues/dying/dead")["count"] == 4)
+
+    def attempts() -> int:
+        return len(cluster.asked(f"/v1/tasks/{uuids[0]}")["attempts"])
+
+    until(lambda: attempts() > 1)  # the history is told a moment later
+    assert attempts() == 2
     page.get_by_role("button", name="kind is exhausted").click()
     page.get_by_role("button", name="status is 500").click()
     page.get_by_role("button", name="Discard all 4…").click()
-    page.get_by_role("dialog").get_by_role("textbox").fill("tasks")
+    page.get_by_role("dialog").get_by_role("textbox").fill("dying")
     page.keyboard.press("Enter")
     expect(page.locator("#told")).to_have_text("4 dead letters discarded")
-    assert cluster.asked("/v1/queues/tasks/dead")["count"] == 0
+    assert cluster.asked("/v1/queues/dying/dead")["count"] == 0
 
 
 def test_run_now(tab: Tab, cluster: DevCluster, expect: Any) -> None:
@@ -316,6 +326,7 @@ def test_mediators(tab: Tab, cluster: DevCluster, expect: Any) -> None:
     A mediator is shown with what it watches, and its settings.
     """
     page = tab.open("/mediators", cluster.token)
+    until(lambda: cluster.asked("/v1/mediators")["mediators"])
     name = cluster.asked("/v1/mediators")["mediators"][0]["name"]
     page.get_by_role("button", name=name).click()
     expect(page.locator(".watches")).to_contain_text("limited")

@@ -61,7 +61,7 @@ def test_hanging(tmp_path: Path) -> None:
     options = [
         "-p",
         "quebert.test.time_limit",
-        "--time-limit=1",
+        "--time-limit=3",
         "-p",
         "no:cacheprovider",
     ]
@@ -76,5 +76,5 @@ def test_hanging(tmp_path: Path) -> None:
         assert f"FAILED test_hanging.py::test_{name} - " in told, told
     assert "ERROR test_hanging.py::test_teardown - " in told
     assert "PASSED test_hanging.py::test_good" in told
-    assert told.count("the test took longer than --time-limit=1 seconds") >= 4
-    assert "tearing down took longer than --time-limit=1 seconds" in told
+    assert told.count("the test took longer than --time-limit=3 seconds") >= 4
+    assert "tearing down took longer than --time-limit=3 seconds" in told

@@ -14,7 +14,7 @@ from quebert.test.turns import timed_first
 
 #: Tests, of which some measure time; each tells when it runs, and in which worker.
 TESTS = """
-import os, pathlib, time
+import glob, os, pathlib, time
 import pytest
 
 def tell(kind):
@@ -31,6 +31,12 @@ def test_other(n):
 @pytest.mark.timed
 @pytest.mark.parametrize("n", range(4))
 def test_timed(n):
+    # Until each worker has begun one: else the quicker one might come to its other
+    # tests while nobody measures time.
+    pathlib.Path("timed-" + os.environ["PYTEST_XDIST_WORKER"]).touch()
+    deadline = time.monotonic() + 60
+    while len(glob.glob("timed-*")) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
     tell("timed")
 """
 

@@ -18,6 +18,9 @@ class TrialOnlyTestCase(TestCase):
     already, trial is not even to begin with one.
     """
 
+    #: Seconds: a test takes one or two, and far longer on a busy machine.
+    timeout = 600.0
+
     def getSkip(self) -> tuple[bool, str | None]:
         """
         Whether the reactor runs, and what to say then.

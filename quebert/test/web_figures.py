@@ -21,6 +21,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread, deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
+from quebert.errors import HistoryError
 from quebert.events import HISTORY
 from quebert.history import open_ledger
 from quebert.test.conftest import AnyBroker
@@ -105,6 +106,8 @@ class WebFigures:
         ledger = await open_ledger(self._history)
         try:
             return Counter((await ledger.totals()).get(self.queue, {}))
+        except HistoryError:  # quebert web has locked it for too long
+            return Counter()
         finally:
             await ledger.close()
 

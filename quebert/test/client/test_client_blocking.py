@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -186,7 +187,9 @@ class ClientTests(SynchronousTestCase):
         Where nobody listens, nothing is done; the call ends within its time.
         """
         self.api.close()
-        client = Client(self.api.url, patience=0.3)
+        # Else the time might be over after a pause, before anybody was asked.
+        self.patch(time, "sleep", lambda seconds: None)
+        client = Client(self.api.url, patience=3)
         with self.assertRaises(APIError) as caught:
             client.add_task("/")
         self.assertFalse(caught.exception.done)

@@ -435,12 +435,12 @@ class Dispatches(Google):  # type: ignore[misc]  # mypy does not find it
         """
         queue = self.make_queue(rate_limits={"max_dispatches_per_second": 5}).name
         self.client.pause_queue(name=queue)
-        for n in range(21):
+        for n in range(61):
             self.add(queue, str(n))
         self.client.resume_queue(name=queue)
-        found = [each.at for each in self.handler.wait(self.path(), 21)]
+        found = [each.at for each in self.handler.wait(self.path(), 61)]
         burst = self.client.get_queue(name=queue).rate_limits.max_burst_size
-        self.assertGreater(max(found) - min(found), (20 - burst) / 5 * 0.9)
+        self.assertGreater(max(found) - min(found), (60 - burst) / 5 * 0.9)
 
     def test_concurrency(self) -> None:
         """
@@ -451,8 +451,10 @@ class Dispatches(Google):  # type: ignore[misc]  # mypy does not find it
             limits = {"max_concurrent_dispatches": most}
             queue = self.make_queue(rate_limits=limits).name
             begun = len(self.handler.arrivals.get(self.path(), ()))
+            self.client.pause_queue(name=queue)
             for n in range(12):
                 self.add(queue, str(n))
+            self.client.resume_queue(name=queue)
             self.handler.wait(self.path(), begun + 12)
             until(lambda: not self.handler.now[self.path()])
             with self.subTest(most=most):

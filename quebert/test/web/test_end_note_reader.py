@@ -206,16 +206,18 @@ async def test_one_at_a_time(reading: Reading) -> None:
     others = Ends()
     other = EndNoteReader(reading.broker, others)
     other.start()
-    await until(lambda: other.problem == "")
-    await reading.add("c")
-    await until(lambda: len(reading.reader._reader._came) == 3)
-    assert not others.asked
-    reading.ends.problem = TaskStoreError("it is locked")
-    stopped = Deferred.fromCoroutine(reading.reader.stop())
-    reading.ends.hold.callback(None)
-    await stopped
-    await until(lambda: others.uuids == ["a", "b", "c"])
-    await other.stop()
+    try:
+        await until(lambda: other.problem == "")
+        await reading.add("c")
+        await until(lambda: len(reading.reader._reader._came) == 3)
+        assert not others.asked
+        reading.ends.problem = TaskStoreError("it is locked")
+        stopped = Deferred.fromCoroutine(reading.reader.stop())
+        reading.ends.hold.callback(None)
+        await stopped
+        await until(lambda: others.uuids == ["a", "b", "c"])
+    finally:
+        await other.stop()
     assert await reading.waiting() == 0
 
 
@@ -263,11 +265,13 @@ async def test_of_another_type(reading: Reading) -> None:
     delete = ("queue_delete", {"queue": ENDED})
     await call_in_one_write(wire, [delete])
     await declare_queue(wire, ENDED, QUORUM)
-    await reading.add("a")
-    reading.reader.start()
-    await reading.told("a")
-    await reading.reader.stop()
-    await call_in_one_write(wire, [delete])
+    try:
+        await reading.add("a")
+        reading.reader.start()
+        await reading.told("a")
+    finally:
+        await reading.reader.stop()
+        await call_in_one_write(wire, [delete])
 
 
 @ensureDeferred

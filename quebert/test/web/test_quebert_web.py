@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -207,7 +207,7 @@ class Stage:
         """
         How many attempts are in the database.
         """
-        with sqlite3.connect(self.folder / "history.sqlite") as connection:
+        with closing(sqlite3.connect(self.folder / "history.sqlite")) as connection:
             query = "SELECT count(*) FROM entries WHERE number > 0"
             (count,) = connection.execute(query).fetchone()
         return int(count)
@@ -232,7 +232,7 @@ class Stage:
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """
-    One for all tests, which come in this order.
+    One for all tests of a worker, which may have only the last ones.
     """
     made = Stage(tmp_path_factory.mktemp("web"))
     try:
@@ -278,14 +278,19 @@ def test_killed(stage: Stage) -> None:
     What happens while it is killed is in the history once it is there again, and what
     was lost on the way is told as a gap.
     """
+    before = stage.in_history()
     stage.kill("web")
     stage.publish(*(attempts("m", number, 100) for number in (3, 4)))
     stage.start("web")
     stage.publish(attempts("m", 6, 100))
-    until(lambda: stage.in_history() == 500, stage.output, PATIENCE)
-    until(lambda: stage.get("/v1/overview")["history"]["ok"], stage.output, PATIENCE)
-    history = stage.get("/v1/overview")["history"]
-    assert (history["gaps"], history["dropped"]) == (1, 100)
+    until(lambda: stage.in_history() == before + 300, stage.output, PATIENCE)
+
+    def history() -> Any:
+        return stage.get("/v1/overview")["history"]
+
+    until(lambda: history()["ok"] and history()["gaps"], stage.output, PATIENCE)
+    found = history()
+    assert (found["gaps"], found["dropped"]) == (1, 100)
 
 
 def test_rabbitmq(
@@ -395,7 +400,9 @@ def test_broker_away(stage: Stage) -> None:
     """
     Without the broker it answers, and says so; it goes on when the broker is back.
     """
-    before = stage.in_history()
+    before = stage.in_history() + 60
+    stage.publish(attempts("away", 1, 60))
+    until(lambda: stage.in_history() == before, stage.output, PATIENCE)
     stage.kill("broker")
     until(lambda: stage.get("/v1/overview")["problems"], stage.output, PATIENCE)
     until(

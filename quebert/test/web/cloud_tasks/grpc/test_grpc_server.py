@@ -25,7 +25,7 @@ from quebert.web import EVERYTHING, Grant, Tokens
 from quebert.web._access_rules import AccessRules
 from quebert.web._exchange import APIProblem, APIRequest
 from quebert.web.cloud_tasks import CloudTasksError, Code
-from quebert.web.cloud_tasks.grpc import GRPCLimits, GRPCServer
+from quebert.web.cloud_tasks.grpc import GRPCLimits, GRPCServer, _server
 from quebert.web.cloud_tasks.grpc._descriptors import message_class
 
 reactor: Any = global_reactor
@@ -339,10 +339,11 @@ async def test_deadline(stage: _Stage) -> None:
 
 
 @ensureDeferred
-async def test_stop() -> None:
+async def test_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     When it stops it answers the calls that there are, and takes no more.
     """
+    monkeypatch.setattr(_server, "_SENDING", PATIENCE)
     stage = _Stage()
     waiting = stage.waiting
     calling = stage.call("PauseQueue", "wait")
