@@ -262,7 +262,8 @@ class Load:
         began = reactor.seconds()
         await set_paused(wire, QUEUE, True)
         await until(lambda: all(each.paused for each in self.watchers))
-        await until(lambda: not self.executor.now)
+        # What was begun may not have come to the executor yet.
+        await until(lambda: not any(each.in_flight for each in self.watchers))
         done = sum(self.done.values())
         await deferLater(reactor, seconds)
         assert sum(self.done.values()) == done

@@ -15,7 +15,7 @@ from quebert.test.support import until
 
 __all__ = ["MediatedQueue"]
 
-QUICK = RetryPolicy(max_attempts=20, min_backoff=0.02, max_backoff=0.05)
+QUICK = RetryPolicy(max_attempts=90, min_backoff=0.02, max_backoff=0.05)
 
 
 class MediatedQueue:

@@ -7,15 +7,17 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pika
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.task import deferLater
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import (
     ILogObserver,
@@ -36,6 +38,8 @@ from quebert.testing import EmbeddedBroker, RabbitMQNode, free_port
 
 #: Seconds: far more than anything takes, for what is waited for.
 PATIENCE = 60.0
+# Seconds between two turns of the reactor, at most, while L{Stalls} is entered.
+_BEAT = 0.02
 #: The exit code of twistd after a usage error: before Twisted 26.4 it was 0.
 USAGE_ERROR = int([*map(int, version("Twisted").split(".")[:2])] >= [26, 4])
 
@@ -91,10 +95,47 @@ def logged(at_least: Any = LogLevel.debug) -> Iterator[list[str]]:
         globalLogPublisher.removeObserver(observe)
 
 
+class Stalls:
+    """
+    When the machine did not let this process run, while this is entered: the reactor
+    was to turn, and the process has used less of the processor than the time that it
+    took.
+    """
+
+    def __init__(self) -> None:
+        self._beats: list[tuple[float, float]] = []
+        self._beating = LoopingCall(self._beat)
+
+    def __enter__(self) -> Stalls:
+        self._beating.start(_BEAT)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._beating.stop()
+        self._beat()
+
+    def _beat(self) -> None:
+        from twisted.internet import reactor
+
+        self._beats.append((reactor.seconds(), time.process_time()))
+
+    def between(self, begin: float, end: float) -> float:
+        """
+        How many seconds in all, of the stalls that were at least in part between two
+        times of the reactor.
+        """
+        return sum(
+            max(0.0, until - since - (used_until - used_since) - 2 * _BEAT)
+            for (since, used_since), (until, used_until) in pairwise(self._beats)
+            if since < end and until > begin
+        )
+
+
 async def until_empty(broker: EmbeddedBroker | RabbitMQNode, queue: str) -> None:
     """
     Wait until a queue holds nothing, neither ready nor delivered.  The broker is asked
-    in a thread, so that an L{Executor} answers meanwhile.
+    in a thread, so that an L{Executor} answers meanwhile.  What RabbitMQ says of quorum
+    queues may be five seconds old.
     """
     from twisted.internet import reactor
 

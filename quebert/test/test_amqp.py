@@ -343,7 +343,7 @@ async def test_unreachable_is_told_in_time(
     """
     url = f"amqp://127.0.0.1:{free_port()}"
     with pytest.raises(BrokerUnreachable, match="refused"):
-        await make_client(url, connectTimeout=0.5).watch("", "q", "", print)
+        await make_client(url, connectTimeout=2.0).watch("", "q", "", print)
 
 
 @ensureDeferred

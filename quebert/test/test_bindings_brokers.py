@@ -160,7 +160,17 @@ async def test_another_type(
     channel = await watched.begin()
     exchange: dict[str, Any] = {"exchange": names.exchange}
     await channel.call("queue_bind", queue=names.queue, **exchange, routing_key="x")
-    while not told() or "may get no tasks" not in told()[-1]:
+
+    deletions = 0
+
+    def about_it() -> list[str]:
+        # The exchange may be deleted in the middle of a look, which cannot bind to it.
+        found = [line for line in told() if "NOT_FOUND" not in line]
+        assert len(told()) - len(found) <= deletions
+        return found
+
+    while not about_it() or "may get no tasks" not in about_it()[-1]:
+        deletions += 1
         await channel.call("exchange_delete", **exchange)
         other = await watched.client.connected()
         taken = await other.open_channel(confirms=False)
@@ -170,12 +180,12 @@ async def test_another_type(
             )
         except BrokerRefused:  # the watch was quicker
             continue
-        await until(lambda: told())
+        await until(about_it)
     await watched.all_come("", names.queue, "meanwhile")
     fault = f"Queue '{names.queue}' cannot be bound to exchange '{names.exchange}'"
     fault += ", and may get no tasks"
-    assert told()[-1].startswith(f"{fault}: PRECONDITION_FAILED")
-    assert sum(line.startswith(fault) for line in told()) == 1
+    assert about_it()[-1].startswith(f"{fault}: PRECONDITION_FAILED")
+    assert sum(line.startswith(fault) for line in about_it()) == 1
     await channel.call("exchange_delete", **exchange)
     await watched.until_routed()
     await watched.all_come(names.exchange, watched.key, "after")

@@ -313,6 +313,8 @@ async def test_run_on_its_way(
     runs now.
     """
     tasks = Tasks(own_rabbitmq.url, make_client, executor, names.queue)
+    # To make the ladder takes a while.  The mediator does not know how old it is.
+    await tasks.client.ladder.prepare(await tasks.client.connected(), names.queue)
     watcher = await tasks.watch()
     delayed = await tasks.add(1000)
     await until(lambda: watcher.counts.received == 1)

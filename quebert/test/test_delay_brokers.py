@@ -123,6 +123,7 @@ async def test_priority(
         return watcher.counts.retried == count
 
     client = make_client(rabbitmq.url, quorumDelays=quorum)
+    await client.ladder.prepare(await client.connected(), names.queue)
     watcher = await client.watch(
         names.exchange,
         names.queue,
@@ -130,7 +131,6 @@ async def test_priority(
         later,
         options=WatchOptions(hold_up_to=0),
     )
-    # The first one has the queues made, which takes of its time.
     tasks = ((b"first", 0), (b"A", 0), (b"B", 9), (b"C", 4))
     for n, (body, priority) in enumerate(tasks, 1):
         properties = {"delivery-mode": 2, "priority": priority}

@@ -324,7 +324,8 @@ def test_byte_by_byte(start: Start) -> None:
     """
     A head and a body that come a byte at a time are answered with 408.
     """
-    executor = start(head_time=1.0, grace=1.0)
+    # The good client has the same limits.
+    executor = start(head_time=4.0, grace=4.0)
     for begin in (HEAD + b"X: ", HEAD + b"Content-Length: 100000\r\n\r\n"):
         connection = executor.connect()
         connection.sendall(begin)

@@ -130,6 +130,8 @@ ORIGINAL = """
 def run(body, uri, host, conf):
     return [body.decode(), uri, host, conf]
 """
+#: Seconds that a function may take: far more than any needs but the endless one.
+LIMIT = 10
 #: What is answered to bad tasks.
 SENTENCES = {
     "exit": (500, "the process exited with status 3"),
@@ -140,7 +142,7 @@ SENTENCES = {
     "memory": (500, "the function took more than 256 MiB"),
     "pieces": (500, "the function took more than 256 MiB"),
     "recursion": (500, "RecursionError: maximum recursion depth exceeded"),
-    "never": (500, "the function took more than 2 s, and was killed"),
+    "never": (500, f"the function took more than {LIMIT} s, and was killed"),
     "spite": (500, "Spiteful: (its text cannot be had)"),
     "interrupt": (500, "KeyboardInterrupt"),
     "no json": (500, "the function's result cannot be sent: TypeError: "),
@@ -248,7 +250,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """
     folder = tmp_path_factory.mktemp("shared")
     (folder / "fns.py").write_text(FUNCTIONS)
-    options = (f"--max-process-memory={MEMORY}", "--max-seconds=2")
+    options = (f"--max-process-memory={MEMORY}", f"--max-seconds={LIMIT}")
     executor = Process(folder, "--processes=2", *options, *paths("fns", *NAMES))
     try:
         executor.started()
@@ -451,7 +453,7 @@ def test_mixture(start: Start, count: int) -> None:
     its sentence; no process and no descriptor is left.
     """
     # Seconds, and lines of a flood: on a busy machine all 10 MB take a while.
-    limit, lines = (2, 10_000) if count == 100 else (15, 100_000)
+    limit, lines = (LIMIT, 10_000) if count == 100 else (15, 100_000)
     executor = start(
         *("--processes=4", f"--max-process-memory={MEMORY}", f"--max-seconds={limit}"),
         *paths("fns", "bad", "echo", "floods", "naps"),

@@ -5,6 +5,7 @@ Tests for L{quebert._listening}.
 from __future__ import annotations
 
 import errno
+import select
 import socket
 from typing import Any
 
@@ -14,6 +15,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._listening import REST, listen
+from quebert.test.contract.patience import PATIENCE
 
 
 class Reactor(MemoryReactorClock):
@@ -74,6 +76,7 @@ class ListenTests(SynchronousTestCase):
         self.enterContext(
             socket.create_connection(("127.0.0.1", self.port.getHost().port))
         )
+        select.select([self.port], [], [], PATIENCE)  # it may come a moment later
 
     def stop(self) -> None:
         """

@@ -132,6 +132,7 @@ async def test_paused_while_running(
     before = await operations.resume(asked, names.queue)
     assert before.paused
     await until(lambda: len(one.began) + len(two.began) == 10)
+    await until(lambda: one.watcher.consuming and two.watcher.consuming)
     assert not one.watcher.paused
     now = await operations.status(asked, names.queue)
     assert (now.consumers, now.paused) == (2, False)

@@ -114,8 +114,14 @@ class Watched:
         await until(lambda: self.watcher.consuming)
         await self.add(b"one more")
         wanted = {*bodies, b"one more"}
-        await until(lambda: wanted <= self.seen.keys() and not self.watcher.in_flight)
-        assert self.watcher.consuming
+        watcher = self.watcher
+        await until(
+            lambda: (
+                wanted <= self.seen.keys()
+                and not watcher.in_flight
+                and watcher.consuming
+            )
+        )
         assert adds_up(self.watcher)
 
 
@@ -140,7 +146,7 @@ async def test_dead_peer(
     A peer that is gone without a word is found out by its missing heartbeats;
     what was in flight comes again, and what was published is published again.
     """
-    watched = Watched(make_client(proxy.url + "?heartbeat=1"), names.exchange)
+    watched = Watched(make_client(proxy.url + "?heartbeat=3"), names.exchange)
     late: Deferred[None] = Deferred()
     watched.answers[b"in flight"] = late
     watcher = await watched.begin(names.queue)

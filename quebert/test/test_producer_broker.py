@@ -153,7 +153,7 @@ async def test_unreachable(make_client: Callable[..., TxAMQPClient]) -> None:
     """
     url = f"amqp://guest:hunter2@127.0.0.1:{free_port()}"
     producers: list[Any] = [
-        Producer(make_client(url, connectTimeout=0.5)),
+        Producer(make_client(url, connectTimeout=2.0)),
         BlockingProducer(url),
     ]
     for producer in producers:

@@ -178,14 +178,14 @@ async def test_memory_alarm(
         producer.add_task("/", uuid="before")
         with short_of("memory", rabbitmq):
             # A new one takes the time of a login.
-            for uuid, seconds in (("kept connection", 1.0), ("new connection", 3.0)):
+            for uuid, seconds in (("kept connection", 3.0), ("new connection", 6.0)):
                 producer._patience = seconds
                 with pytest.raises(BrokerError, match="memory or disk is full"):
                     await deferToThread(producer.add_task, "/", uuid=uuid)
         producer._patience = PATIENCE
         await deferToThread(producer.add_task, "/", uuid="after")
         results: list[TaskResult] = []
-        producer._patience = 1.0
+        producer._patience = 3.0
         with short_of("memory", rabbitmq):
             items = [{"url": "/", "uuid": f"many {n}"} for n in range(2_000)]
             with pytest.raises(BrokerError, match="memory or disk is full"):

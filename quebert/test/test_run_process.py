@@ -136,7 +136,7 @@ async def test_run(
 
 
 @ensureDeferred
-async def test_text(start: Start, config: Path, url: str) -> None:
+async def test_text(start: Start, config: Path, url: str, executor: Executor) -> None:
     """
     Ctrl-C ends it well, too; text is as twistd writes it, and there is no line a task
     if that is not wanted.
@@ -144,6 +144,7 @@ async def test_text(start: Start, config: Path, url: str) -> None:
     program = mediator(start, config, url, "--no-log-tasks")
     await program.said("#info] Watching 'run', 100 tasks at once.\n")
     await deferToThread(add, url)
+    await until(lambda: executor.tasks)
     program.signal(signal.SIGINT)
     assert await program.ended() == 0, program.output
     assert "is done" not in program.output

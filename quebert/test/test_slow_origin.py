@@ -19,7 +19,7 @@ from quebert.amqp import TxAMQPClient, Watcher, WatchOptions
 from quebert.limits import AdaptiveSettings, Admission, OriginLimits, Origins
 from quebert.mediator import DelayOnErrorMediator
 from quebert.test.conftest import Names
-from quebert.test.support import Executor, options_of, publish, until
+from quebert.test.support import PATIENCE, Executor, options_of, publish, until
 
 reactor: Any = global_reactor
 
@@ -242,7 +242,11 @@ async def test_by_itself(
     assert sorted(each["n"] for each in executor.tasks) == list(range(300))
     for each in silents:
         each.recover()
-    await until(lambda: watcher.counts.done == 300 + hosts * number)
+    await until(
+        lambda: watcher.counts.done == 300 + hosts * number,
+        3 * PATIENCE,
+        lambda: watcher.counts,
+    )
     assert watcher.in_flight == 0
     for each in silents[1:]:
         await each.close()

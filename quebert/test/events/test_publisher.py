@@ -309,6 +309,8 @@ async def test_refused(
                     await until(lambda: lines or got(kept) == told.count)
                     told.end(5)
                     await deferLater(reactor, 5 * OFTEN)
+            if heard:
+                await until(lambda: got(kept) == 6)
             said = [line for line in lines if "Events are not published" in line]
             assert len(said) == 1 - heard
             assert all("ACCESS_REFUSED" in line for line in said)
