@@ -12,7 +12,7 @@ from twisted.internet.error import ConnectionLost as TCPLost
 
 from quebert._protocol.frames import FRAME_MAX
 from quebert.amqp.wire import Message
-from quebert.errors import ChannelLost
+from quebert.errors import ChannelLost, ProtocolError, ReplyCode
 from quebert.test.test_wire import (
     OpenChannelTestCase,
     WireTestCase,
@@ -155,6 +155,38 @@ class FrameTests(OpenChannelTestCase):
         self.wire.dataReceived(delivery(b"later"))
         self.check_failed(504)
         self.assertEqual(self.messages, [])
+
+    def test_nothing_after_a_close(self) -> None:
+        """
+        Nor what came in one segment with the frame that has a callback close it.
+        """
+
+        def close(message: Message) -> None:
+            self.messages.append(message)
+            self.wire.fail(ProtocolError(ReplyCode.NOT_ALLOWED, "enough"))
+
+        self.opened.on_message = close
+        self.wire.dataReceived(delivery(b"x") + delivery(b"later", tag=2))
+        self.check_failed(530)
+        self.assertEqual([each.body for each in self.messages], [b"x"])
+
+    def test_larger_frames_agreed(self) -> None:
+        """
+        A frame that is too large fits if larger ones are agreed to by the frames before
+        it; each frame is taken once.
+        """
+
+        def agree(message: Message) -> None:
+            self.messages.append(message)
+            self.wire.agree(2 * FRAME_MAX, 0)
+
+        self.opened.on_message = agree
+        large = bytes(FRAME_MAX)
+        frames = delivery(large, tag=2, step=FRAME_MAX)
+        self.wire.dataReceived(delivery(b"x") + frames + delivery(b"y", tag=3))
+        self.assertFalse(self.wire.closed)
+        bodies = [each.body for each in self.messages]
+        self.assertEqual(bodies, [b"x", large, b"y"])
 
     def test_close_ok_after_a_failure(self) -> None:
         """
