@@ -15,7 +15,9 @@ machines where this is no test.
 
 The exit status is 1 if a bound is broken: the p99 of good tasks is at most twice what
 it is alone, the mediator's memory (RSS) stays under 300 MiB, no good task is lost or
-done twice, and a hostile task writes at most 4 KB of log for each attempt.
+done twice, and a hostile task writes at most 4 KB of log for each attempt.  It is 2 if
+only the p99 is too high, and was so while nobody read the hostile tasks: then RabbitMQ
+or the machine is too slow for the rate, and nothing is known of the mediator.
 """
 
 from __future__ import annotations
@@ -434,16 +436,21 @@ def _count(port: int) -> int:
 # -- What is told
 
 
+def is_slow(found: Found, alone: Found) -> bool:
+    """
+    Whether the p99 of good tasks was too high in a run.
+    """
+    return found.part(0.99) > TIMES_AS_LONG * alone.part(0.99)
+
+
 def bounds(alone: Found, soaked: Found, load: tuple[int, int]) -> list[str]:
     """
-    Which bounds are broken.
+    Which bounds are broken, beside that on the p99.
 
     @param load: how many hostile tasks there were of each kind, and how many kinds.
     """
     of_each, kinds = load
     broken = []
-    if soaked.part(0.99) > TIMES_AS_LONG * alone.part(0.99):
-        broken.append(f"p99 is more than {TIMES_AS_LONG:g} times what it is alone")
     if soaked.rss >= MEMORY:
         broken.append(f"RSS is {MEMORY // MIB} MiB or more")
     if soaked.lost or soaked.again or alone.lost or alone.again:
@@ -567,8 +574,17 @@ def main() -> None:
     number = round(said.rate * said.share * (LEAD + said.minutes * 60))
     load = (number, len(chosen))
     console.print(shown(before, soaked, load))
-    if broken := bounds(before["alone"], soaked, load):
+    alone, published = before["alone"], before["published"]
+    broken = bounds(alone, soaked, load)
+    slow = f"p99 is more than {TIMES_AS_LONG:g} times what it is alone"
+    if is_slow(soaked, alone) and not is_slow(published, alone):
+        broken.insert(0, slow)
+    if broken:
         sys.exit("\n".join(broken))
+    if is_slow(soaked, alone):
+        text = "also while nobody reads the hostile tasks: try a lower --rate"
+        console.print(f"{slow}, {text}")
+        sys.exit(2)
 
 
 if __name__ == "__main__":
