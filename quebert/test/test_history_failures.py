@@ -218,10 +218,12 @@ def test_kill(history_url: str) -> None:
     store.close()
 
 
-def test_several_writers(history_url: str) -> None:
+def test_several_writers(history_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     Several processes write the same batches into one database, which has each once.
     """
+    # The last one waits for all that the others do, in threads of the same process.
+    monkeypatch.setattr(_database, "LOCK_LIMIT", PATIENCE)
     stores = [HistoryStore(history_url) for _ in range(3)]
     batches = [
         batch_of(n, [record_of(n, url=f"http://x/{n % 7}", queue=f"q{n % 5}")])
