@@ -46,7 +46,7 @@ pytestmark = pytest.mark.new_queues
 
 TASKS = 200
 #: Seconds that a task may be late when it is due, and the fault is over.
-LATE = 8.0
+LATE = 5.0
 
 MakeClient = Callable[..., TxAMQPClient]
 

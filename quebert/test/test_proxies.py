@@ -234,6 +234,7 @@ async def test_default_size(
     with logged() as lines:
         await queue.add(1, more="x" * (2**20 + 1))
         await until(lambda: any(told in line for line in lines))
+        await until(lambda: queue.watcher.counts.retried)
 
 
 @each_proxy
