@@ -21,6 +21,7 @@ from quebert.test.test_wire import (
     marshalled,
     raw_frame,
 )
+from quebert.test.transports import SocketTransport
 
 
 class FrameTests(OpenChannelTestCase):
@@ -117,6 +118,24 @@ class FrameTests(OpenChannelTestCase):
         """
         self.wire.dataReceived(struct.pack(">BHI", 2, 1, 2**20 + 1) + b"x")
         self.check_failed(501)
+
+    def test_read_at_once(self) -> None:
+        """
+        More is read at once while a large frame comes, and not of many small ones.
+        """
+        self.wire.transport = tcp = SocketTransport()
+        little, more = 65_536, 262_144
+        many = b"".join(delivery(b"x" * 2_000, tag=n) for n in range(1, 91))
+        large = delivery(b"x" * 600_000, tag=91)
+        for data, sizes in ((many, [little] * 3), (large, [little, more, more, more])):
+            seen = []
+            while data:
+                seen.append(tcp.bufferSize)
+                self.wire.dataReceived(data[: tcp.bufferSize])
+                data = data[seen[-1] :]
+            self.assertEqual(seen, sizes)
+            self.assertEqual(tcp.bufferSize, little)
+        self.assertEqual(len(self.messages), 91)
 
     def test_largest_frame(self) -> None:
         """

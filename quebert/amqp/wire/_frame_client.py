@@ -11,6 +11,7 @@ import struct
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime, ITCPTransport
+from twisted.internet.tcp import Connection as TCPConnection
 from twisted.python.failure import Failure
 from txamqp.client import TwistedDelegate
 from txamqp.connection import Frame, Method
@@ -47,6 +48,12 @@ _CLOSE_OK = METHODS["channel.close-ok"].index
 #: Bytes of a content header that are taken, whatever was agreed: brokers add to the
 #: headers of dead letters, and have only one frame for them.
 _MAX_HEADER = 2**20
+# Bytes that are read at once: nearly always, and while a large frame comes.  What is
+# behind 3 MiB then comes after 7 ms, and not after 8.  Of small frames, the larger
+# number would be work for 20 ms.
+_READ, _READ_MORE = 65_536, 262_144
+# Bytes of a frame that is large.
+_LARGE = 32_768
 # What decoding a malformed frame may raise.
 _MALFORMED = (CodecError, struct.error, IndexError)
 
@@ -74,6 +81,7 @@ class FrameClient(AMQClient):  # type: ignore[misc]
         self.max_payload = MAX_PAYLOAD
         self._reader = FrameReader(MAX_PAYLOAD, _MAX_HEADER)
         self.output = TransportWriter()
+        self._reads_more = False
         self._heartbeat = Heartbeat(clock, self._send_heartbeat, self.fell_silent)
         self.closing_channels: set[int] = set()
         self.left_channels: set[int] = set()
@@ -136,10 +144,20 @@ class FrameClient(AMQClient):  # type: ignore[misc]
                     if self.closed:
                         return
                 if not reader.stopped:
+                    if self._reads_more or len(reader.buffer) >= _LARGE:  # seldom
+                        self._adapt_reading()
                     return
                 data = b""  # the frame that was refused may fit now
         except (ProtocolError, FrameError, *_MALFORMED) as e:
             self.fail(_as_protocol_error(e))
+
+    def _adapt_reading(self) -> None:
+        """
+        Read more at once while a large frame comes.
+        """
+        self._reads_more = len(self._reader.buffer) >= _LARGE
+        if isinstance(self.transport, TCPConnection):
+            self.transport.bufferSize = _READ_MORE if self._reads_more else _READ
 
     def _unusual_frame_received(self, kind: int, number: int, payload: bytes) -> None:
         if kind == FRAME_HEARTBEAT:
