@@ -68,6 +68,9 @@ retry = {{ max_attempts = {ATTEMPTS} }}
 TIMES_AS_LONG, MEMORY, LOG = 2.0, 300 * 2**20, 4_000
 #: Seconds from the first task whose latency counts, and after the last one.
 LEAD, PATIENCE = 3.0, 120.0
+#: How many of the slowest good tasks are shown, and the seconds before them in which
+#: hostile tasks are.
+SLOWEST, BEFORE = 10, 0.2
 #: Of the times at which hostile tasks are published.
 SEED = 16
 MIB = 2**20
@@ -169,6 +172,22 @@ class Load:
         """
         return round(self.rate * self.share * self.seconds)
 
+    @property
+    def hostile(self) -> list[tuple[int, str]]:
+        """
+        When each of the hostile tasks is due, and its kind: one kind after the other,
+        each at a random time of its part of the interval.  With fixed times, some kinds
+        and their retries would always come together with a good task, and others never.
+        """
+        step = self.seconds * 1e9 / max(self.of_each, 1)
+        part = step / max(len(self.urls), 1)
+        chance = random.Random(SEED)
+        return [
+            (self.begin + round(number * step + (place + chance.random()) * part), kind)
+            for number in range(self.of_each)
+            for place, kind in enumerate(self.urls)
+        ]
+
     def publish_good(self) -> None:
         """
         Publish the good tasks, in a process of its own.
@@ -180,21 +199,15 @@ class Load:
 
     def publish_hostile(self) -> None:
         """
-        Publish the others, one kind after the other, each at a random time of its part
-        of the interval.  With fixed times, some kinds and their retries would always
-        come together with a good task, and others never.
+        Publish the others.
         """
         run_when_idle()
-        step = self.seconds * 1e9 / max(self.of_each, 1)
-        part = step / max(len(self.urls), 1)
-        chance = random.Random(SEED)
         with _publishing(self.amqp, self.queue) as publish:
-            for number in range(self.of_each):
-                for place, (kind, url) in enumerate(self.urls.items()):
-                    body = BODIES.get(kind, _task)(url, number)
-                    late = (place + chance.random()) * part
-                    _sleep_until(self.begin + round(number * step + late))
-                    publish(body)
+            for n, (due, kind) in enumerate(self.hostile):
+                number = n // len(self.urls)
+                body = BODIES.get(kind, _task)(self.urls[kind], number)
+                _sleep_until(due)
+                publish(body)
 
 
 @contextmanager
@@ -224,6 +237,8 @@ class Found:
     @ivar log: bytes that it has logged.
     @ivar requests: how many there were to each hostile executor.
     @ivar dead: how many tasks were set aside.
+    @ivar slowest: the slowest good tasks: the latency in ms, and how many ms before
+        each hostile task was due, of the last ones.
     """
 
     latencies: list[float]
@@ -234,6 +249,7 @@ class Found:
     log: int
     requests: dict[str, int]
     dead: int
+    slowest: list[tuple[float, list[tuple[float, str]]]]
 
     def part(self, part: float) -> float:
         """
@@ -395,6 +411,7 @@ class Soak:
             log.stat().st_size,
             requests,
             self._dead(load.queue),
+            _slowest(load, {d: first[d] for d in measured if d in first}),
         )
 
     def _dead(self, queue: str) -> int:
@@ -403,6 +420,23 @@ class Soak:
                 return state(channel, f"{queue}.dead")[0]
             except pika.exceptions.ChannelClosed:
                 return 0
+
+
+def _slowest(
+    load: Load, came: dict[int, int]
+) -> list[tuple[float, list[tuple[float, str]]]]:
+    slowest = sorted(came, key=lambda due: due - came[due])[:SLOWEST]
+    return [
+        (
+            (came[due] - due) / 1e6,
+            [
+                ((due - at) / 1e6, kind)
+                for at, kind in load.hostile
+                if 0 <= due - at < BEFORE * 1e9
+            ],
+        )
+        for due in slowest
+    ]
 
 
 def _check(mediator: subprocess.Popen[bytes]) -> None:
@@ -500,6 +534,17 @@ def shown(before: dict[str, Found], soaked: Found, load: tuple[int, int]) -> Tab
     return table
 
 
+def shown_slowest(soaked: Found) -> Table:
+    """
+    A table of the slowest good tasks of the soak.
+    """
+    table = Table("ms", "hostile tasks before it", box=None)
+    for took, before in soaked.slowest:
+        told = ", ".join(f"{kind} {ms:.0f} ms" for ms, kind in reversed(before))
+        table.add_row(f"{took:.1f}", told or "none")
+    return table
+
+
 @contextmanager
 def broker(name: str, folder: Path) -> Iterator[str]:
     """
@@ -574,6 +619,7 @@ def main() -> None:
     number = round(said.rate * said.share * (LEAD + said.minutes * 60))
     load = (number, len(chosen))
     console.print(shown(before, soaked, load))
+    console.print(shown_slowest(soaked))
     alone, published = before["alone"], before["published"]
     broken = bounds(alone, soaked, load)
     slow = f"p99 is more than {TIMES_AS_LONG:g} times what it is alone"
