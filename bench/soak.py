@@ -173,7 +173,7 @@ class Load:
         return round(self.rate * self.share * self.seconds)
 
     @property
-    def hostile(self) -> list[tuple[int, str]]:
+    def hostile_dues(self) -> list[tuple[int, str]]:
         """
         When each of the hostile tasks is due, and its kind: one kind after the other,
         each at a random time of its part of the interval.  With fixed times, some kinds
@@ -203,7 +203,7 @@ class Load:
         """
         run_when_idle()
         with _publishing(self.amqp, self.queue) as publish:
-            for n, (due, kind) in enumerate(self.hostile):
+            for n, (due, kind) in enumerate(self.hostile_dues):
                 number = n // len(self.urls)
                 body = BODIES.get(kind, _task)(self.urls[kind], number)
                 _sleep_until(due)
@@ -401,9 +401,9 @@ class Soak:
         counted = Counter(due for due, _ in arrivals)
         first = dict(reversed(arrivals))
         measured = [due for due in dues if due >= load.begin + LEAD * 1e9]
-        latencies = sorted((first[d] - d) / 1e6 for d in measured if d in first)
+        took = {d: (first[d] - d) / 1e6 for d in measured if d in first}
         return Found(
-            latencies,
+            sorted(took.values()),
             sum(due not in counted for due in dues),
             sum(number - 1 for number in counted.values()),
             _status(pid)["VmHWM"],
@@ -411,7 +411,7 @@ class Soak:
             log.stat().st_size,
             requests,
             self._dead(load.queue),
-            _slowest(load, {d: first[d] for d in measured if d in first}),
+            _slowest(took, load.hostile_dues),
         )
 
     def _dead(self, queue: str) -> int:
@@ -423,20 +423,19 @@ class Soak:
 
 
 def _slowest(
-    load: Load, came: dict[int, int]
+    took: dict[int, float], hostile: list[tuple[int, str]]
 ) -> list[tuple[float, list[tuple[float, str]]]]:
-    slowest = sorted(came, key=lambda due: due - came[due])[:SLOWEST]
-    return [
-        (
-            (came[due] - due) / 1e6,
-            [
-                ((due - at) / 1e6, kind)
-                for at, kind in load.hostile
-                if 0 <= due - at < BEFORE * 1e9
-            ],
-        )
-        for due in slowest
-    ]
+    """
+    As L{Found} has them.
+
+    @param took: the latencies of good tasks, in ms, by when these were due.
+    """
+    found = []
+    for due in sorted(took, key=took.__getitem__, reverse=True)[:SLOWEST]:
+        ages = (((due - at) / 1e6, kind) for at, kind in hostile)
+        before = [(ms, kind) for ms, kind in ages if 0 <= ms < BEFORE * 1e3]
+        found.append((took[due], before))
+    return found
 
 
 def _check(mediator: subprocess.Popen[bytes]) -> None:
