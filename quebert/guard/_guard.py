@@ -24,19 +24,22 @@ _USUAL = ("http", "https")
 def _list(given: Iterable[Any]) -> tuple[Any, ...]:
     if isinstance(given, str):  # a list of its characters is never meant
         raise ConfigError(f"a guard needs a list, not {given!r:.40}")
-    return tuple(given)
+    try:
+        return tuple(given)
+    except TypeError:
+        raise ConfigError(f"a guard needs a list, not {given!r:.40}") from None
 
 
 def _schemes(given: Iterable[str]) -> tuple[str, ...]:
     schemes = _list(given)
-    if not schemes or set(schemes) - set(SCHEMES):
+    if not schemes or not all(each in SCHEMES for each in schemes):
         raise ConfigError(f"a guard's schemes must be some of {', '.join(SCHEMES)}")
     return schemes
 
 
 def _ports(given: Iterable[int]) -> tuple[int, ...]:
     ports = _list(given)
-    if not all(isinstance(each, int) and 0 < each < 65_536 for each in ports):
+    if not all(type(each) is int and 0 < each < 65_536 for each in ports):
         raise ConfigError("a guard's ports must be numbers from 1 to 65535")
     return ports
 
@@ -49,16 +52,22 @@ def _place(given: Place | str) -> Place:
     if isinstance(given, Place):
         return given
     try:
-        return Place.parse(given)
+        return Place.parse(_text(given))
     except ConfigError as e:
         raise ConfigError(f"the place {given!r:.60} of a guard {e}") from None
 
 
+def _text(given: object) -> str:
+    if not isinstance(given, str):
+        raise ConfigError("must be a text")
+    return given
+
+
 def _proxy(given: Place | str | None) -> Place | None:
-    if given is None or isinstance(given, Place):
+    if given is None or (isinstance(given, Place) and given.is_proxy):
         return given
     try:
-        return Place.of_proxy(given)
+        return Place.of_proxy(_text(given))
     except ConfigError as e:
         raise ConfigError(f"the proxy of a guard {e}, not {given!r:.60}") from None
 
@@ -79,7 +88,8 @@ class Guard:
     @ivar private: C{"refuse"} for no addresses of private networks, loopback among
         them; else C{"allow"}.
     @ivar allow: places that tasks may reach although they are private or forbidden,
-        such as C{["10.1.0.0/16", "svc.internal:8080"]}.
+        such as C{["10.1.0.0/16", "svc.internal:8080"]}.  One of C{own} needs a place
+        that is a name or a single address.
     @ivar deny: places that they may not reach, even if C{allow} has them.
     @ivar schemes: of URLs; C{http+unix} must be named to be allowed.
     @ivar ports: the ports that they may reach; none for every port.
@@ -119,7 +129,12 @@ class Guard:
             return
         if self.ports and port not in self.ports:
             raise Forbidden(f"the guard refuses the port {port}")
-        if _named(self.deny, normal(host), port):
+        name = normal(host)
+        if _named(self.deny, name, port):
+            raise Forbidden("the guard refuses its host")
+        if self.proxy is None:
+            return  # else nobody here knows where the name leads
+        if _named(self.own, name, port) and not _named(self.allow, name, port):
             raise Forbidden("the guard refuses its host")
 
     def own_hosts(self, port: int) -> list[str]:
@@ -150,9 +165,11 @@ class Guard:
     ) -> bool:
         if _listed(self.deny, face, port):
             return False
-        if everywhere or _listed(self.allow, face, port):
+        if everywhere:
             return True
-        return face not in own and face_tier(face) <= self._worst
+        if face in own:  # a network that has it was allowed for the sake of others
+            return _listed((each for each in self.allow if each.is_one), face, port)
+        return _listed(self.allow, face, port) or face_tier(face) <= self._worst
 
     @property
     def _worst(self) -> Tier:

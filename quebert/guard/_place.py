@@ -5,7 +5,7 @@ Places that a guard's lists name: a network or a host, and perhaps a port.  Pure
 from __future__ import annotations
 
 import re
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 import attrs
 
@@ -21,6 +21,8 @@ _PATTERNS = (
     re.compile(rf"\[{_IPV6}\]{_PORT}"),
     re.compile(rf"(?P<where>[^\s:\[\]]+){_PORT}"),
 )
+# The IPv4 addresses, as IPv6 spells them (RFC 4291, section 2.5.5.2).
+_MAPPED = IPv6Network("::ffff:0:0/96")
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 # The last label is no number: the resolver would take such a name for an address.
 _NAME = re.compile(rf"(?:{_LABEL}\.)*(?!0x|[0-9]+\Z){_LABEL}")
@@ -54,7 +56,9 @@ class Place:
         A port of a host, which is a name or an address.
         """
         address = parsed(host)
-        return cls(normal(host) if address is None else ip_network(address), port)
+        if address is None:
+            return cls(normal(host), port)
+        return cls(_plain(ip_network(address)), port)
 
     @classmethod
     def of_proxy(cls, url: str) -> Place:
@@ -65,7 +69,7 @@ class Place:
         """
         found = _PROXY.fullmatch(url)
         place = cls.parse(found[1]) if found else None
-        if place is None or place.port is None or "/" in str(place):
+        if place is None or not place.is_proxy:
             raise ConfigError("must be like http://smokescreen:4750")
         return place
 
@@ -84,6 +88,20 @@ class Place:
         if port is not None and port > 65_535:
             raise ConfigError("must have a port from 1 to 65535")
         return cls(_where(found["where"]), port)
+
+    @property
+    def is_one(self) -> bool:
+        """
+        Whether it is a name or a single address, and no network.
+        """
+        return isinstance(self.where, str) or self.where.num_addresses == 1
+
+    @property
+    def is_proxy(self) -> bool:
+        """
+        Whether a proxy may listen there: a port of one host.
+        """
+        return self.is_one and self.port is not None
 
     @property
     def host(self) -> str:
@@ -110,9 +128,7 @@ class Place:
 
     def __str__(self) -> str:
         where = str(self.where)
-        if not isinstance(self.where, str) and self.where.prefixlen == (
-            self.where.max_prefixlen
-        ):
+        if self.is_one:
             where = where.partition("/")[0]
         if self.port is None:
             return where
@@ -121,7 +137,7 @@ class Place:
 
 def _where(text: str) -> Network | str:
     try:
-        return ip_network(text)
+        return _plain(ip_network(text))
     except ValueError:
         pass
     address, slash, _ = text.partition("/")
@@ -131,6 +147,16 @@ def _where(text: str) -> Network | str:
     if _NAME.fullmatch(name):
         return name
     raise ConfigError(f"must be like {_EXAMPLES}")
+
+
+def _plain(network: Network) -> Network:
+    """
+    A network, as addresses are looked for in it: IPv4 is not spelt as IPv6.
+    """
+    if not isinstance(network, IPv6Network) or not network.subnet_of(_MAPPED):
+        return network
+    number = int(network.network_address) & 0xFFFF_FFFF
+    return IPv4Network((number, network.prefixlen - _MAPPED.prefixlen))
 
 
 def _network_of(text: str) -> str:

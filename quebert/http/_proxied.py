@@ -27,6 +27,8 @@ _HEAD_LIMIT = 16_384
 _STATUS = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9]{2})\b")
 # What Smokescreen adds to its status 407, which means "log in" elsewhere.
 _DENIED = b"\nx-smokescreen-error:"
+# Where C{localhost} leads without a look-up (RFC 6761, section 6.3).
+_LOOPBACK = ["127.0.0.1", "::1"]
 
 
 class ProxiedEndpoint(GuardedEndpoint):
@@ -50,7 +52,10 @@ class ProxiedEndpoint(GuardedEndpoint):
             raise ExecutorError(text) from None
 
     def _permits(self, address: Address) -> bool:
-        ours = map(parsed, self._guard.own_hosts(self._port))
+        hosts = self._guard.own_hosts(self._port)
+        if "localhost" in hosts:
+            hosts += _LOOPBACK
+        ours = map(parsed, hosts)
         own = {face for each in ours if each is not None for face in faces(each)}
         return self._guard.permits(address, self._host, self._port, own)
 

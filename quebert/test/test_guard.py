@@ -220,6 +220,22 @@ class GuardTests(SynchronousTestCase):
             guard.check("http", "BAD.example.", 80)
         guard.check("http", "good.example", 80)
 
+    def test_mapped(self) -> None:
+        """
+        A list may spell IPv4 as IPv6 does.
+        """
+        for text in ("::ffff:10.1.2.3", "::ffff:10.0.0.0/104", "[::ffff:a01:203]:80"):
+            denied = Guard(deny=[text])
+            allowed = Guard(private="refuse", allow=[text])
+            for address in ("10.1.2.3", "::ffff:10.1.2.3", "64:ff9b::10.1.2.3"):
+                self.assertFalse(self.permits(denied, address), (text, address))
+            for address in ("10.1.2.3", "::ffff:10.1.2.3"):
+                self.assertTrue(self.permits(allowed, address), (text, address))
+            self.assertTrue(self.permits(denied, "11.1.2.3"))
+            self.assertFalse(self.permits(allowed, "192.168.2.3"))
+        self.assertEqual(str(Place.parse("::ffff:10.0.0.0/104")), "10.0.0.0/8")
+        self.assertEqual(Place.of("::ffff:10.0.0.1", 1), Place.of("10.0.0.1", 1))
+
     def test_own(self) -> None:
         """
         The addresses of the mediator's own are forbidden at their port, unless they
@@ -237,6 +253,22 @@ class GuardTests(SynchronousTestCase):
         for allow in ("10.0.0.9:5672", "rabbit.internal"):
             allowed = Guard(own=["rabbit.internal:5672"], allow=[allow])
             self.assertTrue(allowed.permits(broker, "rabbit.internal", 5672, [broker]))
+        for network in ("10.0.0.0/16", "10.0.0.8/31", "0.0.0.0/0"):
+            allowed = Guard(private="refuse", own=["rabbit:5672"], allow=[network])
+            self.assertFalse(allowed.permits(broker, "x", 5672, [broker]), network)
+            self.assertTrue(allowed.permits(broker, "x", 80), network)
+
+    def test_own_name_behind_a_proxy(self) -> None:
+        """
+        A proxy knows where names lead, and nobody here: the name itself is forbidden.
+        """
+        options: Any = {"proxy": "http://p:4750", "own": ["rabbit.internal:5672"]}
+        guard = Guard(**options)
+        for name in ("rabbit.internal", "RABBIT.internal."):
+            with self.assertRaises(Forbidden):
+                guard.check("http", name, 5672)
+            guard.check("http", name, 80)
+            Guard(**options, allow=["rabbit.internal"]).check("http", name, 5672)
 
     def test_url_alone(self) -> None:
         """
@@ -280,6 +312,12 @@ class GuardTests(SynchronousTestCase):
             ({"proxy": "http://u:p@p:1"}, "must be like"),
             ({"proxy": "http://10.0.0.0/8:1"}, "must be like"),
             ({"ports": ["80"]}, "ports must be numbers"),
+            ({"ports": [True]}, "ports must be numbers"),
+            ({"schemes": [["http"]]}, "schemes must"),
+            ({"allow": [5]}, "the place 5 of a guard must be a text"),
+            ({"allow": None}, "a list, not None"),
+            ({"proxy": 5}, "the proxy of a guard must be a text, not 5"),
+            ({"proxy": Place.parse("smoke")}, "the proxy of a guard must be a"),
         )
         for options, text in wrong:
             with self.assertRaisesRegex(ConfigError, text):

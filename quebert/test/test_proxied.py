@@ -162,12 +162,16 @@ async def test_proxy_and_guard() -> None:
         assert proxying.received == b""
 
 
-@pytest.mark.parametrize("host", ["10.0.0.9", "::ffff:10.0.0.9", "64:ff9b::a00:9"])
+@pytest.mark.parametrize(
+    "host",
+    ["10.0.0.9", "::ffff:10.0.0.9", "64:ff9b::a00:9", "127.0.0.1", "::ffff:7f00:1"],
+)
 def test_own_broker(host: str) -> None:
     """
     The address of our own broker is not asked for: the proxy may reach it.
     """
-    guard = Guard(proxy="http://10.0.0.1:4750", own=["10.0.0.9:5672"])
+    own = ["10.0.0.9:5672", "localhost:5672"]
+    guard = Guard(proxy="http://10.0.0.1:4750", own=own)
     for port, forbidden in ((5672, True), (80, False)):
         memory = MemoryReactor()
         endpoint = ProxiedEndpoint(memory, Names(memory, 1.0), guard, host, port, 1.0)
