@@ -47,7 +47,8 @@ _QUERY = re.compile("[?#]")
 _SECRET_LINE = re.compile(
     rf"((?:{NAME.pattern})[\w-]{{0,20}}[\"']?\s{{0,8}}[:=]).*", re.IGNORECASE
 )
-_ANY_USERINFO = re.compile(r"//[^/\s@]*@")
+# In JSON, a slash may be escaped.  The last C{@} ends the userinfo.
+_ANY_USERINFO = re.compile(r"(\\?/\\?/)[^/\s\"]*@")
 # A JSON Web Token, or the beginning of one: it begins with an object in base64.
 _TOKEN = re.compile(rb"eyJ[\w-]*(?:\.[\w-]*){0,2}")
 _TEXT_TOKEN = re.compile(_TOKEN.pattern.decode(), re.ASCII)
@@ -100,7 +101,8 @@ def masked(text: str) -> str:
     A text of any kind, without what is told to be a secret in it: what follows such a
     name, and users and passwords in URLs.
     """
-    return _SECRET_LINE.sub(rf"\1 {HIDDEN}", _ANY_USERINFO.sub(f"//{HIDDEN}@", text))
+    shown = _ANY_USERINFO.sub(rf"\1{HIDDEN}@", text)
+    return _SECRET_LINE.sub(rf"\1 {HIDDEN}", shown)
 
 
 def hide(text: AnyStr, secrets: Iterable[str]) -> AnyStr:

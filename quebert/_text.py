@@ -15,6 +15,7 @@ from quebert._url import without_userinfo
 __all__ = [
     "cut",
     "one_line",
+    "one_line_url",
     "printable",
     "printable_lines",
     "shown_url",
@@ -93,6 +94,14 @@ def shown_url(url: str) -> str:
     shown = without_userinfo(url)
     end = _QUERY.search(shown)
     return shown if end is None else f"{shown[: end.start()]}?..."
+
+
+def one_line_url(url: str, most: int) -> str:
+    """
+    The same on one line, of C{most} characters at most.  What is secret is hidden
+    before the rest is cut: the beginning of a password cannot be told from a host.
+    """
+    return shown_url(one_line(shown_url(url), most))
 
 
 def what_is_wrong(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, assert_never
 
-from quebert._text import one_line, printable_lines, shown_url
+from quebert._text import one_line, one_line_url, printable_lines
 from quebert.events._columns import Columns
 from quebert.events._records import ANSWER
 from quebert.outcome import (
@@ -124,7 +124,7 @@ def _url(url: object) -> str:
     plain = url.isascii() and url.isprintable() and len(url) < _LONGEST
     if plain and _SECRETS.isdisjoint(url):
         return url
-    return shown_url(one_line(url, _LONGEST))
+    return one_line_url(url, _LONGEST)
 
 
 def _line(text: str) -> str:

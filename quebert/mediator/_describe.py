@@ -10,7 +10,7 @@ from twisted.python.reflect import safe_str
 from quebert import _text
 from quebert.task import Task
 
-__all__ = ["name_of", "one_line"]
+__all__ = ["line_of_url", "name_of", "one_line"]
 
 _LIMIT = 400
 
@@ -19,8 +19,16 @@ def name_of(task: Task) -> str:
     """
     What to call a task in a log.
     """
-    url = _text.shown_url(one_line(task.get("url")))
-    return f"{one_line(task.get('uuid', '(no uuid)'))} for {url}"
+    url = task.get("url")
+    shown = line_of_url(url) if isinstance(url, str) else one_line(url)
+    return f"{one_line(task.get('uuid', '(no uuid)'))} for {shown}"
+
+
+def line_of_url(url: str) -> str:
+    """
+    The same as L{one_line} of a URL, without what may be a secret in it.
+    """
+    return _text.one_line_url(url, _LIMIT)
 
 
 def one_line(value: object) -> str:

@@ -17,11 +17,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from quebert._repeated import RepeatedWarning
-from quebert._text import shown_url
 from quebert.boundaries import FailedTask, WatchedMessage
 from quebert.clock import stopwatch_of
 from quebert.mediator._adapters import timed
-from quebert.mediator._describe import one_line
+from quebert.mediator._describe import line_of_url, one_line
 from quebert.mediator._history import NO_ATTEMPTS, history_of
 from quebert.mediator._reading import Wanted
 from quebert.outcome import DISCARDED, Bury, Discard, Done, Outcome, Retry
@@ -170,7 +169,7 @@ class Observations:
 def _shown(url: object) -> str:
     if not isinstance(url, str):
         return "?"
-    return _remembered(url) if len(url) <= _SHORT else shown_url(one_line(url))
+    return _remembered(url) if len(url) <= _SHORT else line_of_url(url)
 
 
 @lru_cache(256)
@@ -178,7 +177,7 @@ def _remembered(url: str) -> str:
     """
     Most tasks of a queue have the same URL.
     """
-    return shown_url(one_line(url))
+    return line_of_url(url)
 
 
 class Observation(EndedTask):

@@ -15,7 +15,7 @@ import attrs
 from twisted.internet.defer import Deferred, TimeoutError
 
 from quebert._protocol.properties import encode_properties
-from quebert._text import one_line, shown_url
+from quebert._text import one_line, one_line_url
 from quebert.amqp.coordination import Cancellation
 from quebert.amqp.watch import identity_of
 from quebert.amqp.wire import NOT_BEFORE
@@ -73,7 +73,7 @@ class CancelEvents:
         record = AttemptRecord(
             uuid=one_line(uuid, _LONGEST),
             queue=self._queue,
-            url=shown_url(one_line(url, _LONGEST)),
+            url=one_line_url(url, _LONGEST),
             number=int(message.number_in(ATTEMPTS_HEADER)) + 1,
             started=now,
             ended=now,

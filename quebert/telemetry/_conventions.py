@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Union
 
-from quebert._text import one_line, shown_url
+from quebert._text import one_line, one_line_url
 from quebert._url import origin_of
 
 __all__ = [
@@ -110,7 +110,7 @@ def _of_request(method: str, url: str) -> tuple[Attributes, str]:
         "server.port": int(port) if port.isdecimal() else 0,
         "url.scheme": scheme,
     }
-    return attributes, one_line(shown_url(url), _MOST)
+    return attributes, one_line_url(url, _MOST)
 
 
 _remembered = lru_cache(256)(_of_request)

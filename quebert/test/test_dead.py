@@ -142,11 +142,25 @@ class DeadLetterTests(SynchronousTestCase):
         self.assertNotIn("canary", text)
         self.assertIn("http://...@example.com/a?...", text)
 
+    def test_userinfo_in_no_task(self) -> None:
+        """
+        Users and passwords are found as JSON may spell URLs, and up to the last C{@}.
+        """
+        for body in (
+            rb'{"url": "http:\/\/me:s3cret@example.com\/a',
+            rb'["http:\/\/s3cret@example.com\/a"]',
+            b'{"url": "http://me:p@s3cret@example.com/a',
+            b'{"url": "/a", "params": {"dsn": "postgres://me:it\'s@s3cret@db/a"}}',
+        ):
+            text = "\n".join(whole(letter({}, body)))
+            self.assertNotIn("s3cret", text)
+            self.assertIn("...@", text)
+
     def test_secrets_quickly(self) -> None:
         """
         To hide secrets takes linear time, whatever the body is.
         """
-        for part in (b"passw", b"token  ", b"//a", b'authorization:"', b"cookie\\"):
+        for part in (b"passw", b"token  ", b"//a", b'authorization:"', b"cookie\\", b"//@"):
             list(whole(letter(HEADERS, part * 100_000)))
 
 

@@ -171,6 +171,21 @@ class TextTests(Case):
         ):
             self.assertEqual(_text.shown_url(url), shown)
 
+    def test_line_of_url(self) -> None:
+        """
+        On one line, too, however long the secret is, and whatever stands before it.
+        """
+        secret = "s3cret" * 100
+        for url, shown in (
+            (f"http://me:{secret}@a/b", "http://...@a/b"),
+            (f"http://{secret}@a/?{secret}", "http://...@a/?..."),
+            (f"//me:{secret}@a/b", "//...@a/b"),
+            (f"http://a/?{secret}", "http://a/?..."),
+            ("http://a/" + "b" * 100, "http://a/" + "b" * 10 + "…"),
+        ):
+            self.assertEqual(_text.one_line_url(url, 20), shown)
+        self.assertNotIn("s3cret", _text.one_line_url(f"http:\0//s3cret{secret}@a", 20))
+
 
 class LogTests(Case):
     """
