@@ -21,6 +21,7 @@ __all__ = [
     "Bounds",
     "memory_of",
     "most_values",
+    "text_memory_of",
 ]
 
 #: Characters of a name in the DNS, and of each label between its dots (RFC 1035,
@@ -38,7 +39,11 @@ PROPERTY_BYTE = 30
 _VALUE = 200
 #: Bytes of memory that a byte of a body takes at most: every second one may be a value.
 BODY_BYTE = 1 + _VALUE // 2
-# Before each value of a JSON text, but for the outermost one, stands one of these.
+# The first bytes of characters beyond the Basic Multilingual Plane in UTF-8 (RFC 3629),
+# and the beginnings of surrogates, which JSON escapes them with (RFC 8259, section 7).
+_BEYOND_BMP = (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4", b"\\ud", b"\\uD")
+# Before each value of a JSON text, but for the outermost one, stands one of these, or
+# it stands before the key of the value.
 # They may stand within strings, too.
 _BEFORE_VALUES = b",[{"
 
@@ -87,16 +92,30 @@ BOUNDS = Bounds()
 
 def most_values(body: bytes) -> int:
     """
-    How many values a JSON text has at most: an empty array counts as two.  That takes
-    1 ms for each MiB, whatever the text says.
+    How many values a JSON text has at most, beside the outermost one: an empty array
+    in another counts as two.  That takes 1 ms for each MiB, whatever the text says.
     """
     return len(body) - len(body.translate(None, _BEFORE_VALUES))
 
 
 def memory_of(body: bytes, values: int = BOUNDS.values) -> int:
     """
-    Bytes of memory that a task takes at most, as it came and decoded from JSON.
+    Bytes of memory that a task takes at most, decoded from JSON.
 
     @param values: a task of more values is not decoded.
     """
-    return len(body) + _VALUE * min(most_values(body), values)
+    return text_memory_of(body) + _VALUE * min(most_values(body), values)
+
+
+def text_memory_of(body: bytes) -> int:
+    """
+    Bytes of memory that all text of a body takes at most, once decoded: Python gives as
+    many bytes to each character as the text's largest character needs (PEP 393).
+    """
+    if body.isascii() and b"\\u" not in body:
+        width = 1
+    elif any(each in body for each in _BEYOND_BMP):
+        width = 4
+    else:
+        width = 2
+    return width * len(body)

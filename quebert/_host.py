@@ -28,6 +28,8 @@ from quebert._bounds import HOST, LABEL
 __all__ = ["network_of", "to_ascii", "wrong_with"]
 
 _LABEL = re.compile(rf"[a-z0-9_-]{{1,{LABEL}}}", re.ASCII | re.IGNORECASE)
+# Those that IDNA knows (UTS #46, section 2.3).
+_DOTS = re.compile("[.\u3002\uff0e\uff61]")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII | re.IGNORECASE)
 
 
@@ -40,8 +42,11 @@ def to_ascii(host: str) -> str:
     """
     if host.isascii():
         return host
-    if _is_too_long(host):  # more than linear time is spent on each label
+    # More than linear time is spent on each label, and none becomes shorter.
+    if _is_too_long(host):
         raise ValueError(_TOO_LONG)
+    if any(len(label) > LABEL for label in _DOTS.split(host)):
+        raise ValueError(_LONG_LABEL)
     try:
         name = idna.encode(host, uts46=True).decode("ascii")
     except UnicodeError:  # idna's errors are such, too
@@ -73,6 +78,7 @@ def wrong_with(host: str, tls: bool) -> str:
 
 
 _TOO_LONG = f"its host is longer than {HOST} characters"
+_LONG_LABEL = f"its host has more than {LABEL} characters without a dot"
 _NO_NAME = (
     "its host must be letters, digits, hyphens and underscores, without a hyphen at its"
     f" beginning, and with dots between labels of 1 to {LABEL} characters"

@@ -171,7 +171,7 @@ def callback_in(body: bytes) -> CallbackTask | None:
     The callback task that the task in C{body} asks for; C{None} where it asks for none,
     or its mediator would not take it for a task.
     """
-    if b"callback_url" not in body:
+    if not tasks.may_hold(b"callback_url", body):
         return None
     try:
         task = tasks.decode(body)

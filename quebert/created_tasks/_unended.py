@@ -28,7 +28,7 @@ from quebert.created_tasks._boundaries import TaskBroker, TaskRows
 from quebert.created_tasks._states import LOSE, PUBLISHED
 from quebert.created_tasks._values import CreatedTask, NewTask, RowQuery, TaskChange
 from quebert.errors import BadTask
-from quebert.task import decode, schedule
+from quebert.task import decode, may_hold, schedule
 from quebert.task_ends import EndNote
 
 __all__ = ["UNKNOWN", "UnendedTasks"]
@@ -45,7 +45,7 @@ PACE = 3_600.0
 _FEW, _BYTES = 500, 1_000_000
 # Steps of a queue in one look; the next look goes on behind them.
 _STEPS = 100
-_TTL = b'"ttl"'
+_TTL = b"ttl"
 
 
 class UnendedTasks:
@@ -161,7 +161,7 @@ def _may_lack_queue(task: NewTask, now: float) -> bool:
 
 
 def _expiry(body: bytes) -> float | None:
-    if _TTL not in body:
+    if not may_hold(_TTL, body):
         return None
     try:
         return schedule(decode(body)).expires_at

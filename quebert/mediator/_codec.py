@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from typing import Any, Union
 
 from quebert import task as tasks
-from quebert._bounds import memory_of
+from quebert._bounds import memory_of, text_memory_of
 from quebert.errors import BadTask
 from quebert.mediator._describe import one_line
 from quebert.task import Bounds, Task
@@ -60,7 +60,7 @@ class Codec:
         """
         Whether a task may have a field, as far as that is seen without decoding it.
         """
-        return field in body or not self._is_json
+        return tasks.may_hold(field, body) or not self._is_json
 
     def can_read_part(self, body: bytes) -> bool:
         """
@@ -84,10 +84,11 @@ class Codec:
         @param in_part: whether only the fields are decoded that mediators read.
         """
         size = len(body)
-        payload = size if b'"payload"' in body else 0  # as text, and about as bytes
+        has_payload = tasks.may_hold(b"payload", body)  # text, and about as many bytes
         if in_part:
-            return 2 * size + payload  # as it came, and as it is sent
-        return memory_of(body, self.bounds.values) + 2 * payload
+            text = text_memory_of(body) if has_payload else 0
+            return 2 * size + text  # as it came, and as it is sent
+        return memory_of(body, self.bounds.values) + 2 * size * has_payload
 
     # -- To an executor, and to a message
 

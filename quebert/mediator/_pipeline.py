@@ -1,8 +1,8 @@
 """
-The straight line from a message to its L{Outcome<quebert.outcome>}: decode, expired?,
-early?, given up?, pre-hooks, admission, request, post-hooks.
+The straight line from a message to its L{Outcome<quebert.outcome>}: decode, cancelled?,
+purged?, expired?, early?, given up?, pre-hooks, admission, request, post-hooks.
 
-The methods of L{Pipeline} are its steps, in their order.  Whatever fails on the way
+The methods of L{Pipeline} stand in the order of these steps.  Whatever fails on the way
 leaves it for L{Failures}.  It is written with bare callbacks, since every task goes
 this way.
 

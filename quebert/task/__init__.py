@@ -17,7 +17,14 @@ C{_part}.
 from quebert._bounds import BOUNDS, Bounds
 from quebert.task._callback import check_callback_url
 from quebert.task._cloud_tasks import CloudTasksField, IDTokenWanted, kept_headers
-from quebert.task._codec import Task, decode, encode, encode_finite, encode_new
+from quebert.task._codec import (
+    Task,
+    decode,
+    encode,
+    encode_finite,
+    encode_new,
+    may_hold,
+)
 from quebert.task._header_names import folded
 from quebert.task._keywords import check_keywords, meant_by
 from quebert.task._new import make, random_uuids
@@ -57,6 +64,7 @@ __all__ = [
     "format_time",
     "kept_headers",
     "make",
+    "may_hold",
     "meant_by",
     "parse_time",
     "random_uuids",

@@ -5,6 +5,7 @@ A task as JSON, which is the same with orjson and without.  Pure.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import Any, NoReturn
 
@@ -18,7 +19,15 @@ from quebert.errors import BadTask
 from quebert.task._measure import measure
 from quebert.task._plain import plain
 
-__all__ = ["Task", "decode", "encode", "encode_finite", "encode_new", "kind_of"]
+__all__ = [
+    "Task",
+    "decode",
+    "encode",
+    "encode_finite",
+    "encode_new",
+    "kind_of",
+    "may_hold",
+]
 
 #: A task: its fields by their names.
 Task = dict[str, Any]
@@ -47,6 +56,20 @@ _TIME = b"0" * 19
 _LONG = _TIME + b"0"
 _LONG_NEGATIVE = b"-" + _TIME
 _DIGITS_AS_0 = bytes.maketrans(b"123456789", b"0" * 9)
+# A printable character of ASCII, which JSON need not escape, and no encoder does.
+_ESCAPED_ASCII = re.compile(rb"\\u00[2-7]")
+
+
+def may_hold(text: bytes, body: bytes) -> bool:
+    """
+    Whether a string of the JSON in C{body} may hold C{text}, as it is or escaped (RFC
+    8259, section 7), which is quicker told than by decoding it.
+
+    @param text: printable characters of ASCII.
+    """
+    if text in body:
+        return True
+    return b"\\u00" in body and _ESCAPED_ASCII.search(body) is not None
 
 
 def decode(body: bytes, bounds: Bounds = BOUNDS) -> Any:

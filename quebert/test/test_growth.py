@@ -243,7 +243,7 @@ class GrowthTests(SynchronousTestCase):
             Case(f"{function.__name__} {piece!r}", function, repeated(start, piece, ""))
             for function in (send, origin_of, check_default, to_ascii, tls)
             for start in (starts if function is send else ("", "http://"))
-            for piece in ("a", ".", "a.", ":", "1", "/", "%", "[", "é", "-")
+            for piece in ("a", ".", "a.", ":", "1", "/", "%", "[", "é", "-", "\u06f5")
         )
 
     # -- Tasks

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert._bounds import BOUNDS, most_values
+from quebert._bounds import BOUNDS, memory_of, most_values
 from quebert._transport_writer import TransportWriter
 from quebert.amqp.watch import DeliveredMessage
 from quebert.amqp.watch._memory_budget import Budget
@@ -74,6 +74,22 @@ class OneTaskTests(SynchronousTestCase):
             body = b"[%b]" % b",".join(members)
             self.assertLessEqual(most_values(body), BOUNDS.values)
             self.assertLess(peak_of(decode, body), 100 * MIB)
+
+    def test_wide_text(self) -> None:
+        """
+        By one wide character, each character of a text takes two or four bytes.
+        """
+        for last in ("", "é", "\u2013", "\U0001f600", r"\u2013", r"\ud83d\uDE00"):
+            body = b'["%b%b"]' % (b"a" * MIB, last.encode())
+            tracemalloc.start()
+            try:
+                decoded = decode(body)
+                held, _ = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+            self.assertEqual(len(decoded), 1)
+            self.assertLessEqual(held, memory_of(body) + 10_000, last)
+        self.assertLess(memory_of(b'["%b"]' % (b"a" * MIB)), MIB + 1_000)
 
     def test_strings(self) -> None:
         """

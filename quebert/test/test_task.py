@@ -1304,6 +1304,16 @@ class LongURLTests(SynchronousTestCase):
         text = refusal(BadTask, request, {"url": f"http://{host}.bcé/"}, DEFAULT)
         self.assertIn("its host is longer than 253 characters", text)
 
+    def test_long_labels(self) -> None:
+        """
+        Nor is a label, whatever its dots look like: IDNA takes more than linear time.
+        """
+        for dot in ".\u3002\uff0e\uff61":
+            request({"url": f"http://{dot.join(['a' * 50 + 'é'] * 4)}/"}, DEFAULT)
+            url = f"http://{dot.join(['a', chr(0x6F5) * 64, 'b'])}/"
+            text = refusal(BadTask, request, {"url": url}, DEFAULT)
+            self.assertIn("has more than 63 characters without a dot", text)
+
 
 class RequestTests(SynchronousTestCase):
     """

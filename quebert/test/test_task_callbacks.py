@@ -236,6 +236,14 @@ class InTests(SynchronousTestCase):
         assert callback is not None
         self.assertEqual((callback.url, callback.uuid), ("/ended", "7"))
 
+    def test_escaped(self) -> None:
+        """
+        JSON may escape the name.
+        """
+        callback = callback_in(b'{"url": "/x", "callback\\u005furl": "/ended"}')
+        assert callback is not None
+        self.assertEqual(callback.url, "/ended")
+
     def test_odd_uuid(self) -> None:
         """
         What is no uuid is not told.

@@ -75,6 +75,17 @@ class CodecTests(SynchronousTestCase):
         self.assertEqual(self.codec.memory_of(b"[]", in_part=True), 4)
         self.assertEqual(self.codec.memory_of(b"[]", in_part=False), memory_of(b"[]"))
 
+    def test_escaped_names(self) -> None:
+        """
+        JSON may escape any character of a name; other escapes are common.
+        """
+        for name in (b"payload", b"p\\u0061yload", b"\\u0070ayload"):
+            body = b'{"%b": "x"}' % name
+            self.assertGreater(self.codec.memory_of(body, True), 2 * len(body))
+            self.assertTrue(self.codec.may_have(b"payload", body))
+        body = b'{"params": "\\u00dcnal \\u2013 \\ud83d\\ude00"}'
+        self.assertFalse(self.codec.may_have(b"payload", body))
+
     def test_memory_of_payload(self) -> None:
         """
         A payload is in memory as text, too, and as bytes.
