@@ -160,7 +160,8 @@ class DeadLetterTests(SynchronousTestCase):
         """
         To hide secrets takes linear time, whatever the body is.
         """
-        for part in (b"passw", b"token  ", b"//a", b'authorization:"', b"cookie\\", b"//@"):
+        parts = (b"passw", b"token  ", b"//a", b"//@", b'authorization:"', b"cookie\\")
+        for part in parts:
             list(whole(letter(HEADERS, part * 100_000)))
 
 
