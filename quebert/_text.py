@@ -23,6 +23,8 @@ __all__ = [
     "width",
 ]
 
+# Characters of a URL that are looked at for what is to be hidden.
+_LONG_URL = 8_192
 # Characters that str.isprintable() takes, although nothing is seen of them: joiners,
 # fillers, and selectors of a variant.
 _INVISIBLE = re.compile(
@@ -101,7 +103,10 @@ def one_line_url(url: str, most: int) -> str:
     The same on one line, of C{most} characters at most.  What is secret is hidden
     before the rest is cut: the beginning of a password cannot be told from a host.
     """
-    return shown_url(one_line(shown_url(url), most))
+    begin = url[:_LONG_URL]
+    if url.rfind("@") >= _LONG_URL:  # all before it may be a password
+        begin += "@"
+    return shown_url(one_line(shown_url(begin), most))
 
 
 def what_is_wrong(error: BaseException) -> str:

@@ -45,7 +45,7 @@ PACE = 3_600.0
 _FEW, _BYTES = 500, 1_000_000
 # Steps of a queue in one look; the next look goes on behind them.
 _STEPS = 100
-_TTL = b"ttl"
+_TTL = b'"ttl"'
 
 
 class UnendedTasks:

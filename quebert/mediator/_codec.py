@@ -84,7 +84,8 @@ class Codec:
         @param in_part: whether only the fields are decoded that mediators read.
         """
         size = len(body)
-        has_payload = tasks.may_hold(b"payload", body)  # text, and about as many bytes
+        # It is there as text, and about as many bytes.
+        has_payload = tasks.may_hold(b'"payload"', body)
         if in_part:
             text = text_memory_of(body) if has_payload else 0
             return 2 * size + text  # as it came, and as it is sent
