@@ -25,7 +25,7 @@ tasks, too; or it is not too high without the good tasks that were slow to publi
 machine that is shared is slow at times, for milliseconds or minutes, whoever works on
 it.  To publish a good task is the same work each time, so the processor time of that
 tells when: it is more than twice the usual one then.  It is also 2 if the hostile tasks
-came late, since nobody had time for them.
+came late, since nobody had time for them, or if nothing could be measured.
 """
 
 from __future__ import annotations
@@ -354,7 +354,7 @@ class Soak:
         with ExitStack() as stack:
             web = stack.enter_context(Arrivals())
             if not run_at_once(web.pid):
-                console.print("The producer of good tasks may wait for a processor.")
+                console.print("Good tasks may wait for a processor, as others do.")
             stack.enter_context(running(self.hostile(), self._folder / "hostile.log"))
             log = self._folder / f"{name}.log"
             mediator = stack.enter_context(self._mediator(QUEUE, log))
@@ -407,7 +407,7 @@ class Soak:
             while not state(channel, queue)[1]:
                 _check(mediator)
                 if time.monotonic() > deadline:
-                    raise StageError("the mediator does not consume")
+                    raise MediatorFailed("The mediator does not consume.")
                 time.sleep(0.05)
 
     def _publish(
@@ -505,15 +505,15 @@ def _slowest(
     return found
 
 
-class MediatorEnded(Exception):
+class MediatorFailed(Exception):
     """
-    It should not have.
+    It has ended, or does not begin.
     """
 
 
 def _check(mediator: subprocess.Popen[bytes]) -> None:
     if mediator.poll() is not None:
-        raise MediatorEnded(f"The mediator has ended, with {mediator.returncode}.")
+        raise MediatorFailed(f"The mediator has ended, with {mediator.returncode}.")
 
 
 def _status(pid: int) -> dict[str, int]:
@@ -702,7 +702,7 @@ def main() -> None:
                 "apart": soak.run("apart", *hostile, minutes * 60, APART),
             }
             soaked = soak.run("soaked", *hostile, said.minutes * 60)
-        except MediatorEnded as e:
+        except MediatorFailed as e:
             sys.exit(str(e))
         except StageError as e:
             console.print(f"Not measured: {e}")

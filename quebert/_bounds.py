@@ -112,7 +112,9 @@ def text_memory_of(body: bytes) -> int:
     Bytes of memory that all text of a body takes at most, once decoded: Python gives as
     many bytes to each character as the text's largest character needs (PEP 393).
     """
-    if body.isascii() and (b"\\" not in body or b"\\u" not in body):
+    if body.isascii() and (
+        b"\\" not in body or body.count(b"\\u") == body.count(b"\\u00")
+    ):
         width = 1
     elif any(each in body for each in _BEYOND_BMP):
         width = 4

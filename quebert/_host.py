@@ -28,8 +28,6 @@ from quebert._bounds import HOST, LABEL
 __all__ = ["network_of", "to_ascii", "wrong_with"]
 
 _LABEL = re.compile(rf"[a-z0-9_-]{{1,{LABEL}}}", re.ASCII | re.IGNORECASE)
-# Those that IDNA knows (UTS #46, section 2.3).
-_DOTS = re.compile("[.\u3002\uff0e\uff61]")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII | re.IGNORECASE)
 
 
@@ -42,13 +40,14 @@ def to_ascii(host: str) -> str:
     """
     if host.isascii():
         return host
-    # More than linear time is spent on each label, and none becomes shorter.
     if _is_too_long(host):
         raise ValueError(_TOO_LONG)
-    if any(len(label) > LABEL for label in _DOTS.split(host)):
-        raise ValueError(_LONG_LABEL)
     try:
-        name = idna.encode(host, uts46=True).decode("ascii")
+        mapped = idna.uts46_remap(host, std3_rules=False, transitional=False)
+        # More than linear time is spent on each label, and none becomes shorter now.
+        if any(len(label) > LABEL for label in mapped.split(".")):
+            raise ValueError(_LONG_LABEL)
+        name = idna.encode(mapped).decode("ascii")
     except UnicodeError:  # idna's errors are such, too
         raise ValueError("its host holds characters that no name can") from None
     if _ends_in_number(name):  # written with the digits or dots of another script

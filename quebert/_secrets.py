@@ -48,7 +48,7 @@ _SECRET_LINE = re.compile(
     rf"((?:{NAME.pattern})[\w-]{{0,20}}[\"']?\s{{0,8}}[:=]).*", re.IGNORECASE
 )
 # In JSON, a slash may be escaped.  The last C{@} ends the userinfo.
-_ANY_USERINFO = re.compile(r"(\\?/\\?/)[^/\s\"]*@")
+_ANY_USERINFO = re.compile(r"(\\?/\\?/)[^/\s]*@")
 # A JSON Web Token, or the beginning of one: it begins with an object in base64.
 _TOKEN = re.compile(rb"eyJ[\w-]*(?:\.[\w-]*){0,2}")
 _TEXT_TOKEN = re.compile(_TOKEN.pattern.decode(), re.ASCII)

@@ -106,7 +106,7 @@ def one_line_url(url: str, most: int) -> str:
     begin = url[:_LONG_URL]
     if url.rfind("@") >= _LONG_URL:  # all before it may be a password
         begin += "@"
-    return shown_url(one_line(shown_url(begin), most))
+    return cut(shown_url(one_line(shown_url(begin), most)), most)
 
 
 def what_is_wrong(error: BaseException) -> str:

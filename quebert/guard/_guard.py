@@ -22,7 +22,7 @@ _USUAL = ("http", "https")
 
 
 def _list(given: Iterable[Any]) -> tuple[Any, ...]:
-    if isinstance(given, str):  # a list of its characters is never meant
+    if isinstance(given, (str, bytes)):  # a list of its characters is never meant
         raise ConfigError(f"a guard needs a list, not {given!r:.40}")
     try:
         return tuple(given)
@@ -66,6 +66,8 @@ def _text(given: object) -> str:
 def _proxy(given: Place | str | None) -> Place | None:
     if given is None or (isinstance(given, Place) and given.is_proxy):
         return given
+    if isinstance(given, Place):
+        raise ConfigError(f"the proxy of a guard must have a port, not {given}")
     try:
         return Place.of_proxy(_text(given))
     except ConfigError as e:
@@ -88,8 +90,8 @@ class Guard:
     @ivar private: C{"refuse"} for no addresses of private networks, loopback among
         them; else C{"allow"}.
     @ivar allow: places that tasks may reach although they are private or forbidden,
-        such as C{["10.1.0.0/16", "svc.internal:8080"]}.  One of C{own} needs a place
-        that is a name or a single address.
+        such as C{["10.1.0.0/16", "svc.internal:8080"]}.  What is in C{own} is reached
+        by its name or its address alone, and not by a network.
     @ivar deny: places that they may not reach, even if C{allow} has them.
     @ivar schemes: of URLs; C{http+unix} must be named to be allowed.
     @ivar ports: the ports that they may reach; none for every port.

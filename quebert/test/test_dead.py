@@ -151,10 +151,13 @@ class DeadLetterTests(SynchronousTestCase):
             rb'["http:\/\/s3cret@example.com\/a"]',
             b'{"url": "http://me:p@s3cret@example.com/a',
             b'{"url": "/a", "params": {"dsn": "postgres://me:it\'s@s3cret@db/a"}}',
+            rb'{"dsn": "postgres://me:it\"s3cret@db/a',
         ):
             text = "\n".join(whole(letter({}, body)))
             self.assertNotIn("s3cret", text)
             self.assertIn("...@", text)
+        task = {"url": "/a", "params": {"dsn": 'postgres://me:it"s3cret@db/a'}}
+        self.assertNotIn("s3cret", "\n".join(whole(letter({}, task))))
 
     def test_secrets_quickly(self) -> None:
         """

@@ -317,7 +317,8 @@ class GuardTests(SynchronousTestCase):
             ({"allow": [5]}, "the place 5 of a guard must be a text"),
             ({"allow": None}, "a list, not None"),
             ({"proxy": 5}, "the proxy of a guard must be a text, not 5"),
-            ({"proxy": Place.parse("smoke")}, "the proxy of a guard must be a"),
+            ({"proxy": Place.parse("smoke")}, "must have a port, not smoke"),
+            ({"allow": b"abc"}, "a list"),
         )
         for options, text in wrong:
             with self.assertRaisesRegex(ConfigError, text):

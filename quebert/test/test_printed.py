@@ -184,6 +184,7 @@ class TextTests(Case):
             ("http://a/" + "b" * 100, "http://a/" + "b" * 10 + "…"),
             ("http://a/" + "b" * 10_000, "http://a/" + "b" * 10 + "…"),
             (f"http://{secret * 20}@a/b", "http://...@"),
+            ("http://a/bbbbbbbbb?q=1", "http://a/bbbbbbbbb?…"),
         ):
             self.assertEqual(_text.one_line_url(url, 20), shown)
         self.assertNotIn("s3cret", _text.one_line_url(f"http:\0//s3cret{secret}@a", 20))

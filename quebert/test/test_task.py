@@ -1313,6 +1313,8 @@ class LongURLTests(SynchronousTestCase):
             url = f"http://{dot.join(['a', chr(0x6F5) * 64, 'b'])}/"
             text = refusal(BadTask, request, {"url": url}, DEFAULT)
             self.assertIn("has more than 63 characters without a dot", text)
+        for label in ("e\u0301" * 32, "a\u00ad" * 40):  # which becomes shorter
+            request({"url": f"http://{label}.example/"}, DEFAULT)
 
 
 class RequestTests(SynchronousTestCase):

@@ -83,7 +83,7 @@ class CodecTests(SynchronousTestCase):
             body = b'{"%b": "x"}' % name
             self.assertGreater(self.codec.memory_of(body, True), 2 * len(body))
             self.assertTrue(self.codec.may_have(b"payload", body))
-        body = b'{"params": "\\u00dcnal \\u2013 \\ud83d\\ude00"}'
+        body = rb'{"params": "\u00dcnal \u2013 \ud83d\ude00 \u0026\u003c\u0022"}'
         self.assertFalse(self.codec.may_have(b"payload", body))
 
     def test_memory_of_payload(self) -> None:
