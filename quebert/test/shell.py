@@ -46,8 +46,12 @@ class Shell:
 
     def _say(self, text: str) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{text}\n")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(f"{text}\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            status = self._process.wait(PATIENCE)
+            raise AssertionError(f"bash ended with {status} before: {text}") from None
 
     def _ask(self, text: str, command: str) -> int:
         """
