@@ -11,7 +11,7 @@ import attrs
 
 from quebert.errors import ConfigError, Forbidden
 from quebert.guard._place import Place, normal
-from quebert.guard._tiers import Address, Tier, face_tier, faces, tier
+from quebert.guard._tiers import Address, Tier, face_tier, faces, parsed, tier
 
 __all__ = ["Guard"]
 
@@ -144,6 +144,17 @@ class Guard:
         The hosts that have something of the mediator's own at C{port}.
         """
         return [each.host for each in self.own if each.port in (None, port)]
+
+    def own_addresses(self, port: int) -> set[Address]:
+        """
+        The addresses that L{own_hosts} has without a look-up: of literals, and of
+        C{localhost} (RFC 6761, section 6.3).
+        """
+        hosts = self.own_hosts(port)
+        if "localhost" in hosts:
+            hosts += ["127.0.0.1", "::1"]
+        found = map(parsed, hosts)
+        return {face for each in found if each is not None for face in faces(each)}
 
     def permits(
         self, address: Address, host: str, port: int, own: Collection[Address] = ()

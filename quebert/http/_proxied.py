@@ -17,7 +17,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from quebert.errors import ExecutorError, Forbidden
-from quebert.guard import Address, Guard, faces, parsed
+from quebert.guard import Guard, parsed
 from quebert.http._guarded import GuardedEndpoint
 
 __all__ = ["ProxiedEndpoint"]
@@ -27,8 +27,6 @@ _HEAD_LIMIT = 16_384
 _STATUS = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9]{2})\b")
 # What Smokescreen adds to its status 407, which means "log in" elsewhere.
 _DENIED = b"\nx-smokescreen-error:"
-# Where C{localhost} leads without a look-up (RFC 6761, section 6.3).
-_LOOPBACK = ["127.0.0.1", "::1"]
 
 
 class ProxiedEndpoint(GuardedEndpoint):
@@ -39,8 +37,9 @@ class ProxiedEndpoint(GuardedEndpoint):
     """
 
     async def _connect(self, factory: IProtocolFactory) -> Any:
-        address = parsed(self._host)
-        if address is not None and not self._permits(address):
+        address, own = parsed(self._host), self._guard.own_addresses(self._port)
+        permits = self._guard.permits
+        if address is not None and not permits(address, self._host, self._port, own):
             raise Forbidden("the guard refuses the address of the host")
         host = f"[{self._host}]" if ":" in self._host else self._host
         tunnel = _Tunnel(f"{host}:{self._port}", factory)
@@ -50,14 +49,6 @@ class ProxiedEndpoint(GuardedEndpoint):
         except TimeoutError:
             text = f"the proxy did not answer in {self._timeout:g} s"
             raise ExecutorError(text) from None
-
-    def _permits(self, address: Address) -> bool:
-        hosts = self._guard.own_hosts(self._port)
-        if "localhost" in hosts:
-            hosts += _LOOPBACK
-        ours = map(parsed, hosts)
-        own = {face for each in ours if each is not None for face in faces(each)}
-        return self._guard.permits(address, self._host, self._port, own)
 
     def _proxy(self) -> GuardedEndpoint:
         proxy = self._guard.proxy

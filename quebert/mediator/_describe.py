@@ -5,6 +5,8 @@ letters.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from twisted.python.reflect import safe_str
 
 from quebert import _text
@@ -13,6 +15,8 @@ from quebert.task import Task
 __all__ = ["line_of_url", "name_of", "one_line"]
 
 _LIMIT = 400
+# Characters of URLs that are remembered.
+_SHORT = 200
 
 
 def name_of(task: Task) -> str:
@@ -27,6 +31,14 @@ def name_of(task: Task) -> str:
 def line_of_url(url: str) -> str:
     """
     The same as L{one_line} of a URL, without what may be a secret in it.
+    """
+    return _remembered(url) if len(url) <= _SHORT else _text.one_line_url(url, _LIMIT)
+
+
+@lru_cache(256)
+def _remembered(url: str) -> str:
+    """
+    Most tasks of a queue have the same URL.
     """
     return _text.one_line_url(url, _LIMIT)
 

@@ -10,7 +10,6 @@ is told is made only where there is one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
@@ -37,8 +36,6 @@ from quebert.task_events import (
 
 __all__ = ["Observation", "Observations"]
 
-# Characters of URLs that are remembered.
-_SHORT = 200
 _EARLY = "its time has not come"
 _HOST_BUSY = "its host takes no request now"
 _DONE = Done()
@@ -166,20 +163,6 @@ class Observations:
                 self._failing.met(f"{type(e).__name__}: {e}")
 
 
-def _shown(url: object) -> str:
-    if not isinstance(url, str):
-        return "?"
-    return _remembered(url) if len(url) <= _SHORT else line_of_url(url)
-
-
-@lru_cache(256)
-def _remembered(url: str) -> str:
-    """
-    Most tasks of a queue have the same URL.
-    """
-    return line_of_url(url)
-
-
 class Observation(EndedTask):
     """
     What is known of one task on its way.
@@ -293,5 +276,6 @@ class Observation(EndedTask):
     def _told_as(self) -> TaskAttempt:
         if self._attempt is None:
             uuid = "" if self.uuid is None else one_line(self.uuid)
-            self._attempt = TaskAttempt(uuid, _shown(self.url), self.number)
+            url = line_of_url(self.url) if isinstance(self.url, str) else "?"
+            self._attempt = TaskAttempt(uuid, url, self.number)
         return self._attempt

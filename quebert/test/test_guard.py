@@ -245,6 +245,11 @@ class GuardTests(SynchronousTestCase):
         self.assertEqual(guard.own_hosts(5672), ["rabbit.internal"])
         self.assertEqual(guard.own_hosts(80), ["10.0.0.1"])
         self.assertEqual(guard.own_hosts(443), [])
+        self.assertEqual(guard.own_addresses(5672), set())
+        self.assertEqual(guard.own_addresses(80), {ip_address("10.0.0.1")})
+        local = Guard(own=["localhost:5672", "[::ffff:10.0.0.1]:5672"])
+        known = {ip_address(each) for each in ("127.0.0.1", "::1", "10.0.0.1")}
+        self.assertEqual(local.own_addresses(5672), known)
         broker = ip_address("10.0.0.9")
         for text in ("10.0.0.9", "::ffff:10.0.0.9", "64:ff9b::10.0.0.9"):
             address = ip_address(text)
