@@ -7,9 +7,12 @@ beginning of an answer is kept with a dead letter, and an exception is logged.
 
 from __future__ import annotations
 
+import html
+import json
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import AnyStr
 from urllib.parse import unquote, unquote_plus
 
@@ -37,9 +40,13 @@ HIDDEN = "..."
 LONGEST = 8_192
 # Characters of the shortest secret that is hidden: a shorter one is in many words.
 _SHORTEST = 4
-# How many cookies in one header, or values in one query, are looked for, beside the
-# whole.
-_PARTS = 20
+# How many cookies in all headers, or values in one query, are looked for, beside the
+# whole.  Each of them costs as much as a whole one.
+_PARTS = 100
+# All of these look the same in JSON and in HTML.
+_PLAIN = re.compile(r"[\w .~:;=?%+,@!#$*()-]*", re.ASCII)
+# How HTML is written by Python's html, by MarkupSafe, and by PHP.
+_QUOTES = (("&quot;", "&#x27;"), ("&#34;", "&#39;"), ("&quot;", "&#039;"))
 _USERINFO = re.compile("//([^/?#]*)@")
 _QUERY = re.compile("[?#]")
 # A name of a secret in a text that is no JSON: all that follows on the line is hidden.
@@ -69,12 +76,17 @@ def in_headers(headers: Mapping[str, object]) -> Iterator[str]:
     """
     The secrets in headers: those that are known as such, and what is named so.
     """
-    for name, value in headers.items():
-        if isinstance(value, Secret) or (isinstance(value, str) and NAME.search(name)):
-            yield value
-            yield value.partition(" ")[2].strip()  # without the scheme
-            for pair in value.split(";", _PARTS):
-                yield pair.partition("=")[2].strip()
+    values = [
+        value
+        for name, value in headers.items()
+        if isinstance(value, Secret) or (isinstance(value, str) and NAME.search(name))
+    ]
+    for value in values:
+        yield value
+        yield value.partition(" ")[2].strip()  # without the scheme
+    pairs = (pair for value in values for pair in value.split(";", _PARTS))
+    for pair in islice(pairs, _PARTS):
+        yield pair.partition("=")[2].strip()
 
 
 def in_url(url: str) -> Iterator[str]:
@@ -107,15 +119,39 @@ def masked(text: str) -> str:
 
 def hide(text: AnyStr, secrets: Iterable[str]) -> AnyStr:
     """
-    C{text} without C{secrets}.
+    C{text} without C{secrets}, as they are, or as they stand in JSON or in HTML.
     """
-    found = {each for each in secrets if len(each) >= _SHORTEST}
-    for secret in sorted(found, key=len, reverse=True):  # one may contain another
+    # One may contain another.
+    for secret in sorted(_spelt(secrets), key=len, reverse=True):
         if isinstance(text, bytes):
             text = text.replace(secret.encode("utf-8", "replace"), HIDDEN.encode())
         else:
             text = text.replace(secret, HIDDEN)
     return text
+
+
+def _spelt(secrets: Iterable[str]) -> set[str]:
+    """
+    Those that are not too short, in all their spellings.
+    """
+    found = {each for each in secrets if len(each) >= _SHORTEST}
+    for secret in [each for each in found if not _PLAIN.fullmatch(each)]:
+        found.update(_spellings(secret))
+    return found
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    """
+    A secret as it may stand in a text of JSON (RFC 8259, section 7: a slash may be
+    escaped), and in HTML.
+    """
+    for ascii_alone in (True, False):
+        written = json.dumps(secret, ensure_ascii=ascii_alone)[1:-1]
+        yield from (written, written.replace("/", "\\/"))
+    page = html.escape(secret, quote=False)
+    yield page
+    for double, single in _QUOTES:
+        yield page.replace('"', double).replace("'", single)
 
 
 def hide_tokens(text: AnyStr) -> AnyStr:
@@ -132,9 +168,8 @@ def hide_in_beginning(text: bytes, secrets: Iterable[str], size: int) -> bytes:
     The first C{size} bytes of C{text} without C{secrets}, nor the beginning of one that
     is cut off at the end.
     """
-    found = sorted(
-        {each.encode("utf-8", "replace") for each in secrets if len(each) >= _SHORTEST}
-    )
+    secrets = list(secrets)
+    found = sorted({each.encode("utf-8", "replace") for each in _spelt(secrets)})
     shown = hide(text, secrets)[:size]
     cut = len(shown)
     for begin in {each[:_SHORTEST] for each in found}:

@@ -9,13 +9,14 @@ from functools import cached_property
 from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 
+from quebert._secrets import LONGEST
 from quebert.boundaries import WatchedMessage
 from quebert.errors import BadStatus, BadTask
 from quebert.mediator._answers import answer_in, header_of
 from quebert.mediator._codec import Codec
 from quebert.mediator._describe import name_of, one_line
 from quebert.mediator._reading import TaskReader
-from quebert.mediator._redaction import Redaction
+from quebert.mediator._redaction import TEXT, Redaction, TaskSecrets
 from quebert.policy import FailedAnswer, History
 from quebert.task import Task
 
@@ -29,7 +30,7 @@ class FailedTask:
 
     @param reader: tells whether the task could be requested again.
     @param codec: encodes the task.
-    @param redaction: hides the secrets of the request.
+    @param redaction: knows the secrets of the request.
     """
 
     def __init__(
@@ -56,6 +57,10 @@ class FailedTask:
         The exception.
         """
         return self._failure.value
+
+    @cached_property
+    def _secrets(self) -> TaskSecrets:
+        return self._redaction.of(self.task, self.message, self.history.attempts)
 
     @cached_property
     def answer(self) -> FailedAnswer | None:
@@ -88,15 +93,18 @@ class FailedTask:
     @property
     def traceback(self) -> str:
         """
-        The traceback of the exception.
+        The traceback of the exception; of a long one, the end, which tells most.
         """
-        return self.without_secrets(self._failure.getTraceback())
+        whole = self._failure.getTraceback()
+        shown = self.without_secrets(whole[-TEXT:])
+        # What was cut off may be the beginning of a secret.
+        return shown if len(whole) <= TEXT else shown[LONGEST:]
 
     def without_secrets(self, text: str) -> str:
         """
         A text of an executor or a hook, without the secrets of the request.
         """
-        return self._redaction.text(text, self.task)
+        return self._secrets.hidden_in(text)
 
     def encoded(self) -> bytes | None:
         """

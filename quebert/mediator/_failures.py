@@ -115,17 +115,12 @@ class Failures:
         @param observation: is told why it failed, unless it is C{None}.
         """
         error = failure.value
-        if isinstance(error, BadStatus):
-            is_cut = len(error.body) > ANSWER
-            error.body = self._kept(error.body, task)
-            if message.callback_task is not None:
-                message.callback_task.answered(error.body, is_cut)
-        elif isinstance(error, NotAdmitted):
+        if isinstance(error, NotAdmitted):
             if error.after:
                 message.was_refused(error.after, error.when_free)
             message.was_unanswered()
             return Retry(after=error.after, attempted=False)
-        else:
+        if not isinstance(error, BadStatus):
             message.was_unanswered()
         if isinstance(error, TaskCancelled):
             return error.outcome
@@ -133,6 +128,11 @@ class Failures:
             why = f"task {name_of(task)} is given up at once: {error}"
             return Bury(why, FORBIDDEN)
         history = history_of(message, task).failed(began, status_in(error))
+        if isinstance(error, BadStatus):
+            is_cut = len(error.body) > ANSWER
+            error.body = self._kept(error.body, task, message, history.attempts)
+            if message.callback_task is not None:
+                message.callback_task.answered(error.body, is_cut)
         if not whole and self._needs_whole_task:
             try:
                 task = self._codec.decode(message.body)
@@ -148,10 +148,12 @@ class Failures:
             outcome = cancelled(task.get("uuid"), message) or outcome
         return with_history(outcome, history, task)
 
-    def _kept(self, answer: bytes, task: Task) -> bytes:
+    def _kept(
+        self, answer: bytes, task: Task, message: WatchedMessage, attempt: int
+    ) -> bytes:
         if not (answer and self.keep_answers):
             return b""
-        return self._redaction.beginning(answer, task)
+        return self._redaction.of(task, message, attempt).hidden_in_answer(answer)
 
     @property
     def _needs_whole_task(self) -> bool:

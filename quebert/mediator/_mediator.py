@@ -185,7 +185,7 @@ class Mediator:
             self._steady,
             self._codec,
             self._reader,
-            Redaction(secrets, self._reader.request),
+            Redaction(secrets, self._reader.request, self._policy.lease_url),
             keep_answers=guard.keeps_answers if keep_answers is None else keep_answers,
             now=now,
         )

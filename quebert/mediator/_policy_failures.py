@@ -141,8 +141,9 @@ class PolicyFailures(FailurePolicy):
         answer = failed.answer
         if answer is None:
             return None
-        asked = failed.header(RETRY_AFTER)
-        wishes = [failed.without_secrets(each) for each in failed.header(OUTCOME)]
+        asked, wishes = failed.header(RETRY_AFTER), failed.header(OUTCOME)
+        if len(wishes) == 1:  # of several none counts, and there may be thousands
+            wishes = [failed.without_secrets(wishes[0])]
         return attrs.evolve(
             answer,
             retry_after=retry_after(asked[0], now) if asked else None,

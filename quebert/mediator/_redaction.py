@@ -6,59 +6,57 @@ An executor may say in its answer what it was sent, and a hook in its exception.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from quebert._secrets import (
+    LONGEST,
     hide,
     hide_in_beginning,
     hide_tokens,
     in_headers,
     in_url,
 )
+from quebert.boundaries import WatchedMessage
 from quebert.errors import BadTask
 from quebert.task import Request, Task
 
-__all__ = ["ANSWER", "Redaction"]
+__all__ = ["ANSWER", "Redaction", "TaskSecrets"]
 
 #: Bytes of the answer to a failed attempt that are kept.
 ANSWER = 2_048
+#: Characters of any other text in which secrets are looked for: that takes time for
+#: each of them.
+TEXT = 2 * LONGEST
 
 
 class Redaction:
     """
-    Hides secrets.
+    Knows the secrets of tasks.
 
-    @param secrets: texts that are hidden whatever the task.
+    @param secrets: texts that are secrets of each task.
     @param request: gives the request that a task asks for, or raises C{BadTask}.
+    @param lease_url: gives the URL by which an attempt may lease its task; C{None} for
+        no leases.
     """
 
     def __init__(
-        self, secrets: Iterable[str], request: Callable[[Task], Request]
+        self,
+        secrets: Iterable[str],
+        request: Callable[[Task], Request],
+        lease_url: Callable[[WatchedMessage, int], str] | None = None,
     ) -> None:
         self._secrets = tuple(secrets)
         self._request = request
+        self._lease_url = lease_url
 
-    def text(self, text: str, task: Task) -> str:
+    def of(
+        self, task: Task, message: WatchedMessage | None = None, attempt: int = 0
+    ) -> TaskSecrets:
         """
-        C{text} without the secrets of the request of C{task}.
-        """
-        if not text:
-            return text
-        secrets, has_token = self._secrets_of(task)
-        return hide(hide_tokens(text) if has_token else text, secrets)
+        The secrets of a request.
 
-    def beginning(self, answer: bytes, task: Task) -> bytes:
-        """
-        The first bytes of an answer, likewise.
-        """
-        secrets, has_token = self._secrets_of(task)
-        shown = hide_tokens(answer) if has_token else answer
-        return hide_in_beginning(shown, secrets, ANSWER)
-
-    def _secrets_of(self, task: Task) -> tuple[list[str], bool]:
-        """
-        The secrets that a task has itself, and whether its request may have an ID
-        token, which nobody keeps.
+        @param message: of the task; C{None} where it is not known.
+        @param attempt: the number of the attempt, from 1.
         """
         found, headers, has_token = [*self._secrets], task.get("headers"), True
         for field in ("url", "callback_url"):
@@ -73,4 +71,36 @@ class Redaction:
             found.extend(in_url(request.url))
         if isinstance(headers, dict):
             found.extend(in_headers(headers))
-        return found, has_token
+        if self._lease_url is not None and message is not None:
+            lease = self._lease_url(message, attempt)
+            found.extend((lease, lease.rpartition("/")[2]))
+        return TaskSecrets(found, has_token)
+
+
+class TaskSecrets:
+    """
+    The secrets of one request.
+
+    @param found: these.
+    @param has_token: whether it may have an ID token, which nobody keeps.
+    """
+
+    def __init__(self, found: Sequence[str], has_token: bool) -> None:
+        self._found = found
+        self._has_token = has_token
+
+    def hidden_in(self, text: str) -> str:
+        """
+        A text without them; of a long one, the beginning.
+        """
+        begun = text[:TEXT]
+        shown = hide(hide_tokens(begun) if self._has_token else begun, self._found)
+        # What was cut off may be the rest of a secret.
+        return shown if len(begun) == len(text) else shown[:-LONGEST]
+
+    def hidden_in_answer(self, answer: bytes) -> bytes:
+        """
+        The first bytes of an answer, likewise.
+        """
+        shown = hide_tokens(answer) if self._has_token else answer
+        return hide_in_beginning(shown, self._found, ANSWER)

@@ -24,6 +24,7 @@ from typing import Any, AnyStr, NamedTuple
 
 import attrs
 from twisted.internet.defer import Deferred, fail
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert import task as tasks
@@ -32,7 +33,14 @@ from quebert._host import to_ascii, wrong_with
 from quebert._pipe_lines import PipeLines
 from quebert._protocol.codec import CodecError, decode_table, encode_table
 from quebert._protocol.properties import amend_properties, decode_properties
-from quebert._secrets import hide, hide_in_beginning, hide_tokens, in_headers, in_url
+from quebert._secrets import (
+    LONGEST,
+    hide,
+    hide_in_beginning,
+    hide_tokens,
+    in_headers,
+    in_url,
+)
 from quebert._text import printable
 from quebert._url import absolute, check_default, origin_of, without_userinfo
 from quebert.amqp.wire import Message, amended_properties, copied_properties
@@ -42,13 +50,14 @@ from quebert.broker.state._exchange import TYPES, Binding, Exchange
 from quebert.cli import _running
 from quebert.cli._dead import Listing, whole
 from quebert.cli._dev_log import DevLog
-from quebert.errors import BadTask, ExecutorError, QuebertError
+from quebert.errors import BadStatus, BadTask, ExecutorError, QuebertError
 from quebert.functions import answers
 from quebert.functions.admission import Unsigned
 from quebert.http import Agent
 from quebert.http._reader import Reader
 from quebert.http._response import Response
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
+from quebert.mediator._adapters import MESSAGES
 from quebert.mediator._describe import name_of, one_line
 from quebert.mediator._redaction import ANSWER
 from quebert.operations import DeadLetter, Match
@@ -65,7 +74,7 @@ from quebert.signatures import SharedSecret, Signer, Verifier
 from quebert.task_events import AttemptEnded, TaskAttempt
 from quebert.test.checks import in_one_go
 from quebert.test.doubles import MemoryReactor
-from quebert.test.mediating import FakeMessage
+from quebert.test.mediating import FakeMessage, FakeResponse
 
 #: Characters, bytes or members.  The common text has 200.
 SIZES = (2_000, 20_000, 200_000)
@@ -324,6 +333,29 @@ class GrowthTests(SynchronousTestCase):
                 )
                 for name, make in FIELDS.items()
             )
+
+    def test_answers_and_secrets(self) -> None:
+        """
+        An answer with as many wishes as its task has secrets, and some of these in it.
+        """
+
+        def failed(size: int) -> tuple[dict[str, Any], BadStatus]:
+            count = size // 20
+            headers = {f"token-{n}": "a=1234; b=12/4;" for n in range(count)}
+            response = FakeResponse(500)
+            response.headers.setRawHeaders(b"quebert-outcome", [b"bury; 12"] * count)
+            error = BadStatus(500, "text", response, b"1234" * (size // 4))
+            return {"url": "http://h/", "headers": headers}, error
+
+        def decided(given: tuple[dict[str, Any], BadStatus]) -> None:
+            task, error = given
+            error.body = error.body[: ANSWER + LONGEST]  # no more is kept of it
+            mediator.failed(task, Failure(error))
+            mediator._failures.outcome(Failure(error), task, message, 1.0, True)
+
+        mediator = PolicyMediator(http=_Refusing(), clock=MemoryReactor())
+        mediator.bounds, message = ENDLESS, MESSAGES.adapt(FakeMessage(b"{}"))
+        self.check([Case("failed", decided, failed)])
 
     def test_lines(self) -> None:
         """

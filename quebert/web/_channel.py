@@ -16,6 +16,7 @@ C{twisted.web} has done this before.  What a request takes of CPU beside its ans
 from __future__ import annotations
 
 from http import HTTPStatus
+from io import BytesIO
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -69,7 +70,7 @@ class WebChannel(Protocol):
         self._rest = b""  # what came and is not read yet
         self._looked = 0  # where in it the end of a head can be
         self._head = _NO_HEAD  # of the request that has begun
-        self._body: list[bytes] = []
+        self._body = BytesIO()  # pieces of a byte each would take 40 times as much
         self._received = 0  # bytes of the body, or since the request was refused
         self._received_before = 0  # the same when that was last looked at
         self._sent = 0  # bytes of the last answer
@@ -193,7 +194,7 @@ class WebChannel(Protocol):
             self.refuse(_SHORT)
 
     def _wait_for_body(self, begun: bytes) -> None:
-        self._body, self._received, self._received_before = [], 0, 0
+        self._body, self._received, self._received_before = BytesIO(), 0, 0
         self._enter(Stage.BODY, self._limits.grace)
         if self._head.waits and not begun:
             self._tcp.write(_GO_ON)
@@ -203,12 +204,12 @@ class WebChannel(Protocol):
         """
         Take a piece of the body.
         """
-        self._body.append(data)
+        self._body.write(data)
         self._received += len(data)
         if not self._site.holds(self, self._received):
             self.refuse(_SHORT)
         elif self._received >= (length := self._head.length):
-            whole, self._body = b"".join(self._body), []
+            whole, self._body = self._body.getvalue(), BytesIO()
             self._rest = whole[length:]
             self._begin(whole[:length], length)
 
@@ -339,7 +340,7 @@ class WebChannel(Protocol):
 
     def _refuse(self, answer: APIAnswer, why: str) -> None:
         self._site.refused(self, why)
-        self._rest, self._body, self._received = b"", [], 0
+        self._rest, self._body, self._received = b"", BytesIO(), 0
         self._enter(Stage.REFUSED, self._limits.grace)
         answer = self._resource.in_form_of(self._head, answer)
         self._tcp.write(response(answer, self._resource.date(), is_last=True))

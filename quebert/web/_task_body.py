@@ -17,7 +17,7 @@ from quebert._bounds import BOUNDS, SHORT_STRING
 from quebert.created_tasks import NewTask, requested
 from quebert.errors import BadTask
 from quebert.task import meant_by
-from quebert.web._call import RESERVED
+from quebert.web._call import DEAD_LETTERS, RESERVED
 from quebert.web._exchange import APIProblem
 from quebert.web._idempotency import Key
 from quebert.web._problems import BAD_TASK
@@ -37,8 +37,6 @@ FIELDS = (
 )
 _KNOWN = frozenset(FIELDS)
 _FIRST_WORD = re.compile(r"[a-z_]+")
-# How the names of queues of dead letters end.
-_DEAD = ".dead"
 
 
 def new_task(
@@ -114,7 +112,7 @@ def _queue(given: object) -> str:
     if not isinstance(given, str) or not 0 < _size(given) <= SHORT_STRING:
         text = f"queue must be the name of a queue: a text of 1 to {SHORT_STRING} bytes"
         raise _wrong("queue", text)
-    if given.startswith(RESERVED) or given.endswith(_DEAD):
+    if given.startswith(RESERVED) or given.endswith(DEAD_LETTERS):
         text = "queue must be one of yours: quebert or RabbitMQ has this for itself"
         raise _wrong("queue", text)
     return given

@@ -15,7 +15,7 @@ from quebert.mediator._codec import Codec
 from quebert.mediator._failed_task import FailedTask
 from quebert.mediator._history import NO_ATTEMPTS
 from quebert.mediator._reading import TaskReader
-from quebert.mediator._redaction import Redaction
+from quebert.mediator._redaction import TEXT, Redaction
 from quebert.mediator._steady_failures import SteadyFailures
 from quebert.policy import FailedAnswer
 from quebert.task import BOUNDS, Bounds, Task
@@ -49,6 +49,17 @@ class FailedTaskTests(SynchronousTestCase):
         for text in (told.why, told.traceback, told.without_secrets("a s3cret")):
             self.assertNotIn("s3cret", text)
         self.assertIsInstance(told.error, ValueError)
+
+    def test_long_traceback(self) -> None:
+        """
+        Of a long traceback the end is told, without a secret that is cut off.
+        """
+        secret = "s3cret" * 1_000
+        task = {"uuid": "1", "url": URL, "headers": {"X-Token": secret}}
+        for behind in (0, 3_000, TEXT - 6_000, TEXT - 3_000, TEXT):
+            told = failed(task, ValueError(secret + "b" * behind + "."))
+            self.assertNotIn("s3cret", told.traceback)
+            self.assertTrue(told.traceback.endswith("b.\n" if behind else "....\n"))
 
     def test_answer(self) -> None:
         """

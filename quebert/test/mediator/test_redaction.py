@@ -4,11 +4,16 @@ Tests for L{quebert.mediator._redaction}: texts without secrets.
 
 from __future__ import annotations
 
+import html
+import json
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert import task as tasks
+from quebert._secrets import LONGEST
 from quebert.errors import BadTask
-from quebert.mediator._redaction import ANSWER, Redaction
+from quebert.mediator._redaction import ANSWER, TEXT, Redaction
 from quebert.task import Request, Task
 from quebert.test.mediating import URL
 from quebert.test.test_task_cloud_tasks import ACCOUNT, FIELD
@@ -21,6 +26,10 @@ def request(task: Task) -> Request:
     return tasks.request(task, "http://h/?key=default-secret")
 
 
+#: Where leases are.
+LEASES = "https://queue.example/v1/leases"
+
+
 class RedactionTests(SynchronousTestCase):
     """
     L{Redaction}.
@@ -30,7 +39,21 @@ class RedactionTests(SynchronousTestCase):
         """
         One that has a secret of its own.
         """
-        self.redaction = Redaction(["own-secret"], request)
+        self.redaction = Redaction(
+            ["own-secret"], request, lambda _, n: f"{LEASES}/id-{n}"
+        )
+
+    def text(self, text: str, task: Task) -> str:
+        """
+        A text without the secrets of a task.
+        """
+        return self.redaction.of(task).hidden_in(text)
+
+    def beginning(self, answer: bytes, task: Task) -> bytes:
+        """
+        What is kept of an answer.
+        """
+        return self.redaction.of(task).hidden_in_answer(answer)
 
     def test_text(self) -> None:
         """
@@ -42,8 +65,8 @@ class RedactionTests(SynchronousTestCase):
         }
         text = "own-secret, pass-word, query-secret, header-secret, plain"
         shown = "..., ..., ..., ..., plain"
-        self.assertEqual(self.redaction.text(text, task), shown)
-        self.assertEqual(self.redaction.text("", task), "")
+        self.assertEqual(self.text(text, task), shown)
+        self.assertEqual(self.text("", task), "")
 
     def test_id_tokens(self) -> None:
         """
@@ -55,15 +78,15 @@ class RedactionTests(SynchronousTestCase):
         handled = {"url": URL, "cloud_tasks": field}
         for shown in (token, token[:20], token[:5]):
             text = f"no: {shown} is wrong"
-            self.assertEqual(self.redaction.text(text, handled), "no: ... is wrong")
-            beginning = self.redaction.beginning(text.encode(), handled)
+            self.assertEqual(self.text(text, handled), "no: ... is wrong")
+            beginning = self.beginning(text.encode(), handled)
             self.assertEqual(beginning, b"no: ... is wrong")
             for other in ({"url": URL}, {"url": URL, "cloud_tasks": FIELD}):
-                self.assertEqual(self.redaction.text(text, other), text)
+                self.assertEqual(self.text(text, other), text)
             spoiled = {"url": URL, "cloud_tasks": 5}
-            self.assertEqual(self.redaction.text(text, spoiled), "no: ... is wrong")
+            self.assertEqual(self.text(text, spoiled), "no: ... is wrong")
         answer = b"x" * (ANSWER - 5) + token.encode()
-        self.assertNotIn(b"eyJ", self.redaction.beginning(answer, handled))
+        self.assertNotIn(b"eyJ", self.beginning(answer, handled))
 
     def test_spoiled(self) -> None:
         """
@@ -72,12 +95,57 @@ class RedactionTests(SynchronousTestCase):
         task = {"url": URL, "headers": {"X-Token": "header-secret", "": 5}}
         with self.assertRaises(BadTask):
             request(task)
-        self.assertEqual(self.redaction.text("a header-secret", task), "a ...")
-        self.assertEqual(self.redaction.text("a", {"url": 5, "headers": 5}), "a")
+        self.assertEqual(self.text("a header-secret", task), "a ...")
+        self.assertEqual(self.text("a", {"url": 5, "headers": 5}), "a")
 
     def test_beginning(self) -> None:
         """
         Of an answer the first bytes are kept.
         """
-        shown = self.redaction.beginning(b"own-secret" + b"x" * 9_000, {"url": URL})
+        shown = self.beginning(b"own-secret" + b"x" * 9_000, {"url": URL})
         self.assertEqual((shown[:4], len(shown)), (b"...x", ANSWER))
+
+    def test_lease(self) -> None:
+        """
+        The URL of the lease that was offered is hidden, and the id in it.
+        """
+        message: Any = object()
+        secrets = self.redaction.of({"url": URL}, message, 3)
+        for text in (f"{LEASES}/id-3", f"{LEASES}/id-3".replace("/", "\\/"), "id-3"):
+            self.assertEqual(secrets.hidden_in(f"got {text}."), "got ....")
+            answer = secrets.hidden_in_answer(f"got {text}.".encode())
+            self.assertEqual(answer, b"got ....")
+        self.assertEqual(secrets.hidden_in(f"{LEASES}/id-4"), f"{LEASES}/id-4")
+
+    def test_spelt(self) -> None:
+        """
+        Secrets are hidden as they stand in JSON and in HTML, too, also where they are
+        cut off.
+        """
+        secret = "a/b<c>&\"d'é\\\u20ac"
+        page = html.escape(secret)
+        task = {"url": URL, "headers": {"X-Token": secret}}
+        for spelt in (
+            json.dumps(secret)[1:-1],
+            json.dumps(secret, ensure_ascii=False)[1:-1],
+            json.dumps(secret)[1:-1].replace("/", "\\/"),
+            page,
+            page.replace("&#x27;", "&#039;"),
+            page.replace("&quot;", "&#34;").replace("&#x27;", "&#39;"),
+            html.escape(secret, quote=False),
+        ):
+            self.assertEqual(self.text(f"<{spelt}>", task), "<...>")
+            self.assertEqual(self.beginning(f"<{spelt}>".encode(), task), b"<...>")
+            cut = self.beginning(b"x" * (ANSWER - 6) + spelt.encode(), task)
+            self.assertEqual(cut, b"x" * (ANSWER - 6) + b"...")
+
+    def test_long(self) -> None:
+        """
+        Of a long text the beginning is told, without a secret that is cut off.
+        """
+        secret = "s3cret" * 1_000
+        task = {"url": URL, "headers": {"X-Token": secret}}
+        for before in (0, 100, TEXT - LONGEST, TEXT - 6_000, TEXT - 10, TEXT + 10):
+            shown = self.text("a" * before + secret + "b" * TEXT, task)
+            self.assertNotIn("s3cret", shown)
+        self.assertEqual(self.text("a" * 2 * TEXT, task), "a" * (TEXT - LONGEST))

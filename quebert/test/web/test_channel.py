@@ -5,6 +5,7 @@ What clients can take of the web server's connections, and for how long, with a 
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 from hypothesis import given
@@ -568,6 +569,25 @@ class BoundTests(ChannelCase):
         self.requests.give()
         (latest,) = begin(1)
         self.assertEqual(latest.status, 0)
+
+    def test_tiny_pieces(self) -> None:
+        """
+        A body that comes in pieces of two bytes takes no more memory than is counted
+        for it, and some for making it longer.
+        """
+        self.start()
+        client = self.connect()
+        client.send(announced(MIB))
+        tracemalloc.start()
+        try:
+            for _ in range(100_000):
+                client.send(bytes(2))
+            most = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        self.assertLess(most, 2 * 200_000)
+        client.send(bytes(MIB - 200_000))
+        self.assertEqual(self.requests.give(), bytes(MIB))
 
     def test_all_at_work(self) -> None:
         """

@@ -250,6 +250,25 @@ class QueueTests(CloudTasksTestCase):
             error.message, "The queue cannot be made: the name is too long."
         )
 
+    def test_dead_letters(self) -> None:
+        """
+        A queue whose name in RabbitMQ would be that of the dead letters of another one
+        is refused; at home there is one of this ID.
+        """
+        parent = "projects/other.org:p/locations/a"
+        name = f"{parent}/queues/dead"
+        task = {"httpRequest": {"url": "http://h/"}}
+        for method, message in (
+            ("CreateQueue", {"parent": parent, "queue": {"name": name}}),
+            ("CreateTask", {"parent": name, "task": task}),
+            ("GetQueue", {"name": name}),
+            ("PurgeQueue", {"name": name}),
+        ):
+            error = self.error(method, message)
+            self.assertEqual(error.code, Code.INVALID_ARGUMENT, method)
+            self.assertIn('Queue ID "dead" cannot be used', error.message)
+        self.make(f"{LOCATION}/queues/dead")
+
     def test_pages(self) -> None:
         """
         Queues come in pages, by their IDs, and with a filter those of a state.
@@ -282,6 +301,7 @@ class QueueTests(CloudTasksTestCase):
         for name in (
             "quebert.a.b",
             "x.dead",
+            "other.org:p.a.dead",
             "with space",
             "shop.here.mail",
             "foreign.a.b",
