@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import gc
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
@@ -20,6 +20,7 @@ import pika
 import pytest
 import pytest_twisted
 from twisted.internet import reactor as global_reactor
+from twisted.internet.task import deferLater
 
 from quebert.amqp import TxAMQPClient
 from quebert.amqp.queues import _new_queues
@@ -92,6 +93,20 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown() -> Generator[None, object, object]:
+    """
+    Leave the call in which a thread has told the reactor its result, if a test or a
+    fixture ended there.  A test of trial that comes next may run the reactor to see
+    that nothing is left, which makes such a call once more.
+    """
+    result = yield
+    reactor: Any = global_reactor
+    if reactor.threadCallQueue:
+        pytest_twisted.blockon(deferLater(reactor, 0))
+    return result
 
 
 @pytest.fixture(scope="session")
