@@ -4,8 +4,10 @@ Offers a lease with each request of a queue, and grants it.  See L{quebert.lease
 
 from __future__ import annotations
 
+import uuid as uuids
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from quebert.boundaries import WatchedMessage
 from quebert.errors import ConfigError
@@ -57,6 +59,8 @@ class Leasing:
         self._queue = queue
         self._ids = ids
         self._url = url.rstrip("/")
+        # Of messages that do not say which they are.
+        self._own_uuids: WeakKeyDictionary[WatchedMessage, str] = WeakKeyDictionary()
 
     def offer(self, message: WatchedMessage, attempt: int) -> str:
         """
@@ -98,10 +102,14 @@ class Leasing:
         except ValueError:
             pass
         uuid, timestamp = properties.get("message-id"), properties.get("timestamp")
-        identity = identity_of_message(
-            self._queue,
-            uuid if isinstance(uuid, str) else "",
-            int(timestamp) if isinstance(timestamp, (int, float)) else 0,
-            message.body,
-        )
+        if not (isinstance(uuid, str) and uuid and isinstance(timestamp, (int, float))):
+            # Another message may be just like it: one of them must not end the other.
+            uuid, timestamp = self._own_uuid(message), 0
+        identity = identity_of_message(self._queue, uuid, int(timestamp), message.body)
         return self._ids.make(identity, attempt)
+
+    def _own_uuid(self, message: WatchedMessage) -> str:
+        uuid = self._own_uuids.get(message)
+        if uuid is None:
+            uuid = self._own_uuids[message] = str(uuids.uuid4())
+        return uuid

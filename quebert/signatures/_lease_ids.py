@@ -32,6 +32,7 @@ def identity_of_message(queue: str, uuid: str, timestamp: int, body: bytes) -> b
     """
     What is the same for each copy of a message, and different for another one.
 
+    @param uuid: of the message; a random one if it has none.
     @param timestamp: of the message, in seconds since the epoch; 0 if it has none.
     """
     parts = (queue.encode(), uuid.encode("utf-8", "surrogatepass"), b"%d" % timestamp)

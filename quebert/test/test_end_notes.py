@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from quebert._consumer_timeout import CONSUMER_TIMEOUT
 from quebert._protocol.properties import encode_properties
 from quebert.amqp.coordination import Cancellation
-from quebert.amqp.watch import DeliveredMessage, _end_notes
+from quebert.amqp.watch import DeliveredMessage, _end_notes, _untold_ends
 from quebert.amqp.watch._end_notes import wants_end_note
 from quebert.errors import BrokerRefused, PublishRefused, Unroutable
 from quebert.outcome import CANCELLED, EXPIRED, FORBIDDEN, Bury, Discard, Done, Retry
@@ -16,6 +17,7 @@ from quebert.policy import History
 from quebert.task_ends import ENDED, EndNote
 from quebert.task_events import EndedTask
 from quebert.test.notes import end_note_in
+from quebert.test.support import logged
 from quebert.test.test_watcher import WatcherTestCase
 
 #: The properties of a message whose end is told.
@@ -288,6 +290,55 @@ class FaultTests(EndNoteTestCase):
         self.client.refused.clear()
         self.advance(5)
         self.confirm()
+        self.check_settled([1], [])
+
+    def test_no_room(self) -> None:
+        """
+        Where RabbitMQ refuses many notes, tasks end without them, and the queue goes
+        on; those that wait, of so many messages and bytes, get theirs.
+        """
+        self.patch(_untold_ends, "MOST_UNTOLD", 2)
+        self.begin(prefetch=1)
+        with logged() as lines:
+            self._refuse(4)
+        self.check_settled([3, 4], [])
+        self.assertEqual(self.watcher.held, 2)
+        told = [each for each in lines if "without their end notes" in each]
+        self.assertEqual(len(told), 1, lines)
+        self._confirm_all()
+        self.check_settled([1, 2, 3, 4], [])
+        self.patch(_untold_ends, "MOST_BYTES", 2 * len(b"task") - 1)
+        self._refuse(2)
+        self.check_settled([1, 2, 3, 4, 6], [])
+        self._confirm_all()
+        self._refuse(1)
+        self.check_settled([1, 2, 3, 4, 5, 6], [])
+
+    def _confirm_all(self) -> None:
+        self.advance(5)
+        while self.client.publisher.unconfirmed:
+            self.confirm()
+
+    def _refuse(self, count: int) -> None:
+        for _ in range(count):
+            self.outcome(None)
+            self.confirm(PublishRefused("full"))
+
+    def test_no_time(self) -> None:
+        """
+        A task whose note is refused for so long that RabbitMQ would deliver its message
+        again ends without the note.
+        """
+        self.outcome(None)
+        self.confirm(PublishRefused("full"))
+        seconds = 0.0
+        while not self.channel.acked and seconds < CONSUMER_TIMEOUT:
+            self.advance(5)
+            seconds += 5
+            if self.client.publisher.unconfirmed:
+                self.confirm(PublishRefused("full"))
+        self.assertLess(seconds, CONSUMER_TIMEOUT - 60)
+        self.assertGreater(seconds, CONSUMER_TIMEOUT - 180)
         self.check_settled([1], [])
 
     def test_lost(self) -> None:

@@ -25,6 +25,7 @@ from quebert.amqp.watch._end_notes import EndNotes, callback_message, wants_end_
 from quebert.amqp.watch._ledger import Ledger
 from quebert.amqp.watch._properties import AT_ONCE
 from quebert.amqp.watch._side_queue import SideQueue
+from quebert.amqp.watch._untold_ends import UntoldEnds
 from quebert.amqp.watch._waits import Waits
 from quebert.amqp.wire import Unconfirmed
 from quebert.errors import BrokerError, ChannelLost, MessageRefused, PublishRefused
@@ -45,6 +46,10 @@ RETRY_RATE = 200.0
 
 # Publishes once, by the function that it is given.
 Publish = Callable[[Send], Coroutine[Any, Any, None]]
+
+
+def _always(_message: DeliveredMessage) -> bool:
+    return True
 
 
 class Replacements:
@@ -90,6 +95,7 @@ class Replacements:
         self._give_back = give_back
         self._dead_letters = DeadLetters(queue, clock, ladder.new_queues, queue_type)
         self._end_notes = EndNotes(queue, now)
+        self._untold_ends = UntoldEnds(queue, clock)
         self._side_queues: dict[str, SideQueue] = {}
         self._publishing: set[Deferred[None]] = set()
         self._refused = RepeatedWarning(
@@ -216,11 +222,30 @@ class Replacements:
                 return False
         if not wants_end_note(message):
             return True
+        return await self._tell(message, wire, note)
+
+    async def _tell(self, message: DeliveredMessage, wire: Wire, note: EndNote) -> bool:
+        """
+        Publish an end note.  Where RabbitMQ refuses it for too long, the task ends
+        without.
+        """
 
         def publish(send: Send) -> Coroutine[Any, Any, None]:
             return self._end_notes.publish(wire, send, note)
 
-        return await self._until_confirmed(message, publish, self._ends_refused)
+        untold, refused = self._untold_ends, self._ends_refused
+        try:
+            confirmed = await self._until_confirmed(
+                message, publish, refused, may_wait=untold.may_wait
+            )
+        except BrokerError as e:
+            untold.dropped(e)
+            return True
+        finally:
+            untold.leave(message)
+        if confirmed:
+            untold.told()
+        return confirmed
 
     async def _call_back(
         self,
@@ -248,12 +273,15 @@ class Replacements:
         publish: Publish,
         warning: RepeatedWarning,
         *refusals: type[BrokerError],
+        may_wait: Callable[[DeliveredMessage], bool] = _always,
     ) -> bool:
         """
         Where RabbitMQ does not take the replacement at once, the message leaves its
         place: what it waits for may be that others are done.
 
         @param warning: tells of it where RabbitMQ does not take it.
+        @param may_wait: asked after each refusal whether it is tried again.
+        @raise BrokerError: it is not tried again.
         """
         attempt = 0
         send: Send = self._publisher.publish
@@ -278,6 +306,8 @@ class Replacements:
                 raise
             except BrokerError as e:
                 self._not_taken(e, warning)
+                if not may_wait(message):
+                    raise
             finally:
                 self._publishing.discard(publishing)
             attempt += 1
@@ -318,4 +348,5 @@ class Replacements:
         self._refused.end()
         self._dead_refused.end()
         self._ends_refused.end()
+        self._untold_ends.end()
         self._dead_letters.end()

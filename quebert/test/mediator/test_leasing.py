@@ -4,6 +4,7 @@ Tests for L{quebert.mediator._leasing}: leases that a mediator offers and grants
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from quebert.errors import ConfigError
@@ -63,7 +64,12 @@ class LeasingTests(Case):
         )
 
     def attempt(
-        self, status: int, *leases: str, attempts: int = 0, body: bytes = BODY
+        self,
+        status: int,
+        *leases: str,
+        attempts: int = 0,
+        body: bytes = BODY,
+        properties: Mapping[str, Any] = PROPERTIES,
     ) -> Outcome:
         """
         What becomes of a task that is answered so.
@@ -72,7 +78,7 @@ class LeasingTests(Case):
         if attempts:
             headers |= {"quebert-first-attempt": NOW - 5.0}
             headers |= {"quebert-last-attempt": NOW - 5.0}
-        message = FakeMessage(body, {**PROPERTIES, "headers": headers})
+        message = FakeMessage(body, {**properties, "headers": headers})
         deciding = self.leasing_mediator.messageReceived(message)
         answer = FakeResponse(status)
         if leases:
@@ -101,6 +107,22 @@ class LeasingTests(Case):
         told = [v for k, v in headers.items() if "lease" in k.lower()]
         identity = identity_of_message("tasks", "u", 7, body)
         self.assertEqual(told, [f"{URL}v1/leases/{IDS.make(identity, 1)}"])
+
+    def test_anonymous(self) -> None:
+        """
+        Two messages may be the same where they have no C{message-id}, or no time: each
+        has a lease of its own, the one that was offered.
+        """
+        for lacking in ("message-id", "timestamp"):
+            kept = {key: each for key, each in PROPERTIES.items() if key != lacking}
+            granted = set()
+            for _ in range(2):
+                outcome = self.granted("300", properties=kept)
+                headers = self.http.requests[-1].headers
+                offered = headers["Quebert-Lease-URL"].rpartition("/")[2]
+                self.assertEqual(outcome.headers[LEASE_ID], offered)
+                granted.add(offered)
+            self.assertEqual(len(granted), 2)
 
     def test_granted(self) -> None:
         """
