@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 from twisted.logger import LogLevel
 
 from quebert._twistd import find_hook
+from quebert._url import origin_of
 from quebert.cli._running import log_problems, one_line, run
 from quebert.cli._terminal import echo, echo_object, json_option
 from quebert.config import BadConfig, MadeQueues, QueueSettings, Settings, read
@@ -115,7 +116,12 @@ def _check(file: str, connect: bool, report: _Remarks) -> None:
     open_queues = [q for q in settings.queues.values() if q.guard.private == "allow"]
     if open_queues:
         report.note(_advice(open_queues, count))
+    endless = [q.name for q in settings.queues.values() if q.mediator != "policy"]
+    if endless:
+        report.note(_endless(endless, count))
     for queue in settings.queues.values():
+        if name := _other_port(queue.default_url, settings.hosts):
+            report.note(_unlimited(queue, name))
         if queue.hang_after == 0 or queue.effective_prefetch == 1:
             report.note(_may_stop(queue))
         if queue.sign is not None and _is_open(queue.sign.file):
@@ -147,6 +153,38 @@ def _advice(open_queues: list[QueueSettings], count: int) -> str:
     return (
         f"{whose} may reach private addresses: set guard.private to "
         '"refuse" if you do not trust all who can add tasks'
+    )
+
+
+def _endless(names: list[str], count: int) -> str:
+    """
+    What the mediators do that no policy limits.
+
+    @param names: of their queues.
+    @param count: how many queues there are.
+    """
+    whose = "tasks" if len(names) == count else f"tasks of {', '.join(names)}"
+    return (
+        f"{whose} are tried for ever: Retry-After, GiveUp, and retry in a task count"
+        ' with mediator = "policy" alone'
+    )
+
+
+def _other_port(url: str, hosts: Container[str]) -> str:
+    """
+    The host of a URL, if C{hosts} has it for the ports 80 and 443 alone, and the URL
+    has another one; else empty.
+    """
+    host = origin_of(url).partition("://")[2]
+    name = host.rpartition(":")[0]
+    return name if name in hosts and host not in hosts else ""
+
+
+def _unlimited(queue: QueueSettings, name: str) -> str:
+    host = origin_of(queue.default_url).partition("://")[2]
+    return (
+        f'[hosts."{name}"] is for the ports 80 and 443: it does not limit the host of'
+        f' default_url of {queue.name}, which is "{host}"'
     )
 
 

@@ -35,10 +35,11 @@ class CheckTests(SynchronousTestCase):
         It is, and what it is about is told.
         """
         result = self.check('[queues.mail]\nkey = "m"\n')
-        first, second, third = result.stdout.splitlines()
+        first, second, third, fourth = result.stdout.splitlines()
         self.assertEqual((result.exit_code, first), (0, "fine: 1 queue: mail"))
         self.assertTrue(second.startswith("delayed tasks wait in quorum queues if"))
         self.assertTrue(third.startswith("tasks may reach private addresses: set"))
+        self.assertTrue(fourth.startswith("tasks are tried for ever: Retry-After, Giv"))
         two = self.check('[queues.mail]\nkey = "m"\n[queues.news]\nkey = "n"\n')
         self.assertEqual(two.stdout.splitlines()[0], "fine: 2 queues: mail, news")
 
@@ -70,6 +71,42 @@ class CheckTests(SynchronousTestCase):
             advice = 'private addresses: set guard.private to "refuse" if you do not'
             found = [each.partition(f" {advice}") for each in told]
             self.assertEqual([before for before, _, after in found if after], wanted)
+
+    def test_endless(self) -> None:
+        """
+        Queues whose tasks are tried for ever are told.
+        """
+        two = '[queues.mail]\nkey = "m"\n[queues.news]\nkey = "n"\n'
+        for more, whose in (
+            ('mediator = "policy"\n', ["tasks of mail"]),
+            ("retry = { max_attempts = 3 }\n", ["tasks of mail"]),
+            ('mediator = "plain"\n', ["tasks"]),
+            ('mediator = "policy"\n[queues.mail.retry]\nmax_attempts = 3\n', []),
+        ):
+            told = self.check(two + more).stdout.splitlines()
+            found = [each.partition(" are tried for ever: ") for each in told]
+            self.assertEqual([before for before, _, after in found if after], whose)
+
+    def test_other_port(self) -> None:
+        """
+        A host is told that a table without a port does not limit.
+        """
+        for url, table, wanted in (
+            ("http://a:8000/", "a", True),
+            ("http://A:8000/", "A", True),
+            ("http://a:8000/", "a:8000", False),
+            ("http://a/", "a", False),
+            ("https://a:443/", "a", False),
+            ("http://b:8000/", "a", False),
+        ):
+            told = self.check(
+                f'[service]\ndefault_url = "{url}"\n[hosts."{table}"]\nconcurrency = 1\n'
+                '[queues.mail]\nkey = "m"\n'
+            ).stdout
+            line = '[hosts."a"] is for the ports 80 and 443: it does not limit the host'
+            self.assertEqual(line in told, wanted, told)
+            if wanted:
+                self.assertIn('default_url of mail, which is "a:8000"', told)
 
     def test_delays(self) -> None:
         """
