@@ -14,7 +14,7 @@ import attrs
 from twisted.internet.defer import CancelledError, Deferred
 
 from quebert.amqp import TxAMQPClient
-from quebert.amqp.wire import Wire
+from quebert.amqp.wire import Unconfirmed, Wire
 from quebert.bulk._batches import RecordReader
 from quebert.bulk._count import Count
 from quebert.bulk._formats import FORMATS
@@ -25,7 +25,7 @@ from quebert.bulk._rejects import Rejects
 from quebert.bulk._sending import Sending
 from quebert.bulk._source import Source
 from quebert.bulk._state import LoadState
-from quebert.errors import BrokerError, BrokerRefused, ChannelLost
+from quebert.errors import BrokerError, BrokerRefused, ChannelLost, ReplyCode
 
 __all__ = ["Load", "load"]
 
@@ -98,6 +98,7 @@ async def load(
         state = LoadState.open(asked.state, _target(client, asked))
     rejects = Rejects(asked.rejects)
     try:
+        rejects.check()
         loading = Loading(
             source,
             RecordReader(format, state.id, asked.defaults, asked.check_url, time.time),
@@ -148,8 +149,11 @@ def may_go_on(error: BrokerError) -> bool:
     """
     Whether another connection may help.
     """
-    refused = isinstance(error, BrokerRefused) and not error.final
-    return refused or isinstance(error, ChannelLost)
+    why = error.refusal if isinstance(error, Unconfirmed) else None
+    refusal = error if why is None else why
+    if isinstance(refusal, BrokerRefused):
+        return not refusal.final and refusal.code != ReplyCode.ACCESS_REFUSED
+    return isinstance(error, ChannelLost)
 
 
 async def _begin(

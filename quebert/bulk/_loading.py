@@ -71,6 +71,7 @@ class Loading:
         self._batch: Batch | None = None  # the next one, or the one on its way
         self._following: Batch | None = None  # if it is made already
         self._in_vain = 0  # how many the broker has refused in a row
+        self._again_from = -1  # the lines before the last batch that was sent again
         self._told = False
         self._waiting: Deferred[bool] | None = None  # for more to read
 
@@ -156,7 +157,9 @@ class Loading:
                 state.end(begun)
                 is_done = True
             elif last is None or state.is_unsure:
-                self._count.again += begun.read - state.done.read
+                if state.done.lines != self._again_from:  # else it is counted already
+                    self._again_from = state.done.lines
+                    self._count.again += begun.read - state.done.read
                 state.end(attrs.evolve(state.done, batch=begun.batch))
         if sending.last is not None and sending.last > state.done.batch:
             raise ConfigError("the state file is older than what the broker has of it")
@@ -274,10 +277,24 @@ class Loading:
             position = attrs.evolve(
                 position,
                 refused=position.refused + len(refusals),
-                rejects=self._rejects.write(refusals),
+                rejects=self._noted(batch, refusals),
             )
         self._state.end(position)
         self._counted(batch, problems)
+
+    def _noted(self, batch: Batch, refusals: list[Refusal]) -> int:
+        """
+        Write what the broker has not taken of a batch into the file of refused lines.
+
+        @raise ConfigError: it cannot be written.  What was taken is counted, and the
+            next run sends the batch again: else the refused lines would be nowhere.
+        """
+        try:
+            return self._rejects.write(refusals)
+        except ConfigError:
+            self._count.added += len(batch.entries) - len(refusals)
+            self._state.unsure()
+            raise
 
     def _is_refused(self, batch: Batch, problems: list[Problem]) -> bool:
         """

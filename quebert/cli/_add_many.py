@@ -213,7 +213,7 @@ def _remarks(asked: Load, count: Count, error: str) -> list[str]:
     if count.again:
         remarks.append(
             f"{count.again} tasks may be there twice, with the same uuids: nobody could"
-            " tell whether an earlier run has added them"
+            " tell whether they had been added when they were sent again"
         )
     if error:
         remarks.append(f"Error: {error}")

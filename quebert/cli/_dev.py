@@ -16,6 +16,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
 
 from quebert._twistd import allow_many_connections, calm_garbage_collector
+from quebert._url import without_userinfo
 from quebert.amqp.delays import PREFIX
 from quebert.cli._broker import LOOPBACK, not_listening, running_broker, until_told
 from quebert.cli._dev_asked import GRACE, Dev
@@ -134,7 +135,7 @@ def _introduce(
     tell("broker", f"{asked.broker.url(port)}  {kept}")
     if not asked.needs_executor:
         for each in sorted({queue.default_url for queue in settings.queues.values()}):
-            tell("executor", each)
+            tell("executor", without_userinfo(each))
     else:
         tell("executor", f"{url}  {asked.function_name or 'echoes params'}")
     # Delayed tasks wait elsewhere, and nobody sees of which queue they are.

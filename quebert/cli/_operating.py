@@ -6,6 +6,7 @@ how an operation is run.
 from __future__ import annotations
 
 import getpass
+import re
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Sequence
@@ -16,7 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel
 
 from quebert.cli._running import log_problems, one_line, run
-from quebert.cli._terminal import confirm
+from quebert.cli._terminal import confirm, echo
 from quebert.config import EMPTY_AMQP_URL, Broker, chosen_amqp_url
 from quebert.errors import QuebertError
 from quebert.operations import BrokerAccess
@@ -27,10 +28,14 @@ __all__ = [
     "needs_yes",
     "queue_argument",
     "run_operation",
+    "tell_of_beginning",
     "tell_problems",
     "whoami",
     "yes_option",
 ]
+
+# Of a uuid as quebert add makes it.
+_BEGINNING = re.compile(r"[0-9a-f]{4,8}|[0-9a-f]{8}-[0-9a-f-]{1,26}", re.ASCII)
 
 T = TypeVar("T")
 Work = Callable[[BrokerAccess], Coroutine[Deferred[Any], Any, T]]
@@ -97,6 +102,16 @@ def tell_problems(problems: Sequence[str]) -> None:
     """
     if problems:
         raise click.ClickException(one_line("; ".join(problems)))
+
+
+def tell_of_beginning(uuid: str) -> None:
+    """
+    If a uuid that was not found may be the beginning of one, as C{quebert dev} shows
+    them, tell so.
+    """
+    if _BEGINNING.fullmatch(uuid):
+        text = f"{uuid} may be the beginning of a uuid: give the whole one, which the"
+        echo(f"{text} page finds by its beginning", err=True)
 
 
 def whoami() -> str:

@@ -17,6 +17,7 @@ from quebert.cli._operating import (
     needs_yes,
     queue_argument,
     run_operation,
+    tell_of_beginning,
     tell_problems,
     whoami,
     yes_option,
@@ -24,7 +25,7 @@ from quebert.cli._operating import (
 from quebert.cli._progress_bar import ProgressBar
 from quebert.cli._terminal import echo, echo_object, json_option
 from quebert.errors import ConfigError
-from quebert.operations import BrokerAccess, Match, Progress
+from quebert.operations import BrokerAccess, Match, Progress, check_waiting
 
 __all__ = ["cancel", "run_now"]
 
@@ -53,7 +54,9 @@ def _parse(
     context: click.Context, option: click.Parameter, texts: Iterable[str]
 ) -> list[Match]:
     try:
-        return [Match.parse(text) for text in texts]
+        matches = [Match.parse(text) for text in texts]
+        check_waiting(matches)
+        return matches
     except ConfigError as e:
         raise click.UsageError(f"--match {e}") from None
 
@@ -169,5 +172,7 @@ def _tell(
         echo_object({"queue": queue, **attrs.asdict(told)})
         return
     echo(f"{_WORDS[told.result]}: {told.uuid}: {told.text}")
+    if told.result == operations.NOT_FOUND:
+        tell_of_beginning(told.uuid)
     for problem in told.problems:
         echo(problem, err=True)

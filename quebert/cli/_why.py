@@ -9,7 +9,11 @@ from twisted.internet.task import deferLater
 
 from quebert import operations
 from quebert.cli._looking import config_option, settings_of
-from quebert.cli._operating import amqp_url_option, run_operation
+from quebert.cli._operating import (
+    amqp_url_option,
+    run_operation,
+    tell_of_beginning,
+)
 from quebert.cli._past import attempts_in, past_of, past_options, tolerant
 from quebert.cli._running import one_line
 from quebert.cli._terminal import echo, echo_object, json_option
@@ -75,6 +79,8 @@ def why(
         return
     for each in found.reasons:
         echo(f"{each.reason:16} {one_line(each.text)}")
+    if found.reasons[0].reason == "not_found":
+        tell_of_beginning(uuid)
     for sentence in unseen:
         echo(f"{'not seen:':16} {one_line(sentence)}")
 

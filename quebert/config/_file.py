@@ -94,10 +94,15 @@ def read(
     defaults["leases"] = leasing
     priorities = _priorities(root.table("priorities"))
     events = _events(root.table("events"))
+    tables = root.tables("queues")
     queues = {
         name: queue(name, table, defaults, priorities, outside)
-        for name, table in root.tables("queues").items()
+        for name, table in tables.items()
     }
+    for name, table in tables.items():
+        if name.endswith(".dead") and (other := name[: -len(".dead")]) in tables:
+            text = f"has the dead letters of {other}: they would be carried out again"
+            document.wrong(table.path, text)
     made = made_queues(root.table("made_queues"), defaults, priorities, outside)
     limits = hosts(root.tables("hosts", ignore_case=True), outside)
     root.end()

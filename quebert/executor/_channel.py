@@ -162,8 +162,15 @@ class ExecutorChannel(HTTPChannel):
         elif self._lines > limits.fields + 1:
             self._refuse_head(f"{limits.fields} header fields")
         else:
-            super().lineReceived(line)  # type: ignore[no-untyped-call]
+            self._read_line(line)
         return self._deaf
+
+    def _read_line(self, line: bytes) -> None:
+        try:
+            super().lineReceived(line)  # type: ignore[no-untyped-call]
+        except ValueError:  # Python reads no number of so many digits
+            text = "a header field of the request cannot be read"
+            self.refuse(ExecutorAnswer.text(http.BAD_REQUEST, text))
 
     def lineLengthExceeded(self, line: bytes) -> bool:
         """

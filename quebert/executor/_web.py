@@ -6,6 +6,7 @@ Knows requests, and nothing of the connections they come by, nor of processes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from math import inf
 from time import monotonic
@@ -41,6 +42,9 @@ from quebert.signatures import Verifier
 
 __all__ = ["ExecutorResource"]
 
+# What the absolute form of a request target has before the path (RFC 9112, section
+# 3.2.2).
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?]*", re.IGNORECASE)
 _BUSY = "the tasks at work take all the memory that they may"
 
 
@@ -235,10 +239,18 @@ def _fields(request: Request) -> Fields:
 def _task_request(
     request: Request, body: bytes, hung_up: Deferred[None]
 ) -> TaskRequest:
-    uri = request.uri[: BOUNDS.url].decode("latin-1")
+    uri = _path_and_query(request.uri[: BOUNDS.url].decode("latin-1"))
     # Where the resource is mounted is no part of the path.
     mounted = 1 + len(request.prepath or ())
     parts = uri.partition("?")[0].split("/")[mounted:]
     path = unquote(f"/{'/'.join(parts)}")
     host = request.getHeader("Host") or ""
     return TaskRequest(body, uri, path, host, _fields(request), monotonic(), hung_up)
+
+
+def _path_and_query(target: str) -> str:
+    """
+    A request target without what its absolute form has before the path.
+    """
+    found = _ORIGIN.match(target)
+    return target if found is None else target[found.end() :] or "/"

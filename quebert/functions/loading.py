@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from quebert._named import find_function, find_module, is_module, is_name
+from quebert._text import printable
 from quebert.errors import ConfigError
 from quebert.functions._registry import (
     Function,
@@ -43,7 +44,7 @@ def parse_name(given: str) -> tuple[str | None, str]:
         path, _, name = given.partition("=")
     if not is_name(name) or (path is not None and ("?" in path or "#" in path)):
         raise ConfigError(
-            f"{_OPTION}={given} must be module.function, such as"
+            f"{_OPTION}={printable(given)} must be module.function, such as"
             f" {_OPTION}=executor.execute, or /path=module.function, or a module with"
             " functions that have @task"
         )

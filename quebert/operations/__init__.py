@@ -68,7 +68,7 @@ from quebert.operations._made_queues import (
     made_queues,
     make_queue,
 )
-from quebert.operations._matching import Match
+from quebert.operations._matching import Match, check_waiting
 from quebert.operations._overview import Overview, observing, overview, status
 from quebert.operations._pausing import pause, resume
 from quebert.operations._progress import Progress
@@ -119,6 +119,7 @@ __all__ = [
     "cancel",
     "cancel_all",
     "change_queue",
+    "check_waiting",
     "delete_queue",
     "discard",
     "find",

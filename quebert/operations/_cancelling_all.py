@@ -20,7 +20,7 @@ from quebert.operations._cancel_events import CancelEvents
 from quebert.operations._cancelled import TOO_LATE, of_held, unsure
 from quebert.operations._dead_letter import DeadLetter
 from quebert.operations._marking import Marking
-from quebert.operations._matching import Match, matched
+from quebert.operations._matching import Match, check_waiting, matched
 from quebert.operations._progress import Progress
 from quebert.operations._taking import Taking, check_queue
 
@@ -63,14 +63,16 @@ async def cancel_all(
     broker are taken out, and those that mediators have are dropped.  Of the latter,
     only the uuid and the URL are known; a match of another field matches none of them.
 
-    @param matches: all of them must match; without any, each task does.
+    @param matches: all of them must match; without any, each task does.  They are of
+        C{uuid}, C{url}, C{attempts} or C{status}.
     @param by: the name of the user, for the log and the history.
     @param progress: is told how many messages were looked at, of all queues, and how
         many tasks were taken out, also where it fails half-way.
-    @raise ConfigError: the URL is no AMQP URL, there is no such queue, or mediators
-        have too many.
+    @raise ConfigError: the URL is no AMQP URL, there is no such queue, mediators have
+        too many, or a match is of another field.
     @raise BrokerError: the broker does not do it, or not all of it.
     """
+    check_waiting(matches)
     progress = Progress() if progress is None else progress
     async with broker.client() as (client, wire):
         await check_queue(wire, queue)

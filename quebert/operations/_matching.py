@@ -12,7 +12,7 @@ import attrs
 from quebert.errors import ConfigError
 from quebert.operations._dead_letter import DeadLetter
 
-__all__ = ["Match", "matched"]
+__all__ = ["WAITING_FIELDS", "Match", "check_waiting", "matched"]
 
 _FIELDS: Mapping[str, Callable[[DeadLetter], str]] = {
     "kind": lambda letter: letter.kind,
@@ -23,6 +23,8 @@ _FIELDS: Mapping[str, Callable[[DeadLetter], str]] = {
     "uuid": lambda letter: letter.uuid,
     "url": lambda letter: letter.url,
 }
+#: Those that a task has which waits.
+WAITING_FIELDS = ("uuid", "url", "attempts", "status")
 _MATCH = re.compile(r"(?P<field>\w+)(?P<not>!?)(?P<how>[=~])(?P<text>.*)", re.DOTALL)
 
 
@@ -96,3 +98,18 @@ def matched(matches: Iterable[Match], letter: DeadLetter) -> bool:
     Whether it is as all of them want it.
     """
     return all(match(letter) for match in matches)
+
+
+def check_waiting(matches: Iterable[Match]) -> None:
+    """
+    Look whether tasks that wait have the fields of matches: of a field that no such
+    task has, C{!=} would match all of them.
+
+    @raise ConfigError: they have not.
+    """
+    for each in matches:
+        if each.field not in WAITING_FIELDS:
+            raise ConfigError(
+                f"{each.field!r} is a field of dead letters alone: tasks that wait have"
+                f" {', '.join(WAITING_FIELDS)}"
+            )

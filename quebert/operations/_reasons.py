@@ -72,10 +72,10 @@ def _reasons(facts: Facts) -> Iterator[WhyReason]:
 
 def _not_found(facts: Facts) -> WhyReason:
     where = f" in queue {facts.queue}" if facts.queue else ""
-    return WhyReason(
-        reason="not_found",
-        text=f"there is no such task{where}: it was not added, or has ended",
-    )
+    text = f"there is no such task{where}: it was not added, or has ended"
+    if facts.not_all_seen:
+        text = f"no such task was found{where}, and not all was looked at"
+    return WhyReason(reason="not_found", text=text)
 
 
 # -- By the place of the task

@@ -120,6 +120,7 @@ def _facts(
         others=sum(each.in_flight for each in shared),
         host=next((each for each in seen.hosts if each.origin == origin), None),
         rate_out=next((e.rate_out for e in seen.queues if e.name == queue), None),
+        not_all_seen=bool(search.unseen),
     )
 
 

@@ -127,6 +127,7 @@ class Facts:
     @ivar others: tasks of other priorities that the same mediators have.
     @ivar host: the origin that it goes to.
     @ivar rate_out: tasks of its queue that end in a second.
+    @ivar not_all_seen: whether it may be where nobody has looked.
     """
 
     uuid: str
@@ -144,3 +145,4 @@ class Facts:
     others: int = 0
     host: LiveHost | None = None
     rate_out: float | None = None
+    not_all_seen: bool = False

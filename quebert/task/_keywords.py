@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
-__all__ = ["FIELDS", "check_keywords", "meant_by"]
+__all__ = ["FIELDS", "OF_MAKERS", "check_keywords", "meant_by"]
 
 #: The fields that a mediator reads from a task, or writes into it: those in
 #: docs/tasks.rst.
@@ -34,13 +34,13 @@ FIELDS = frozenset(
 )
 # The fields that make() has no parameter for: they go into the task as they are.
 _PASSED_ON = frozenset({"failures", "filter", "timestamp", "traceback"})
-# Producers do not make these.
-_OF_MAKERS = frozenset({"callback_name", "cloud_tasks"})
+#: Producers do not make these.
+OF_MAKERS = frozenset({"callback_name", "cloud_tasks"})
 # Only the functions of quebert.producer have these: a producer is made with them.
 _OF_PRODUCERS = frozenset({"amqp_url", "exchange", "patience"})
 # All keywords of C{add_task}, blocking or not.
 _KEYWORDS = sorted(
-    (FIELDS - _OF_MAKERS - {"url"})
+    (FIELDS - OF_MAKERS - {"url"})
     | _OF_PRODUCERS
     | {"delay", "extra", "kind", "max_body", "max_url_length", "priority"}
 )

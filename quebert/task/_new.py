@@ -15,7 +15,7 @@ from quebert.errors import BadTask
 from quebert.policy import RetryPolicy, overridden
 from quebert.task._callback import check_callback_url
 from quebert.task._codec import Task, kind_of
-from quebert.task._keywords import FIELDS, check_keywords
+from quebert.task._keywords import FIELDS, OF_MAKERS, check_keywords
 from quebert.task._payload import written_payload
 from quebert.task._request import request
 from quebert.task._times import format_time, read_seconds, read_time, schedule
@@ -135,7 +135,8 @@ def _own(extra: object) -> Mapping[str, Any]:
         if not isinstance(name, str):
             raise BadTask(f"extra: {name!r:.40} must be a string, as names in JSON are")
         if name in FIELDS:
-            raise BadTask(f"extra: {name} is a field of quebert's: give it by itself")
+            how = "no program may give it" if name in OF_MAKERS else "give it by itself"
+            raise BadTask(f"extra: {name} is a field of quebert's: {how}")
     return extra
 
 

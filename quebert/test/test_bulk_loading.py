@@ -17,10 +17,12 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._waiters import Waiters
+from quebert.amqp.wire import Unconfirmed
 from quebert.bulk import _batches, _loading
 from quebert.bulk._batches import Batch, RecordReader
 from quebert.bulk._count import Count
 from quebert.bulk._formats import JSONLines
+from quebert.bulk._load import may_go_on
 from quebert.bulk._loading import Loading
 from quebert.bulk._patience import GRACE, PATIENCE
 from quebert.bulk._records import RecordSplitter, is_line
@@ -340,6 +342,22 @@ class LoadingTests(SynchronousTestCase):
         self.assertEqual(sending.sent, [(3, [4]), (4, [5, 6])])
         self.assertEqual((count.again, count.read), (2, 6))
 
+    def test_unknown_again(self) -> None:
+        """
+        A batch that is sent again and again is counted once.
+        """
+        self.write("", "")
+        lost = ChannelLost("lost")
+        running, _, count, loading = self.begin(_GOES_ON, lambda batch: fail(lost))
+        self.failureResultOf(running, ChannelLost)
+        for _ in range(2):
+            running, _ = self.go_on(loading, None, lambda batch: fail(lost))
+            self.failureResultOf(running, ChannelLost)
+        running, sending = self.go_on(loading, None)
+        self.successResultOf(running)
+        self.assertEqual((sending.sent, count.again), ([(4, [1, 2])], 2))
+        self.end_state()
+
     def test_in_part(self) -> None:
         """
         A batch that a full queue has refused in part is sent again, whatever the token
@@ -413,6 +431,60 @@ class LoadingTests(SynchronousTestCase):
         )
         self.successResultOf(running)
         self.assertEqual((count.added, count.refused, self.rejected()), (2, 1, 1))
+
+    def test_refused_lines_nowhere(self) -> None:
+        """
+        Where the refused lines cannot be written, the run ends, and the next one sends
+        the batch again: it must not take the refused ones for added.
+        """
+        self.write("", "")
+        path, why = self.folder / "rejects", Unroutable("no queue")
+        path.mkdir()
+        running, _, count, _ = self.begin(
+            answer=lambda batch: [(batch.entries[-1], why)]
+        )
+        told = str(self.failureResultOf(running, ConfigError).value)
+        self.assertIn("the file of refused lines", told)
+        self.assertEqual((count.added, count.refused), (1, 0))
+        path.rmdir()
+        running, sending, count, _ = self.begin(last=1)
+        self.successResultOf(running)
+        self.assertEqual((sending.sent, count.again), ([(2, [1, 2])], 2))
+
+    def test_rejects_checked(self) -> None:
+        """
+        That the file cannot be made is told before anything is sent.
+        """
+        for path, why in (
+            (self.folder, "it is a folder"),
+            (self.folder / "none" / "rejects", "there is no folder"),
+        ):
+            told = self.assertRaises(ConfigError, Rejects(path).check)
+            self.assertIn(why, str(told))
+        path = self.folder / "rejects"
+        Rejects(path).check()
+        self.assertFalse(path.exists())
+        path.write_text("")
+        Rejects(path).check()
+        Rejects(Path("rejects")).check()
+
+    def test_another_connection(self) -> None:
+        """
+        It goes on after what another connection may mend: no user is given a
+        permission by that.
+        """
+        refused = BrokerRefused(ReplyCode.ACCESS_REFUSED, "ACCESS_REFUSED")
+        failed = BrokerRefused(ReplyCode.INTERNAL_ERROR, "INTERNAL_ERROR")
+        for error, goes_on in (
+            (ChannelLost("lost"), True),
+            (Unconfirmed(ChannelLost("lost")), True),
+            (failed, True),
+            (Unconfirmed(failed), True),
+            (refused, False),
+            (Unconfirmed(refused), False),
+            (BrokerError("no"), False),
+        ):
+            self.assertEqual(may_go_on(error), goes_on, error)
 
     def test_nothing_taken(self) -> None:
         """

@@ -391,6 +391,10 @@ async def test_cancel_all(tasks: Tasks) -> None:
     answer.callback(200)
     await until(lambda: not watcher.in_flight)
     assert len(tasks.executor.tasks) == 1
+    with pytest.raises(ConfigError, match="'kind' is a field of dead letters alone"):
+        await operations.cancel_all(
+            tasks.broker, tasks.queue, [Match.parse("kind!=exhausted")]
+        )
 
 
 async def _race(tasks: Tasks, count: int, seed: int = 1) -> CancelRaces:

@@ -100,7 +100,8 @@ class CheckTests(SynchronousTestCase):
             ("http://b:8000/", "a", False),
         ):
             told = self.check(
-                f'[service]\ndefault_url = "{url}"\n[hosts."{table}"]\nconcurrency = 1\n'
+                f'[service]\ndefault_url = "{url}"\n'
+                f'[hosts."{table}"]\nconcurrency = 1\n'
                 '[queues.mail]\nkey = "m"\n'
             ).stdout
             line = '[hosts."a"] is for the ports 80 and 443: it does not limit the host'

@@ -89,6 +89,22 @@ class TaskCommandTests(SynchronousTestCase):
             self.assertEqual(result.exit_code, 1)
             self.assertIn(missed.replace("_", " ") + ": b: so it is", result.output)
 
+    def test_beginning(self) -> None:
+        """
+        Where a uuid that was not found may be the beginning of one, that is told.
+        """
+        for uuid, is_told in (
+            ("7107628d", True),
+            ("7107628d-1c3b-4d7f", True),
+            ("8f145aec-1c3b-4d7f-9a0e-5b6c7d8e9f01", False),
+            ("mail-7", False),
+            ("7", False),
+        ):
+            for command in (f"cancel tasks {uuid}", f"run-now tasks {uuid}"):
+                self.results = ["not_found"]
+                told = "give the whole one" in self.call(command).output
+                self.assertEqual(told, is_told, command)
+
     def test_cancel_json(self) -> None:
         """
         A line of JSON tells all of it; problems are told besides.
@@ -138,7 +154,9 @@ class TaskCommandTests(SynchronousTestCase):
         """
         It wants uuids or a match, not both, and a match that can be read.
         """
-        for wrong in ("", "a --match uuid=a", "--match colour=red"):
+        dead = ("kind!=a", "reason~a", "answer=a")  # of dead letters alone
+        given = ("a --match uuid=a", "--match colour=red")
+        for wrong in ("", *given, *(f"--match {each}" for each in dead)):
             result = self.call(f"cancel tasks {wrong}")
             self.assertEqual(result.exit_code, 2, result.output)
         self.assertEqual(self.asked, [])

@@ -402,6 +402,15 @@ class SizeTests(LimitsCase):
         self.assertEqual(self.refused(b"POST /" + b"y" * 16_385), 414)
         self.assertEqual(self.refused(b"POST /" + b"y" * 16_385 + b" HTTP/1.1"), 414)
 
+    def test_length(self) -> None:
+        """
+        A length of more digits than Python reads is refused with 400.
+        """
+        self.start()
+        length = b"Content-Length: " + b"9" * 5_000 + b"\r\n"
+        for end in (b"\r\n", b"X: y\r\n\r\n{}"):
+            self.assertEqual(self.refused(HEAD + length + end), 400)
+
     def test_folded(self) -> None:
         """
         The lines of a folded field count.

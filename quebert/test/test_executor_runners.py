@@ -124,6 +124,9 @@ class RunnerTests(SynchronousTestCase):
             (b"*", "/"),
             (b"/", "/"),
             (b"//x//", "//x//"),
+            (b"http://here:80/x", "/x"),
+            (b"HTTP://here?x", "/"),
+            (b"http://here", "/"),
             (b"/%ff", "/\ufffd"),
             (b"/" + b"x" * 9_000, "/" + "x" * 8_191),
         ):

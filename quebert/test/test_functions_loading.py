@@ -56,6 +56,8 @@ class NameTests(SynchronousTestCase):
             said = str(error)
             self.assertTrue(said.startswith(f"--function={given} must be module."))
             self.assertIn("/path=module.function", said)
+        error = self.assertRaises(ConfigError, parse_name, "\x1b[31m")
+        self.assertNotIn("\x1b", str(error))
 
 
 class LoadTests(SynchronousTestCase):

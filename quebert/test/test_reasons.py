@@ -62,6 +62,9 @@ class ReasonsTests(SynchronousTestCase):
         (one,) = self.reasons()
         self.assertEqual(one.reason, "not_found")
         self.assertIn("queue mail", one.text)
+        (one,) = self.reasons(not_all_seen=True)
+        self.assertEqual(one.reason, "not_found")
+        self.assertIn("was found in queue mail, and not all was looked at", one.text)
 
     def test_running(self) -> None:
         """

@@ -477,6 +477,12 @@ QUEUES = [
         'headers.authorization is a secret, and must be { env = "NAME" } or'
         ' { file = "PATH" }',
     ),
+    Bad(
+        '[queues.a]\nkey = "k"\n[queues."a.dead"]\nkey = "k"',
+        3,
+        'queues."a.dead" has the dead letters of a: they would be carried out again',
+        False,
+    ),
     Bad('[queues."a\\nb"]\nkey = "k"', 3, "must have a name with no control"),
     Bad("prefetch = 0x" + "F" * 5000, 3, "not a number of many digits"),
     Bad('headers.X = { file = "empty" }', 3, "empty', which is empty"),

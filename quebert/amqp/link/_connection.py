@@ -227,9 +227,10 @@ class BrokerConnection:
                     if self._service is service:
                         # Not from within a callback of the service's own.
                         self.reactor.callLater(0, self._end().stopService)
-                    if isinstance(e, BrokerError):
+                    if isinstance(e, BrokerError) and type(e) is not BrokerUnreachable:
                         raise
-                    raise BrokerUnreachable(f"{self} was not reached: {e}") from None
+                    text = f"{self._named} was not reached: {e}"
+                    raise BrokerUnreachable(text) from None
             # The service cannot be asked again from within its own callback.
             await deferLater(self.reactor, 0)
             if self._stops != stops:
@@ -245,10 +246,14 @@ class BrokerConnection:
         What to tell who has waited so long in vain.
         """
         problem = self._problem or "no answer"
-        whence = f" (from {self.broker.source})" if self.broker.source else ""
         return BrokerUnreachable(
-            f"{self}{whence} was not reached in {seconds} s: {problem}"
+            f"{self._named} was not reached in {seconds} s: {problem}"
         )
+
+    @property
+    def _named(self) -> str:
+        whence = f" (from {self.broker.source})" if self.broker.source else ""
+        return f"{self}{whence}"
 
     def _running(self) -> ClientService:
         if self._service is None:

@@ -245,9 +245,12 @@ class Publications:
             same = (each for each in alike if each.properties == properties)
             publication = next(same, first)
         if publication is not None:
-            where = f"exchange {returned.exchange!r}, key {returned.routing_key!r}"
-            text = f"no queue takes this message ({where}): {returned.text}"
-            publication.problem = Unroutable(text)
+            if returned.exchange:
+                where = f"exchange {returned.exchange!r}, key {returned.routing_key!r}"
+                text = f"no queue takes this message ({where})"
+            else:  # each queue has its name for a key there
+                text = f"there is no queue {returned.routing_key!r}"
+            publication.problem = Unroutable(f"{text}: {returned.text}")
 
     def end(self, error: BrokerError) -> None:
         """
