@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -16,8 +17,9 @@ import attrs
 from twisted.internet.defer import maybeDeferred, race
 from twisted.internet.error import CannotListenError
 
+from quebert._bounds import SHORT_STRING
 from quebert._listening import listen
-from quebert._text import what_is_wrong
+from quebert._text import printable, what_is_wrong
 from quebert._twistd import allow_many_connections, calm_garbage_collector
 from quebert.broker import BrokerFactory, Store
 from quebert.cli._dev_log import Tell
@@ -60,13 +62,19 @@ class Served:
     def check(self) -> None:
         """
         @raise ConfigError: others than this machine would be let in by a
-            password that everybody knows.
+            password that everybody knows, or no client can name a virtual host.
         """
         if _GUEST in self.users.items() and not _is_loopback(self.host):
             raise ConfigError(
                 f"--host {self.host} lets in others than this machine: give"
                 " --user name:password, since guest's is known to everybody"
             )
+        for name in self.vhosts:
+            if not 0 < len(os.fsencode(name)) <= SHORT_STRING:
+                told = printable(name[:40])
+                raise ConfigError(
+                    f"--vhost {told!r} must have 1 to {SHORT_STRING} bytes"
+                )
 
     def url(self, port: int) -> str:
         """

@@ -14,7 +14,7 @@ from quebert._secrets import Secret
 from quebert._text import what_is_wrong
 from quebert.config._kinds import choice, dotted_name, shown, text
 from quebert.config._problems import Wrong
-from quebert.config._table import Table
+from quebert.config._table import LARGEST_FILE, Table
 from quebert.errors import ConfigError
 from quebert.signatures import Key, TokenKeys, read_keys
 
@@ -94,6 +94,8 @@ class Outside:
         try:
             if Path(path).exists() and not Path(path).is_file():
                 raise Wrong(f"is {path!r}, which is not a file")
+            if Path(path).exists() and Path(path).stat().st_size > LARGEST_FILE:
+                raise Wrong(f"is the file {path!r}, which is larger than any secret")
             found = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
         except UnicodeDecodeError:
             raise Wrong(f"is the file {path!r}, which is not in UTF-8") from None

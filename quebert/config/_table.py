@@ -16,7 +16,7 @@ from quebert.config._kinds import shown
 from quebert.config._positions import Path, lines
 from quebert.config._problems import BadConfig, Problem, Wrong
 
-__all__ = ["Document", "Table"]
+__all__ = ["LARGEST_FILE", "Document", "Table"]
 
 T = TypeVar("T")
 
@@ -34,6 +34,8 @@ _ELSEWHERE = {
     "type": "queue_type",
     "uri": "url",
 }
+#: Bytes of a file that is read.
+LARGEST_FILE = 4 * 2**20
 # Characters of a path that a problem shows.
 _LONGEST = 500
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -67,7 +69,10 @@ class Document:
     def _text(self) -> str:
         data = b""
         try:
-            data = File(self._path).read_bytes()
+            with File(self._path).open("rb") as file:
+                data = file.read(LARGEST_FILE + 1)
+            if len(data) > LARGEST_FILE:  # a device may have no end
+                raise OSError(f"it has more than {LARGEST_FILE} bytes")
             return data.decode("utf-8-sig")
         except UnicodeDecodeError as e:
             line = data.count(b"\n", 0, e.start) + 1

@@ -286,6 +286,15 @@ class CommandTests(SynchronousTestCase):
                 )
         self.assertEqual(self.done("broker", "--host=::", "--user=a:b").host, "::")
 
+    def test_virtual_hosts(self) -> None:
+        """
+        A virtual host that no client can name is refused.
+        """
+        for name in ("", "v" * 256, "\u20ac" * 86):
+            told = self.refused("broker", f"--vhost={name}", code=1)
+            self.assertIn("must have 1 to 255 bytes", told)
+        self.assertEqual(self.done("broker", "--vhost=a").vhosts[0], "a")
+
     def test_broker_refusals(self) -> None:
         """
         A user has a name and a password, and neither is told.

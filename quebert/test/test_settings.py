@@ -221,6 +221,7 @@ FILES = [
     ),
     Bad(LEAST + '[broker]\nurl_file = "none"', 4, "No such file or directory", False),
     Bad(LEAST + '[broker]\nurl_file = "a\\u0000b"', 4, "must be a text on one", False),
+    Bad("x = 1\n" * 700_000, 1, "cannot be read: it has more than 4194304 byt", False),
     Bad(LEAST + '[broker]\nurl_file = "empty"', 4, "empty', which is empty", False),
     Bad(LEAST + '[broker]\nurl_file = "."', 4, "which is not a file", False),
     Bad(LEAST + '[broker]\nurl_file = "pipe"', 4, "which is not a file", False),
