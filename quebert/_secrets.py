@@ -8,11 +8,10 @@ beginning of an answer is kept with a dead letter, and an exception is logged.
 from __future__ import annotations
 
 import html
-import json
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice, zip_longest
 from typing import AnyStr
 from urllib.parse import unquote, unquote_plus
 
@@ -27,6 +26,8 @@ __all__ = [
     "in_headers",
     "in_url",
     "masked",
+    "without_begun",
+    "without_cut_off",
 ]
 
 #: In names of headers and fields whose values are secrets.
@@ -43,10 +44,19 @@ _SHORTEST = 4
 # How many cookies in all headers, or values in one query, are looked for, beside the
 # whole.  Each of them costs as much as a whole one.
 _PARTS = 100
-# All of these look the same in JSON and in HTML.
-_PLAIN = re.compile(r"[\w .~:;=?%+,@!#$*()-]*", re.ASCII)
-# How HTML is written by Python's html, by MarkupSafe, and by PHP.
-_QUOTES = (("&quot;", "&#x27;"), ("&#34;", "&#39;"), ("&quot;", "&#039;"))
+# An escape in JSON (RFC 8259, section 7) of a character, or of two that are one.
+_ESCAPE = re.compile(
+    r"\\(?:u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})|u([0-9a-f]{4})|([/\"\\]))",
+    re.ASCII | re.IGNORECASE,
+)
+# Of a character in UTF-8, of an escape in JSON, or in HTML, the beginning at the end of
+# a text.
+_HALF_CHARACTER = re.compile("[\udc80-\udcff]{1,3}\\Z")
+_HALF_ESCAPE = re.compile(
+    r"\\(?:u(?:[0-9a-f]{0,3}|d[89ab][0-9a-f]{2}(?:\\(?:u[0-9a-f]{0,3})?)?))?\Z",
+    re.ASCII | re.IGNORECASE,
+)
+_HALF_ENTITY = re.compile(r"&#?\w{0,8}\Z", re.ASCII)
 _USERINFO = re.compile("//([^/?#]*)@")
 _QUERY = re.compile("[?#]")
 # A name of a secret in a text that is no JSON: all that follows on the line is hidden.
@@ -84,9 +94,18 @@ def in_headers(headers: Mapping[str, object]) -> Iterator[str]:
     for value in values:
         yield value
         yield value.partition(" ")[2].strip()  # without the scheme
-    pairs = (pair for value in values for pair in value.split(";", _PARTS))
-    for pair in islice(pairs, _PARTS):
-        yield pair.partition("=")[2].strip()
+    # Of each header in turn, so that one with many leaves some for others.
+    in_turn = chain.from_iterable(zip_longest(*map(_parts, values), fillvalue=""))
+    yield from islice(filter(None, in_turn), _PARTS)
+
+
+def _parts(value: str) -> list[str]:
+    """
+    The values of the pairs in a header like C{Cookie}, but for those that are too
+    short.
+    """
+    pairs = (pair.partition("=")[2].strip() for pair in value.split(";", _PARTS))
+    return [each for each in pairs if len(each) >= _SHORTEST]
 
 
 def in_url(url: str) -> Iterator[str]:
@@ -119,39 +138,51 @@ def masked(text: str) -> str:
 
 def hide(text: AnyStr, secrets: Iterable[str]) -> AnyStr:
     """
-    C{text} without C{secrets}, as they are, or as they stand in JSON or in HTML.
+    C{text} without C{secrets}, however JSON or HTML spells them.
     """
+    if isinstance(text, bytes):
+        shown = hide(text.decode("utf-8", "surrogateescape"), secrets)
+        return shown.encode("utf-8", "surrogateescape")
+    found = {each for each in secrets if len(each) >= _SHORTEST}
     # One may contain another.
-    for secret in sorted(_spelt(secrets), key=len, reverse=True):
-        if isinstance(text, bytes):
-            text = text.replace(secret.encode("utf-8", "replace"), HIDDEN.encode())
-        else:
-            text = text.replace(secret, HIDDEN)
+    longest_first = sorted(found, key=len, reverse=True)
+    shown = _without(text, longest_first)
+    for read in _READINGS:
+        other = read(shown)
+        if other != shown and (hidden := _without(other, longest_first)) != other:
+            shown = hidden
+    return shown
+
+
+def _without(text: str, secrets: Iterable[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, HIDDEN)
     return text
 
 
-def _spelt(secrets: Iterable[str]) -> set[str]:
+def _read_json(text: str) -> str:
     """
-    Those that are not too short, in all their spellings.
+    A text as a reader of JSON takes it, as far as it is printable.
     """
-    found = {each for each in secrets if len(each) >= _SHORTEST}
-    for secret in [each for each in found if not _PLAIN.fullmatch(each)]:
-        found.update(_spellings(secret))
-    return found
+    return _ESCAPE.sub(_escaped, text) if "\\" in text else text
 
 
-def _spellings(secret: str) -> Iterator[str]:
-    """
-    A secret as it may stand in a text of JSON (RFC 8259, section 7: a slash may be
-    escaped), and in HTML.
-    """
-    for ascii_alone in (True, False):
-        written = json.dumps(secret, ensure_ascii=ascii_alone)[1:-1]
-        yield from (written, written.replace("/", "\\/"))
-    page = html.escape(secret, quote=False)
-    yield page
-    for double, single in _QUOTES:
-        yield page.replace('"', double).replace("'", single)
+def _escaped(found: re.Match[str]) -> str:
+    high, low, single, itself = found.groups()
+    if itself:
+        return itself
+    if high:
+        pair = (int(high, 16) - 0xD800 << 10) + int(low, 16) - 0xDC00
+        return chr(0x10000 + pair)
+    code = int(single, 16)
+    return found[0] if 0xD800 <= code < 0xE000 else chr(code)
+
+
+def _read_html(text: str) -> str:
+    return html.unescape(text) if "&" in text else text
+
+
+_READINGS = (_read_json, _read_html)
 
 
 def hide_tokens(text: AnyStr) -> AnyStr:
@@ -169,19 +200,55 @@ def hide_in_beginning(text: bytes, secrets: Iterable[str], size: int) -> bytes:
     is cut off at the end.
     """
     secrets = list(secrets)
-    found = sorted({each.encode("utf-8", "replace") for each in _spelt(secrets)})
-    shown = hide(text, secrets)[:size]
-    cut = len(shown)
+    shown = hide(text, secrets)[:size].decode("utf-8", "surrogateescape")
+    return without_cut_off(shown, secrets).encode("utf-8", "surrogateescape")
+
+
+def without_cut_off(text: str, secrets: Iterable[str]) -> str:
+    """
+    C{text} without the beginning of a secret at its end.
+    """
+    found = sorted(each for each in secrets if len(each) >= _SHORTEST)
+    whole = _HALF_CHARACTER.sub("", text)
+    for reading in (
+        whole,
+        _read_json(_HALF_ESCAPE.sub("", whole)),
+        _read_html(_HALF_ENTITY.sub("", whole)),
+    ):
+        cut = _cut_off(reading, found)
+        if cut < len(reading):
+            return reading[:cut] + HIDDEN
+    return text
+
+
+def without_begun(text: str, secrets: Iterable[str]) -> str:
+    """
+    C{text} without the end of a secret at its beginning.
+    """
+    backwards = [each[::-1] for each in secrets if len(each) >= _SHORTEST]
+    for reading in (text, _read_json(text), _read_html(text)):
+        cut = _cut_off(reading[::-1], sorted(backwards))
+        if cut < len(reading):
+            return HIDDEN + reading[len(reading) - cut :]
+    return text
+
+
+def _cut_off(text: str, found: Sequence[str]) -> int:
+    """
+    Where a text that is C{found}, in their order, begins of which the rest is missing;
+    the length of C{text} where none does.
+    """
+    cut = len(text)
     for begin in {each[:_SHORTEST] for each in found}:
-        for place in re.finditer(b"(?=%b)" % re.escape(begin), shown):
+        for place in re.finditer(f"(?={re.escape(begin)})", text):
             at = place.start()
-            if at < cut and _is_beginning(shown[at:], found):
+            if at < cut and _is_beginning(text[at:], found):
                 cut = at
                 break
-    return shown if cut == len(shown) else shown[:cut] + HIDDEN.encode()
+    return cut
 
 
-def _is_beginning(text: bytes, found: list[bytes]) -> bool:
+def _is_beginning(text: str, found: Sequence[str]) -> bool:
     """
     Whether one of the texts that are C{found}, in their order, begins with C{text}.
     """

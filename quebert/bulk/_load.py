@@ -98,7 +98,6 @@ async def load(
         state = LoadState.open(asked.state, _target(client, asked))
     rejects = Rejects(asked.rejects)
     try:
-        rejects.check()
         loading = Loading(
             source,
             RecordReader(format, state.id, asked.defaults, asked.check_url, time.time),

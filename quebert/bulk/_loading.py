@@ -36,6 +36,8 @@ _SLICE = 100
 # Tasks in a row that no queue takes, while others were taken before: more is no fault
 # of these.
 _IN_VAIN = 100
+# Numbers of lines that a sentence tells.
+_SHOWN = 20
 
 
 class Loading:
@@ -291,9 +293,17 @@ class Loading:
         """
         try:
             return self._rejects.write(refusals)
-        except ConfigError:
+        except ConfigError as e:
             self._count.added += len(batch.entries) - len(refusals)
-            self._state.unsure()
+            try:
+                self._state.unsure()
+            except ConfigError as other:
+                lines = ", ".join(str(each.record.line) for each in refusals[:_SHOWN])
+                more = "" if len(refusals) <= _SHOWN else " and others"
+                raise ConfigError(
+                    f"{e}; {other}; so nothing tells that no queue took the lines"
+                    f" {lines}{more}: add them again"
+                ) from None
             raise
 
     def _is_refused(self, batch: Batch, problems: list[Problem]) -> bool:

@@ -46,23 +46,6 @@ class Rejects:
         self._kept = 0  # bytes of it that stay, from earlier runs
         self._file: BinaryIO | None = None
 
-    def check(self) -> None:
-        """
-        Look whether the file can be made, before anything is sent.
-
-        @raise ConfigError: it cannot be.
-        """
-        path = self._path
-        if path.is_dir():
-            why = "it is a folder"
-        elif not path.parent.is_dir():
-            why = f"there is no folder {path.parent}"
-        elif not os.access(path if path.exists() else path.parent, os.W_OK):
-            why = "it may not be written"
-        else:
-            return
-        raise ConfigError(f"the file of refused lines {path}: {why}")
-
     def write(self, refusals: Iterable[Refusal]) -> int:
         """
         Write some; return how many bytes the file has then.

@@ -217,6 +217,8 @@ def add(
     for name in ("uuid", "params"):
         if name in fields:
             raise click.UsageError(f"with --from, each line has {name} of its own")
+    if rejects is not None and not rejects.parent.is_dir():
+        raise click.UsageError(f"--rejects {rejects}: there is no such folder")
     stem = "quebert-add" if source == "-" else source
     many = _add_many.Many(
         where,

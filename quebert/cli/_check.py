@@ -165,8 +165,8 @@ def _endless(names: list[str], count: int) -> str:
     """
     whose = "tasks" if len(names) == count else f"tasks of {', '.join(names)}"
     return (
-        f"{whose} are tried for ever: Retry-After, GiveUp, and retry in a task count"
-        ' with mediator = "policy" alone'
+        f'{whose} are tried for ever. Only with mediator = "policy" do Retry-After,'
+        " GiveUp, Discard, and the field retry of a task count"
     )
 
 

@@ -68,8 +68,6 @@ def _name(value: object) -> str:
     try:
         value.encode()
         check_queue_name(value)
-        if value.endswith(".dead"):
-            raise Wrong("cannot be made: such names are those of dead letters")
     except UnicodeEncodeError:
         raise Wrong("must be a text of Unicode") from None
     except ConfigError as e:

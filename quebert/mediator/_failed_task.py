@@ -9,14 +9,13 @@ from functools import cached_property
 from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 
-from quebert._secrets import LONGEST
 from quebert.boundaries import WatchedMessage
 from quebert.errors import BadStatus, BadTask
 from quebert.mediator._answers import answer_in, header_of
 from quebert.mediator._codec import Codec
 from quebert.mediator._describe import name_of, one_line
 from quebert.mediator._reading import TaskReader
-from quebert.mediator._redaction import TEXT, Redaction, TaskSecrets
+from quebert.mediator._redaction import Redaction, TaskSecrets
 from quebert.policy import FailedAnswer, History
 from quebert.task import Task
 
@@ -95,10 +94,7 @@ class FailedTask:
         """
         The traceback of the exception; of a long one, the end, which tells most.
         """
-        whole = self._failure.getTraceback()
-        shown = self.without_secrets(whole[-TEXT:])
-        # What was cut off may be the beginning of a secret.
-        return shown if len(whole) <= TEXT else shown[LONGEST:]
+        return self._secrets.hidden_in_end(self._failure.getTraceback())
 
     def without_secrets(self, text: str) -> str:
         """

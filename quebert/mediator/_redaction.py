@@ -15,6 +15,8 @@ from quebert._secrets import (
     hide_tokens,
     in_headers,
     in_url,
+    without_begun,
+    without_cut_off,
 )
 from quebert.boundaries import WatchedMessage
 from quebert.errors import BadTask
@@ -93,10 +95,20 @@ class TaskSecrets:
         """
         A text without them; of a long one, the beginning.
         """
-        begun = text[:TEXT]
-        shown = hide(hide_tokens(begun) if self._has_token else begun, self._found)
-        # What was cut off may be the rest of a secret.
-        return shown if len(begun) == len(text) else shown[:-LONGEST]
+        if len(text) <= TEXT:
+            return self._hidden_in(text)
+        return without_cut_off(self._hidden_in(text[:TEXT]), self._found)
+
+    def hidden_in_end(self, text: str) -> str:
+        """
+        A text without them; of a long one, the end.
+        """
+        if len(text) <= TEXT:
+            return self._hidden_in(text)
+        return without_begun(self._hidden_in(text[-TEXT:]), self._found)
+
+    def _hidden_in(self, text: str) -> str:
+        return hide(hide_tokens(text) if self._has_token else text, self._found)
 
     def hidden_in_answer(self, answer: bytes) -> bytes:
         """

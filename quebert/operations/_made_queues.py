@@ -22,7 +22,7 @@ from quebert.amqp.coordination import (
     remove_note,
     set_paused,
 )
-from quebert.amqp.queues import declare_task_queue, find_queue
+from quebert.amqp.queues import DEAD_LETTERS, declare_task_queue, find_queue
 from quebert.amqp.wire import temporary_channel
 from quebert.config import QueueDefinition
 from quebert.errors import ConfigError
@@ -102,10 +102,13 @@ async def make_queue(broker: BrokerAccess, definition: QueueDefinition) -> Queue
 
     @param definition: its C{version} and C{deleted_at} do not matter.
     @raise ConfigError: there are too many queues, the definition that there is cannot
-        be read by this version of quebert, or the URL is no AMQP URL.
+        be read by this version of quebert, the name is one of dead letters, or the URL
+        is no AMQP URL.
     @raise BrokerError: the broker refuses, or nobody knows whether it was made.
     """
     name = definition.name
+    if name.endswith(DEAD_LETTERS):  # mediators would carry them out again
+        raise ConfigError(f"{name} cannot be made: it is a name of dead letters")
     async with broker.client() as (client, wire):
 
         async def change(known: KnownQueues) -> QueueDefinition | QueueChange:

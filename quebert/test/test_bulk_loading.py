@@ -39,6 +39,7 @@ from quebert.errors import (
     ReplyCode,
     Unroutable,
 )
+from quebert.test.mediating import raising
 
 # The number of a token that is not there; the run goes on with another connection.
 _GOES_ON = -1
@@ -451,22 +452,19 @@ class LoadingTests(SynchronousTestCase):
         self.successResultOf(running)
         self.assertEqual((sending.sent, count.again), ([(2, [1, 2])], 2))
 
-    def test_rejects_checked(self) -> None:
+    def test_refused_lines_in_no_file(self) -> None:
         """
-        That the file cannot be made is told before anything is sent.
+        Where the state file cannot be written, either, the lines are told.
         """
-        for path, why in (
-            (self.folder, "it is a folder"),
-            (self.folder / "none" / "rejects", "there is no folder"),
-        ):
-            told = self.assertRaises(ConfigError, Rejects(path).check)
-            self.assertIn(why, str(told))
-        path = self.folder / "rejects"
-        Rejects(path).check()
-        self.assertFalse(path.exists())
-        path.write_text("")
-        Rejects(path).check()
-        Rejects(Path("rejects")).check()
+        self.write("", "")
+        (self.folder / "rejects").mkdir()
+        why = "the state file cannot be written"
+        self.patch(LoadState, "unsure", raising(ConfigError, why))
+        running, *_ = self.begin(
+            answer=lambda batch: [(batch.entries[-1], Unroutable("no queue"))]
+        )
+        told = str(self.failureResultOf(running, ConfigError).value)
+        self.assertIn("no queue took the lines 2: add them again", told)
 
     def test_another_connection(self) -> None:
         """

@@ -341,6 +341,39 @@ class FaultTests(EndNoteTestCase):
         self.assertGreater(seconds, CONSUMER_TIMEOUT - 180)
         self.check_settled([1], [])
 
+    def test_no_confirm(self) -> None:
+        """
+        A task whose note has no confirm leaves its place, and ends without the note in
+        the end; others wait for a shorter time.
+        """
+        self.patch(_untold_ends, "MOST_UNTOLD", 1)
+        self.begin(prefetch=1)
+        self.outcome(None)
+        self.advance(20)
+        self.assertEqual(self.watcher.held, 0)
+        self.advance(20)
+        self.assertEqual(self.watcher.held, 1)
+        self.outcome(None)
+        self.advance(1)
+        self.check_settled([2], [])
+        self.advance(CONSUMER_TIMEOUT - 120)
+        self.advance(10)
+        self.check_settled([1, 2], [])
+
+    def test_told_again(self) -> None:
+        """
+        The log tells when tasks end with their notes again.
+        """
+        self.patch(_untold_ends, "MOST_UNTOLD", 0)
+        with logged() as lines:
+            self._refuse(1)
+            self.outcome(None)
+            self.confirm()
+            self.advance(30)
+            self.advance(30)
+        told = [each for each in lines if "end with their end notes again" in each]
+        self.assertEqual(len(told), 1, lines)
+
     def test_lost(self) -> None:
         """
         Where the connection is lost meanwhile, the message comes again.

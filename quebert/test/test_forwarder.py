@@ -18,6 +18,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert._protocol.frames import MAX_PAYLOAD
 from quebert._protocol.properties import encode_properties
 from quebert.amqp.delays import PREFIX, Forwarder, arrivals_of, due_in
 from quebert.amqp.delays._arrivals import MOST_BYTES
@@ -25,7 +26,13 @@ from quebert.amqp.delays._forwarding import _to_begin, _to_wait
 from quebert.amqp.delays._refusals import LadderRefused
 from quebert.amqp.delays._rungs_in_use import CHECK
 from quebert.amqp.wire import DELAY, NOT_BEFORE, Message, Unconfirmed
-from quebert.errors import BrokerError, BrokerRefused, ChannelLost, PublishRefused
+from quebert.errors import (
+    BrokerError,
+    BrokerRefused,
+    ChannelLost,
+    MessageRefused,
+    PublishRefused,
+)
 from quebert.test.doubles import RABBITMQ
 from quebert.test.support import logged
 from quebert.test.test_watcher import FakeLadder, FakePublisher
@@ -99,7 +106,9 @@ class ForwarderTests(SynchronousTestCase):
         """
         self.clock = Clock()
         self.channels: list[Any] = []
-        self.wire = SimpleNamespace(clock=self.clock, closed=False)
+        self.wire = SimpleNamespace(
+            clock=self.clock, closed=False, max_payload=MAX_PAYLOAD
+        )
 
         async def open_channel(*, confirms: bool) -> Any:
             assert not confirms
@@ -476,6 +485,43 @@ class ForwarderTests(SynchronousTestCase):
         for line, start, why in zip(lines, starts, (refusal, ours), strict=True):
             self.assertIn(start, line)
             self.assertIn(str(why), line)
+
+    def test_refused_for_itself(self) -> None:
+        """
+        A message that RabbitMQ refuses for itself waits alone, longer each time; others
+        come by.
+        """
+        too_large = MessageRefused(406, "PRECONDITION_FAILED - it is too large")
+        self.arrive()
+        with logged(LogLevel.warn) as lines:
+            self.publisher.confirm(Unconfirmed(too_large))
+            tries = []
+            for _ in range(4):
+                self.publisher.confirm(too_large)
+                self.arrive()
+                self.publisher.confirm()
+                began = self.clock.seconds()
+                while not self.unconfirmed:
+                    self.clock.advance(0.5)
+                tries.append(self.clock.seconds() - began)
+        self.assertEqual(self.channels[0].acked, [2, 3, 4, 5])
+        self.assertEqual(tries, [1, 2, 4, 8])
+        self.assertEqual(len(lines), 1, lines)
+        self.assertIn("it is too large", lines[0])
+
+    def test_no_room_for_deaths(self) -> None:
+        """
+        A message to which RabbitMQ has added more than a frame has room for goes to its
+        queue as it was published.
+        """
+        self.wire.max_payload = 130
+        self.arrive()
+        (publication,) = self.publisher.publications
+        self.assertNotIn("x-death", publication.properties["headers"])
+        self.wire.max_payload = MAX_PAYLOAD
+        self.arrive()
+        publication = self.publisher.publications[-1]
+        self.assertIn("x-death", publication.properties["headers"])
 
     def test_end(self) -> None:
         """
@@ -1018,9 +1064,11 @@ class ForwarderTests(SynchronousTestCase):
         """
         message = Message("", 1, False, "", "queue")
         message.encoded_properties = b"\xff\xffx-delivery-count"
-        for properties in (_to_begin(message, True), _to_wait(message, 5.0)):
+        begun = _to_begin(message, True, MAX_PAYLOAD)
+        for properties in (begun, _to_wait(message, 5.0)):
             self.assertEqual(properties, message.encoded_properties)
-        self.assertEqual(_to_begin(message, False), message.encoded_properties)
+        encoded = message.encoded_properties
+        self.assertEqual(_to_begin(message, False, MAX_PAYLOAD), encoded)
 
     def test_begins_another_wait(self) -> None:
         """

@@ -690,7 +690,7 @@ class DeclaringTests(LooksTestCase):
             )
             self.assertEqual(found, wanted, version)
 
-    def declare(self, queue: str = "tasks", **arguments: Any) -> Deferred[float]:
+    def declare(self, queue: str = "tasks", **arguments: Any) -> Deferred[float | None]:
         """
         Declare a queue for tasks.
         """
@@ -746,15 +746,17 @@ class DeclaringTests(LooksTestCase):
         """
         classic, quorum = {"x-queue-type": "classic"}, {"x-queue-type": "quorum"}
         limit = {"x-delivery-limit": -1}
-        table: list[tuple[str | None, dict[str, Any], list[dict[str, Any]], float]] = [
-            ("4.0.5", classic, [classic], 0),
+        Arguments = dict[str, Any]
+        table: list[tuple[str | None, Arguments, list[Arguments], float | None]] = [
+            ("4.0.5", classic, [classic], None),
             ("4.0.5", quorum, [{**quorum, **limit}], math.inf),
-            ("4.0.5", {}, [limit, classic], 0),
+            ("4.0.5", {}, [limit, classic], None),
             ("4.0.5", {**quorum, "x-delivery-limit": 5}, [], 5),
             ("4.0.5", {**quorum, "x-delivery-limit": -2}, [], math.inf),
             ("3.13.7", quorum, [quorum], math.inf),
-            ("3.13.7", {}, [{}], 0),
-            (None, {}, [{}], 0),
+            ("3.13.7", {}, [{}], None),
+            (None, {}, [{}], None),
+            ("4.0.5", {**quorum, "x-delivery-limit": 0}, [], 0),
         ]
         for version, arguments, told, count in table:
             self.version(version)
@@ -780,7 +782,7 @@ class DeclaringTests(LooksTestCase):
         Of a name that RabbitMQ cannot put into a refusal, none is provoked.
         """
         self.version("4.0.5")
-        self.assertEqual(self.successResultOf(self.declare("ü" * 100)), 0)
+        self.assertIsNone(self.successResultOf(self.declare("ü" * 100)))
         self.assertEqual([how["arguments"] for _, how in self.wire.told], [{}])
 
     def test_what_helps(self) -> None:

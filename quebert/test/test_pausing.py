@@ -970,7 +970,7 @@ class PausedWatcherTests(WatcherTestCase):
         channel.cancel_consumer()
         self.change(True)
         self.client.held.clear()
-        channel.answer()
+        self.client.channels[-1].answer()
         self.check_consuming(False)
         self.change(False)
         self.check_consuming(True)

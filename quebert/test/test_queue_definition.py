@@ -94,7 +94,6 @@ class DefinitionTests(SynchronousTestCase):
             ("headers", {"A": {"file": "/etc/passwd"}}, "'headers' is not known"),
             ("name", "quebert.queues", "name cannot be watched"),
             ("name", "amq.x", "name cannot be watched"),
-            ("name", "mail.dead", "name cannot be made: such names are those of dead"),
             ("name", "", "name must have a name of 1 to 255 bytes"),
             ("name", "\ud800", "name must be a text of Unicode"),
             ("name", 5, "name must be a text"),

@@ -237,7 +237,7 @@ class DeclaringTests(QueuesTestCase):
         """
         named = {name.replace("_", "-"): value for name, value in arguments.items()}
 
-        async def declaring() -> float:
+        async def declaring() -> float | None:
             async with temporary_channel(self.wire) as channel:
                 return await declare_task_queue(self.wire, channel, "tasks", named)
 
@@ -268,13 +268,13 @@ class DeclaringTests(QueuesTestCase):
         A classic queue counts no deliveries; a quorum queue has its own limit, or none
         that is known.
         """
-        self.assertEqual(self.result(self.declare_tasks(x_queue_type="classic")), 0)
+        self.assertIsNone(self.result(self.declare_tasks(x_queue_type="classic")))
         self.call("queue_delete", queue="tasks")
         limited = {"x_queue_type": "quorum", "x_delivery_limit": 7}
         self.assertEqual(self.result(self.declare_tasks(**limited)), 7)
         self.call("queue_delete", queue="tasks")
         self.assertIn(
-            self.result(self.declare_tasks(x_queue_type="quorum")), (0, math.inf)
+            self.result(self.declare_tasks(x_queue_type="quorum")), (None, math.inf)
         )
 
     def test_no_delivery_limit(self) -> None:

@@ -109,10 +109,31 @@ class GiveBackTests(RedeliveryTestCase):
         self.watcher._deliveries.close("suspect")
         message = self.copy(ends=2)
         stopped = self.watcher.stop()
-        for _ in range(2):  # neither the queue nor the delay ladder takes it
+        for _ in range(3):  # neither the queue nor the delay ladder takes it
             self.confirm(PublishRefused("full"))
         self.successResultOf(stopped)
         self.assertEqual(self.old.given_back, [message.delivery_tag])
+
+    def test_counted_out(self) -> None:
+        """
+        A message that RabbitMQ would drop is not given back: a copy takes its place, or
+        it goes to the dead letters.
+        """
+        for limit, counted, refused in ((0, 0, 0), (2, 2, 1), (0, 0, 3), (20, 3, 1)):
+            self.setUp()
+            self.watcher._deliveries.set_delivery_limit(limit)
+            headers = {"x-delivery-count": counted}
+            message = self.old.deliver(redelivered=counted > 0, headers=headers)
+            if counted:  # no copy is taken as it comes
+                self.confirm(PublishRefused("full"))
+            self.assertEqual(len(self.called), 1)
+            stopped = self.watcher.stop(0)
+            for _ in range(refused):
+                self.confirm(PublishRefused("full"))
+            self.confirm()
+            self.successResultOf(stopped)
+            self.assertEqual(self.old.given_back, [])
+            self.assertEqual(self.old.acked, [message.delivery_tag])
 
     def test_full(self) -> None:
         """

@@ -718,9 +718,16 @@ class WatcherTestCase(SynchronousTestCase):
     @property
     def channel(self) -> FakeChannel:
         """
-        The newest channel.
+        The channel that brings messages to the watcher, else the newest.
         """
-        return [each for each in self.client.channels if not each.is_brief][-1]
+        channels = [each for each in self.client.channels if not each.is_brief]
+        ours = self.watcher._deliveries
+        bringing = [
+            each
+            for each in channels
+            if getattr(each.on_message, "__self__", None) is ours and not each.closed
+        ]
+        return (bringing or channels)[-1]
 
     def callback(self, message: DeliveredMessage) -> Any:
         """
@@ -861,9 +868,10 @@ class StartTests(WatcherTestCase):
         """
         C{queue_type} and C{arguments} are the queue's.
         """
-        channel = self.begin(queue_type="quorum", arguments={"x-max-length": 5})
+        self.begin(queue_type="quorum", arguments={"x-max-length": 5})
+        brief = self.client.channels[-1]
         self.assertEqual(
-            channel.argument("queue_declare", "arguments"),
+            brief.argument("queue_declare", "arguments"),
             [{"x-queue-type": "quorum", "x-max-length": 5}],
         )
 
@@ -2791,11 +2799,11 @@ class CancelTests(WatcherTestCase):
         message = self.deliver()
         before = len(channel.calls)
         channel.cancel_consumer()
-        self.assertEqual(
-            [method for method, _ in channel.calls[before:]],
-            ["queue_declare", "exchange_declare", "queue_bind", "basic_consume"],
-        )
-        self.assertEqual(len(self.client.channels), 1)
+        _, brief = self.client.channels  # which a refusal would close
+        declared = ["queue_declare", "exchange_declare", "queue_bind"]
+        self.assertEqual(brief.methods(), ["channel_open", *declared])
+        called = [method for method, _ in channel.calls[before:]]
+        self.assertEqual(called, ["basic_consume"])
         self.assertEqual(len(set(channel.argument("basic_consume", "consumer_tag"))), 2)
         self.assertTrue(self.watcher.consuming)
         self.finish(message)
@@ -2809,7 +2817,7 @@ class CancelTests(WatcherTestCase):
         self.client.held.add("queue_declare")
         self.channel.cancel_consumer()
         self.assertFalse(self.watcher.consuming)
-        self.channel.answer()
+        self.client.channels[-1].answer()
         self.assertTrue(self.watcher.consuming)
 
     def test_another_consumer(self) -> None:
@@ -2832,6 +2840,32 @@ class CancelTests(WatcherTestCase):
         self.advance(60)
         self.assertTrue(self.watcher.consuming)
         self.assertGreater(len(self.client.channels), 1)
+
+    def test_refused_with_tasks(self) -> None:
+        """
+        Where that is refused, the tasks that are here are finished first: RabbitMQ has
+        deleted them with their queue.
+        """
+        running, put_back = self.deliver(), self.deliver()
+        old = self.channel
+        self.client.refused["queue_declare"] = BrokerRefused(406, "another type")
+        with logged() as lines:
+            old.cancel_consumer()
+            self.advance(30)
+        self.assertIn("first 2 tasks are finished", "".join(lines))
+        self.assertFalse(old.closed)
+        self.finish(put_back, Retry())
+        self.confirm()
+        self.advance(2)
+        self.assertFalse(old.closed)
+        self.finish(running)
+        self.client.refused.clear()
+        self.advance(2)
+        self.assertTrue(old.closed)
+        self.assertEqual(sorted(old.acked), [1, 2])
+        self.check_counts(received=2, done=1, retried=1)
+        self.advance(60)
+        self.assertTrue(self.watcher.consuming)
 
     def test_fails_without_a_close(self) -> None:
         """

@@ -13,12 +13,10 @@ from quebert._bounds import SHORT_STRING
 from quebert.web._exchange import APIProblem, APIRequest
 from quebert.web._tokens import Grant
 
-__all__ = ["DEAD_LETTERS", "RESERVED", "Call"]
+__all__ = ["RESERVED", "Call"]
 
 #: How the names of queues begin that quebert, or RabbitMQ, has for itself.
 RESERVED = ("quebert.", "amq.")
-#: How those of dead letters end.
-DEAD_LETTERS = ".dead"
 
 
 @attrs.frozen(kw_only=True)

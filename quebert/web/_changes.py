@@ -126,7 +126,7 @@ class ChangeHandlers:
         if "match" not in found:
             text = "match must be there: a list of conditions, [] for all"
             raise APIProblem(HTTPStatus.BAD_REQUEST, text, field="match")
-        matches = matches_of(found["match"])
+        matches = matches_of(found["match"], of_waiting=action == "cancel")
         about = {"queue": queue, "match": found["match"]}
         caller = call.request.caller
 

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from quebert.errors import BadTask, ConfigError
-from quebert.operations import Match
+from quebert.operations import Match, check_waiting
 from quebert.task import decode
 from quebert.web._exchange import APIProblem, APIRequest, Caller
 from quebert.web._head import RequestHead
@@ -207,10 +207,11 @@ def _check_type(request: APIRequest) -> None:
         raise APIProblem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, text, accept)
 
 
-def matches_of(given: object) -> tuple[Match, ...]:
+def matches_of(given: object, *, of_waiting: bool = False) -> tuple[Match, ...]:
     """
     Conditions for dead letters.
 
+    @param of_waiting: for tasks that wait instead, which have fewer fields.
     @raise APIProblem: they are none.
     """
     if not isinstance(given, (list, tuple)):
@@ -223,6 +224,8 @@ def matches_of(given: object) -> tuple[Match, ...]:
             raise _wrong("match", f"must be texts of {_MOST_TEXT} characters at most")
         try:
             found.append(Match.parse(each))
+            if of_waiting:
+                check_waiting(found)
         except ConfigError as e:
             raise APIProblem(
                 HTTPStatus.BAD_REQUEST, f"match: {e}", field="match"

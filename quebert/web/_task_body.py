@@ -14,10 +14,11 @@ from http import HTTPStatus
 from typing import Any
 
 from quebert._bounds import BOUNDS, SHORT_STRING
+from quebert.amqp.queues import DEAD_LETTERS
 from quebert.created_tasks import NewTask, requested
 from quebert.errors import BadTask
 from quebert.task import meant_by
-from quebert.web._call import DEAD_LETTERS, RESERVED
+from quebert.web._call import RESERVED
 from quebert.web._exchange import APIProblem
 from quebert.web._idempotency import Key
 from quebert.web._problems import BAD_TASK

@@ -4,7 +4,8 @@ wait.
 
 It is acknowledged once the broker has confirmed it where it goes.  Where the task queue
 takes nothing, since it is full or was deleted, a L{SharedBackoff} has the messages
-that are due wait here, unacknowledged.
+that are due wait here, unacknowledged.  A message that RabbitMQ refuses for itself,
+such as one that is too large, waits alone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from quebert._log import Logger
+from quebert._protocol.content import CONTENT_HEADER
 from quebert._protocol.extensions import COUNTS, DEATH_HEADERS
 from quebert._protocol.properties import amend_properties
 from quebert._repeated import RepeatedWarning
@@ -31,7 +33,8 @@ from quebert.amqp.delays._shared_backoff import SharedBackoff
 from quebert.amqp.link import Publisher, Send
 from quebert.amqp.wire import DELAY, Message, Unconfirmed
 from quebert.clock import seconds_set
-from quebert.errors import BrokerError, ChannelLost, PublishRefused
+from quebert.errors import BrokerError, ChannelLost, MessageRefused, PublishRefused
+from quebert.policy import exponential
 
 if TYPE_CHECKING:
     from quebert.amqp.link import Session
@@ -41,6 +44,8 @@ __all__ = ["Forwarding"]
 
 # Seconds at most between two attempts.
 _LONGEST_PAUSE = 3.0
+# The same of a message that RabbitMQ refuses for itself: others are to come by.
+_LONGEST_ALONE = 60.0
 # Seconds that a message waits here which came too early: a policy that shortens waits
 # shortens its next wait, too.
 _EARLY_WAIT = 5.0
@@ -154,14 +159,25 @@ class Forwarding:
             self._early.met(_WHY_EARLY)
             await self._wait(min(early, _EARLY_WAIT))
         send: Send = self._publisher.publish
+        refusals = 0
         while (backoff := await self._may_try(arrivals, message, due)) is not None:
             if arrivals.stopped:
                 return backoff.not_tried()
             try:
                 await self._pass_on(arrivals.wire, message, due, send)
+            except MessageRefused as e:
+                backoff.not_tried()
+                self._refused.met(e)
+                pause = exponential(refusals, constant=2, maximum=_LONGEST_ALONE)
+                refusals += 1
+                await self._wait(pause)
             except BrokerError as e:
-                if isinstance(e, Unconfirmed) and e.refusal is not None:
-                    send = self._publisher.publish_alone  # is it this message?
+                alone = self._publisher.publish_alone
+                is_refused = isinstance(e, Unconfirmed) and e.refusal is not None
+                if is_refused and send != alone:
+                    send = alone  # is it this message?
+                    backoff.not_tried()
+                    continue
                 if not arrivals.stopped:
                     backoff.failed()
                     self.failed(e)
@@ -237,7 +253,8 @@ class Forwarding:
         self._early.succeeded()
         self._astray.arrived()
         has_waited_here = self._early_by(message) > 0
-        await send("", self._queue, message.body, _to_begin(message, has_waited_here))
+        properties = _to_begin(message, has_waited_here, wire.max_payload)
+        await send("", self._queue, message.body, properties)
         return await self._new_queues.old(wire, self._queue)
 
 
@@ -249,18 +266,23 @@ def _is_too_early(message: Message, early: float) -> bool:
     return early > max(0.0, rest) + TOLERANCE
 
 
-def _to_begin(message: Message, has_waited_here: bool) -> bytes:
+def _to_begin(message: Message, has_waited_here: bool, max_payload: int) -> bytes:
     """
     The properties as they came, without what RabbitMQ has written there about the
-    deliveries so far.
+    deliveries so far; and without what it has written about the rungs, if there is no
+    room for that.
 
     @param has_waited_here: whether the message was not due when it came.
+    @param max_payload: bytes that a frame has room for.
     """
+    headers: dict[str, Any] = {}
     if has_waited_here:  # as if its rung had let it wait for all that was left
-        return _amended(message, {DELAY: wait_of(message.died_in)}, COUNTS)
+        headers = {DELAY: wait_of(message.died_in)}
     encoded = message.encoded_properties
-    if any(name in encoded for name in _COUNTED):
-        return _amended(message, {}, COUNTS)
+    if headers or any(name in encoded for name in _COUNTED):
+        encoded = _amended(message, headers, COUNTS)
+    if CONTENT_HEADER.size + len(encoded) > max_payload:  # as it was published first
+        return _amended(message, headers, (*COUNTS, *DEATH_HEADERS))
     return encoded
 
 

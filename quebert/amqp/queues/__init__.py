@@ -33,7 +33,13 @@ from quebert.amqp.queues._browse import (
     fingerprint,
     held_at_most,
 )
-from quebert.amqp.queues._dead_letters import KIND, REASON, DeadLetters, dead_letters_of
+from quebert.amqp.queues._dead_letters import (
+    DEAD_LETTERS,
+    KIND,
+    REASON,
+    DeadLetters,
+    dead_letters_of,
+)
 from quebert.amqp.queues._declared import LENGTHS, Declared, declared, losses
 from quebert.amqp.queues._declaring import (
     CLASSIC,
@@ -59,6 +65,7 @@ from quebert.amqp.queues._watchable import check_watchable
 
 __all__ = [
     "CLASSIC",
+    "DEAD_LETTERS",
     "KIND",
     "LENGTHS",
     "NAME_LIMIT",

@@ -56,14 +56,15 @@ from quebert.errors import BrokerError, MayNotLook
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
 
-__all__ = ["KIND", "REASON", "DeadLetters", "dead_letters_of"]
+__all__ = ["DEAD_LETTERS", "KIND", "REASON", "DeadLetters", "dead_letters_of"]
 
 #: Header: why it was buried, in a sentence.
 REASON = "quebert-reason"
 #: Header: L{EXHAUSTED<quebert.outcome.EXHAUSTED>},
 #: L{POISON<quebert.outcome.POISON>} or L{FORBIDDEN<quebert.outcome.FORBIDDEN>}.
 KIND = "quebert-kind"
-_SUFFIX = ".dead"
+#: How the names of queues of dead letters end.
+DEAD_LETTERS = ".dead"
 
 
 def dead_letters_of(queue: str) -> str:
@@ -71,7 +72,7 @@ def dead_letters_of(queue: str) -> str:
     The queue for what is given up of C{queue}: C{<queue>.dead}, where a name has room
     for that.
     """
-    return derived("", queue, _SUFFIX)
+    return derived("", queue, DEAD_LETTERS)
 
 
 class DeadLetters:

@@ -140,7 +140,7 @@ async def declare_queue(
 
 async def declare_task_queue(
     wire: Wire, channel: Channel, queue: str, arguments: Mapping[str, Any]
-) -> float:
+) -> float | None:
     """
     Declare a durable queue for tasks, without a delivery limit.  Where the queue is
     there without that argument, or is no quorum queue, it is declared with
@@ -148,7 +148,8 @@ async def declare_task_queue(
 
     @return: the highest delivery count that a message can reach, as far as the queue's
         arguments tell: its delivery limit; infinity without one, even if RabbitMQ has a
-        default limit, which we cannot see; 0 for a queue that may be a classic one.
+        default limit, which we cannot see; C{None} for a queue that may be a classic
+        one.
     @raise BrokerError: the broker refuses that, too.
     """
     try:
@@ -165,7 +166,7 @@ async def declare_task_queue(
 
 async def _declare_task_queue(
     wire: Wire, channel: Channel, queue: str, arguments: Mapping[str, Any]
-) -> float:
+) -> float | None:
     limitless, kind = no_delivery_limit(wire), arguments.get(QUEUE_TYPE)
     # A type that is not named is the default of the virtual host.  RabbitMQ refuses the
     # limit where that is no quorum queue, and must be able to.
@@ -186,10 +187,11 @@ async def _declare_task_queue(
                 return 1
             return _highest_count(wire, limit)
         is_classic = kind is None and await _is_classic(wire, queue, arguments)
-        return 0 if is_classic else math.inf
+        return None if is_classic else math.inf
     given = dict(arguments)
     await channel.call("queue_declare", queue=queue, durable=True, arguments=given)
-    return _highest_count(wire, given.get(DELIVERY_LIMIT, 0))
+    limit = given.get(DELIVERY_LIMIT)
+    return None if limit is None else _highest_count(wire, limit)
 
 
 def _highest_count(wire: Wire, limit: float | str) -> float:

@@ -172,7 +172,7 @@ class Deliveries:
             self._cancelled,
             lambda: (
                 self.consumer.number
-                if self._redelivery.highest_count
+                if self._redelivery.highest_count is not None
                 else int(self.consumer.consuming)
             ),
             client,
@@ -204,10 +204,10 @@ class Deliveries:
         self._client.one_suspect.lost(self)
         self._hanging_hosts.forget_waiting()
 
-    def set_delivery_limit(self, limit: float) -> None:
+    def set_delivery_limit(self, limit: float | None) -> None:
         """
         Set the highest delivery count that a message of the queue can reach; infinity
-        where no limit is known; 0 where RabbitMQ counts nothing.
+        where no limit is known; C{None} where RabbitMQ counts nothing.
         """
         self._redelivery.highest_count = limit
 

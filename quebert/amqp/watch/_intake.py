@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from quebert._log import Logger
@@ -15,6 +16,7 @@ from quebert.amqp.queues import QueueBinding, declare_task_queue
 from quebert.amqp.watch._channel_keeper import ChannelKeeper
 from quebert.amqp.watch._deliveries import Deliveries
 from quebert.amqp.watch._throttle import PaceStatus, Throttles
+from quebert.amqp.wire import temporary_channel
 from quebert.errors import BrokerError
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from quebert.amqp.wire import Channel, Wire
 
 __all__ = ["Intake"]
+
+# Seconds between two looks whether all messages are settled.
+_LOOK = 1.0
 
 
 class Intake:
@@ -202,11 +207,28 @@ class Intake:
                 failure,
                 queue=self._binding.queue,
             )
-        return Deferred.fromCoroutine(channel.shut())
+        return Deferred.fromCoroutine(self._shut_when_empty(channel, failure))
+
+    async def _shut_when_empty(self, channel: Channel, failure: Failure) -> None:
+        """
+        Shut a channel once its messages are settled: if their queue was deleted,
+        RabbitMQ has them no more.
+        """
+        left = len(self._deliveries.ledger)
+        if left and not channel.closed:
+            self.keeper.warn(
+                f"queue {self._binding.queue!r} cannot be consumed again"
+                f" ({failure.getErrorMessage()}); first {left} tasks are finished that"
+                " are here"
+            )
+        while self._deliveries.ledger and not (channel.closed or self.ending):
+            await deferLater(self._client.reactor, _LOOK)
+        await channel.shut()
 
     async def _consume_anew(self, channel: Channel) -> None:
         # The queue may have been deleted.  It is declared in any case.
         self._client.ladder.new_queues.forget(self._binding.queue)
-        await self._declare(channel.client, channel)
+        async with temporary_channel(channel.client) as other:  # a refusal closes it
+            await self._declare(channel.client, other)
         await self._consumer.replace()
         self.keeper.recovered()

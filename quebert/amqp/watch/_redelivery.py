@@ -57,8 +57,13 @@ from quebert.outcome import POISON, Bury, Retry
 __all__ = ["Redelivery", "restore"]
 
 # Seconds after which the delay ladder brings a copy to its queue, or tries again and
-# again as long as the queue is full.
-_UNTIL_ROOM = 1.0
+# again as long as the queue is full.  In the first seconds after the start of a
+# mediator, no message can wait there for less than the second.
+_UNTIL_ROOM, _UNTIL_ROOM_AT_FIRST = 1.0, 10.0
+
+
+# Why a message is buried that RabbitMQ would drop.
+_COUNTED_OUT = "it has reached the delivery limit of its queue, and no copy was taken"
 
 
 class Redelivery:
@@ -69,7 +74,8 @@ class Redelivery:
     @param callback_in: tells the callback task that the task in a body asks for.
     @ivar highest_count: the highest delivery count that a message of the queue can
         reach: RabbitMQ drops one that has come back (up to 4.2) or failed (since 4.3)
-        more often; infinity where no limit is known; 0 where RabbitMQ counts nothing.
+        more often; infinity where no limit is known; C{None} where RabbitMQ counts
+        nothing.
     """
 
     def __init__(
@@ -83,7 +89,23 @@ class Redelivery:
         self._suspects = suspects
         self._early_by = early_by
         self._callback_in = callback_in
-        self.highest_count = 0.0
+        self.highest_count: float | None = None
+
+    def _count(self, message: DeliveredMessage) -> int:
+        """
+        How often RabbitMQ has counted that a message came back.
+        """
+        if self.highest_count is None:
+            return 0
+        # Anybody can write headers, and a classic queue keeps this one as it is.
+        return int(min(message.number_in(DELIVERY_COUNT), self.highest_count))
+
+    def is_counted_out(self, message: DeliveredMessage) -> bool:
+        """
+        Whether RabbitMQ may drop a message that comes back once more.
+        """
+        highest = self.highest_count
+        return highest is not None and self._count(message) >= min(SUSPECT, highest)
 
     def examination(
         self, message: DeliveredMessage
@@ -112,9 +134,8 @@ class Redelivery:
         """
         record, suspects = Record.of(message), self._suspects
         if not record.is_copy:
-            # Anybody can write headers, and a classic queue keeps this one as it is.
-            count = int(min(message.number_in(DELIVERY_COUNT), self.highest_count))
-            if 0 < count < min(SUSPECT, self.highest_count):
+            count = self._count(message)
+            if count and not self.is_counted_out(message):
                 return
             if await self._was_in_order():
                 if count:
@@ -137,7 +158,7 @@ class Redelivery:
         So a message with a large count is replaced at once, and its copy waits when it
         comes.
         """
-        if 0 < min(SUSPECT, self.highest_count) <= message.number_in(DELIVERY_COUNT):
+        if self.is_counted_out(message):
             await self._copy(message, record.questioned(waits=True))
         else:
             await self._copy(message, record.questioned(), self._suspects.patience)
@@ -173,21 +194,26 @@ class Redelivery:
         """
         channel, queue = self._settlement.channel, self._settlement.queue
         assert channel is not None  # a message has just come over it
-        once = not self.highest_count
+        once = self.highest_count is None
         return await self._suspects.in_order(channel.client, queue, once=once)
 
     async def copy_or_give_back(self, message: DeliveredMessage) -> None:
         """
         Put a copy in the place of a message that has come as a copy: RabbitMQ would
-        mark it C{redelivered} otherwise, which would be counted as another end.  Where
-        the queue is full, the copy waits in the broker until there is room.  Where
-        RabbitMQ takes the copy in neither place, the message is given back.
+        mark it C{redelivered} otherwise, which would be counted as another end.  The
+        same goes for a message that RabbitMQ might drop.  Where the queue is full, the
+        copy waits in the broker until there is room.  Where RabbitMQ takes the copy in
+        neither place, the message is given back; one that RabbitMQ would drop then goes
+        to the dead letters.
         """
-        headers = Record.of(message).copied()
-        for after in (0.0, _UNTIL_ROOM):
+        record = Record.of(message)
+        headers = (record if record.is_copy else Record()).copied()
+        for after in (0.0, _UNTIL_ROOM, _UNTIL_ROOM_AT_FIRST):
             if await self._copy(message, headers, after):
                 return
-        self._settlement.give_back(message)
+        if self.is_counted_out(message):
+            await self._settlement.bury(message, Bury(_COUNTED_OUT, POISON))
+        self._settlement.give_back(message)  # unless it is there
 
     async def _copy(
         self, message: DeliveredMessage, headers: Mapping[str, Any], after: float = 0.0

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
 from quebert._log import Logger
@@ -229,11 +229,17 @@ class Replacements:
         Publish an end note.  Where RabbitMQ refuses it for too long, the task ends
         without.
         """
-
-        def publish(send: Send) -> Coroutine[Any, Any, None]:
-            return self._end_notes.publish(wire, send, note)
-
         untold, refused = self._untold_ends, self._ends_refused
+
+        async def publish(send: Send) -> None:
+            publishing = self._end_notes.publish(wire, send, note)
+            confirmed = Deferred.fromCoroutine(publishing)
+            try:
+                await confirmed.addTimeout(untold.patience, self._clock())
+            except TimeoutError:
+                untold.unanswered()
+                raise PublishRefused("RabbitMQ does not confirm them") from None
+
         try:
             confirmed = await self._until_confirmed(
                 message, publish, refused, may_wait=untold.may_wait

@@ -58,7 +58,8 @@ class Returns:
         """
         Have a message come again, itself or as a copy.
         """
-        if Record.of(message).is_copy:  # this is no end that counts
+        is_copy = Record.of(message).is_copy  # this is no end that counts
+        if is_copy or self._redelivery.is_counted_out(message):
             self._return_copy(message)
         else:
             self._settlement.give_back(message)
@@ -80,7 +81,7 @@ class Returns:
             if message.redelivered:
                 self._return_copy(message)
             else:
-                self._settlement.give_back(message)
+                self.return_message(message)
 
     def return_running(self) -> None:
         """

@@ -27,6 +27,9 @@ MOST_UNTOLD, MOST_BYTES = 1_000, 16 * 2**20
 #: Seconds for which a message waits at most, from when it came: two minutes are left
 #: for the last attempt, and for the acknowledgement.
 LONGEST_UNTOLD = CONSUMER_TIMEOUT - 120.0
+# Seconds within which RabbitMQ confirms a note; once it has not done so, it is asked no
+# longer than that each time, until it does again.
+_PATIENCE, _SHORT_PATIENCE = 30.0, 0.5
 
 
 class UntoldEnds:
@@ -34,11 +37,13 @@ class UntoldEnds:
     Those of one queue.
 
     @param clock: gives the clock that all waits go by.
+    @ivar patience: seconds for which the confirm of a note is waited for.
     """
 
     log = Logger()
 
     def __init__(self, queue: str, clock: Callable[[], IReactorTime]) -> None:
+        self.patience = _PATIENCE
         self._clock = clock
         self._waiting: set[DeliveredMessage] = set()
         self._bytes = 0
@@ -72,7 +77,14 @@ class UntoldEnds:
         """
         RabbitMQ has taken a note.
         """
+        self.patience = _PATIENCE
         self._dropped.succeeded()
+
+    def unanswered(self) -> None:
+        """
+        RabbitMQ has not confirmed a note.
+        """
+        self.patience = _SHORT_PATIENCE
 
     def dropped(self, why: Exception) -> None:
         """

@@ -192,15 +192,16 @@ class Channel(AMQChannel):  # type: ignore[misc]
         """
         Publish, mandatory, on a channel in confirm mode, as soon as there is
         room; the Deferred fires with the broker's confirm.  It fails with
-        C{Unroutable}, C{PublishRefused}, C{NotSent}, or L{ChannelLost}: then
-        nobody knows.
+        C{Unroutable}, C{PublishRefused}, C{NotSent}, C{MessageRefused} if it cannot be
+        written, or L{ChannelLost}: then nobody knows.
         """
         if self.closed or self._shutting:
             return fail(self.error())
         try:
             head = self._publish_head(exchange, routing_key, len(body), properties)
         except CodecError as e:
-            return fail(BrokerError(f"basic.publish: {e}"))
+            text = f"basic.publish: {e}"
+            return fail(MessageRefused(ReplyCode.SYNTAX_ERROR, text))
         # What waits to be sent has no second copy of its body.
         send = partial(self._send_content, head, body)
         size = len(head) + len(body)

@@ -7,8 +7,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
+
 from quebert.errors import ConfigError
 from quebert.mediator import Leasing, PolicyMediator
+from quebert.mediator._adapters import MESSAGES
 from quebert.outcome import Bury, Done, Outcome, Retry
 from quebert.policy import (
     ATTEMPTS,
@@ -113,8 +116,9 @@ class LeasingTests(Case):
         Two messages may be the same where they have no C{message-id}, or no time: each
         has a lease of its own, the one that was offered.
         """
-        for lacking in ("message-id", "timestamp"):
+        for lacking in ("message-id", "timestamp", ""):
             kept = {key: each for key, each in PROPERTIES.items() if key != lacking}
+            kept |= {} if lacking else {"message-id": ""}
             granted = set()
             for _ in range(2):
                 outcome = self.granted("300", properties=kept)
@@ -123,6 +127,41 @@ class LeasingTests(Case):
                 self.assertEqual(outcome.headers[LEASE_ID], offered)
                 granted.add(offered)
             self.assertEqual(len(granted), 2)
+
+    def test_forgotten(self) -> None:
+        """
+        Of a message that is gone, nothing is kept.
+        """
+        leasing = Leasing("tasks", IDS, URL)
+        message: Any = MESSAGES.adapt(FakeMessage(BODY, {}))
+        self.assertEqual(leasing.offer(message, 1), leasing.offer(message, 1))
+        self.assertEqual(len(leasing._own_uuids), 1)
+        del message
+        self.assertEqual(len(leasing._own_uuids), 0)
+
+    def test_hidden(self) -> None:
+        """
+        The URL of the lease that was offered is hidden where an executor tells it.
+        """
+        for attempts in (0, 1):
+            headers = {ATTEMPTS: attempts} if attempts else {}
+            message = FakeMessage(BODY, {**PROPERTIES, "headers": headers})
+            mediator = self.leasing_mediator
+            mediator._policy.rules = attrs.evolve(  # type: ignore[attr-defined]
+                mediator._policy.rules,  # type: ignore[attr-defined]
+                policy=RetryPolicy(max_attempts=attempts + 1),
+            )
+            deciding = mediator.messageReceived(message)
+            request = self.http.requests[-1]
+            url = request.headers["Quebert-Lease-URL"]
+            answer = FakeResponse(500, {"Quebert-Outcome": f"bury; at {url}"})
+            request.answered.callback(answer)
+            answer.body.callback(f"<p>{url}</p>".encode())
+            outcome = self.successResultOf(deciding)
+            assert isinstance(outcome, Bury), outcome
+            told = repr((outcome.reason, outcome.headers))
+            self.assertIn("<p>...</p>", told)
+            self.assertNotIn(url.rpartition("/")[2], told)
 
     def test_granted(self) -> None:
         """

@@ -112,23 +112,27 @@ class RedactionTests(SynchronousTestCase):
         message: Any = object()
         secrets = self.redaction.of({"url": URL}, message, 3)
         for text in (f"{LEASES}/id-3", f"{LEASES}/id-3".replace("/", "\\/"), "id-3"):
-            self.assertEqual(secrets.hidden_in(f"got {text}."), "got ....")
+            self.assertNotIn("id-3", secrets.hidden_in(f"got {text}."))
             answer = secrets.hidden_in_answer(f"got {text}.".encode())
-            self.assertEqual(answer, b"got ....")
+            self.assertNotIn(b"id-3", answer)
         self.assertEqual(secrets.hidden_in(f"{LEASES}/id-4"), f"{LEASES}/id-4")
 
     def test_spelt(self) -> None:
         """
-        Secrets are hidden as they stand in JSON and in HTML, too, also where they are
-        cut off.
+        Secrets are hidden however JSON and HTML spell them, also where they are cut
+        off.  What has none stays as it is.
         """
-        secret = "a/b<c>&\"d'é\\\u20ac"
-        page = html.escape(secret)
+        secret = "a/b<c>&\"d'é\\\u20ac+e\N{SNAKE}=="
+        page, text = html.escape(secret), json.dumps(secret)[1:-1]
         task = {"url": URL, "headers": {"X-Token": secret}}
         for spelt in (
-            json.dumps(secret)[1:-1],
+            secret,
+            text,
             json.dumps(secret, ensure_ascii=False)[1:-1],
-            json.dumps(secret)[1:-1].replace("/", "\\/"),
+            text.replace("/", "\\/"),  # PHP
+            text.replace("=", "\\u003d").replace("<", "\\u003c"),  # Gson
+            text.replace("+", "\\u002B").replace("\\u20ac", "\\u20AC"),  # .NET
+            text.replace("&", "\\u0026"),  # Go
             page,
             page.replace("&#x27;", "&#039;"),
             page.replace("&quot;", "&#34;").replace("&#x27;", "&#39;"),
@@ -136,16 +140,42 @@ class RedactionTests(SynchronousTestCase):
         ):
             self.assertEqual(self.text(f"<{spelt}>", task), "<...>")
             self.assertEqual(self.beginning(f"<{spelt}>".encode(), task), b"<...>")
-            cut = self.beginning(b"x" * (ANSWER - 6) + spelt.encode(), task)
-            self.assertEqual(cut, b"x" * (ANSWER - 6) + b"...")
+            for size in range(12, len(spelt)):
+                answer = b"x" * (ANSWER - 40) + spelt[:size].encode()
+                cut = self.beginning(answer, task)
+                self.assertNotIn(b"b", cut)
+        for other in ("a\\/c \\u003d &amp; \\ud800", "\\", "&"):
+            self.assertEqual(self.text(other, task), other)
+            self.assertEqual(self.beginning(other.encode(), task), other.encode())
+        self.assertEqual(self.beginning(b"\xff\x80", task), b"\xff\x80")
+
+    def test_parts(self) -> None:
+        """
+        Of the values in one header so many are hidden that those in others are, too;
+        values that are too short count for nothing.
+        """
+        many = ";".join(f"a=many{n:04}" for n in range(200))
+        for first in (many, ";" * 200, "a=1;" * 200):
+            headers = {"X-Token": first, "Cookie": "session=s3cret; id=identity"}
+            shown = self.text("s3cret identity", {"url": URL, "headers": headers})
+            self.assertEqual(shown, "... ...")
+        shown = self.text(many, {"url": URL, "headers": {"X-Token": f"{many};"}})
+        self.assertEqual(shown.count("many"), 100)
 
     def test_long(self) -> None:
         """
-        Of a long text the beginning is told, without a secret that is cut off.
+        Of a long text the beginning is told, or the end, without a secret that is cut
+        off.
         """
         secret = "s3cret" * 1_000
         task = {"url": URL, "headers": {"X-Token": secret}}
-        for before in (0, 100, TEXT - LONGEST, TEXT - 6_000, TEXT - 10, TEXT + 10):
-            shown = self.text("a" * before + secret + "b" * TEXT, task)
-            self.assertNotIn("s3cret", shown)
-        self.assertEqual(self.text("a" * 2 * TEXT, task), "a" * (TEXT - LONGEST))
+        for size in (0, 100, TEXT - LONGEST, TEXT - 6_000, TEXT - 10, TEXT + 10):
+            shown = self.text("a" * size + secret + "b" * TEXT, task)
+            self.assertTrue("s3cr" not in shown, size)
+            self.assertTrue(shown.startswith("a" * min(size, TEXT)))
+            text = "b" * TEXT + secret + "a" * size
+            shown = self.redaction.of(task).hidden_in_end(text)
+            self.assertTrue("cret" not in shown, size)
+            self.assertTrue(shown.endswith("a" * min(size, TEXT)))
+        quotes = {"url": URL, "headers": {"X-Token": '"' * 5_000}}
+        self.assertEqual(self.text(html.escape('"' * 5_000), quotes), "...")

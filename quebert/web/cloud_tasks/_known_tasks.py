@@ -86,6 +86,7 @@ class KnownTasks:
 
         @raise CloudTasksError: there can be none such.
         """
+        self.names.check_new(queue)
         message = request.task or TaskMessage()
         name = TaskName(queue, uuid)
         if message.name:

@@ -5,7 +5,7 @@ queues in RabbitMQ.  Pure.
 Theory of operation.  In the API a queue belongs to a project and a location; RabbitMQ
 has names alone.  The queues of one project and location, the home, have their IDs as
 names in RabbitMQ.  All others are called C{PROJECT.LOCATION.ID}.  No ID has a dot, so
-that no two names are the same.  Elsewhere than at home there is no queue C{dead}:
+that no two names are the same.  Elsewhere than at home, no queue C{dead} can be made:
 C{PROJECT.LOCATION.dead} has the dead letters of a queue C{PROJECT.LOCATION}.
 """
 
@@ -17,7 +17,8 @@ from typing import Any
 
 import attrs
 
-from quebert.web._call import DEAD_LETTERS, RESERVED
+from quebert.amqp.queues import DEAD_LETTERS
+from quebert.web._call import RESERVED
 from quebert.web.cloud_tasks._errors import TYPE, CloudTasksError, Code, help_detail
 
 __all__ = ["CloudNames", "Location", "QueueName", "TaskName", "checked_task_id"]
@@ -144,13 +145,19 @@ class CloudNames:
             )
             url = f"{_REFERENCE}.queues#Queue.FIELDS.name"
             raise _invalid(text, help_detail("Definition of queue name", url))
-        name = QueueName(Location(self._project(found[1]), found[2]), found[3])
+        return QueueName(Location(self._project(found[1]), found[2]), found[3])
+
+    def check_new(self, name: QueueName) -> None:
+        """
+        Look whether a queue of this name may be made, and get tasks.
+
+        @raise CloudTasksError: RabbitMQ has dead letters in a queue of this name.
+        """
         if self.in_rabbitmq(name).endswith(DEAD_LETTERS):
             raise _invalid(
                 f'Queue ID "{name.queue}" cannot be used in this location: the queue'
                 " would have the name of one of dead letters in RabbitMQ."
             )
-        return name
 
     def task(self, text: str) -> TaskName:
         """
@@ -193,8 +200,6 @@ class CloudNames:
             return None if self.home is None else QueueName(self.home, queue)
         found = _IN_RABBITMQ.fullmatch(queue)
         if found is None or Location(found[1], found[2]) == self.home:
-            return None
-        if queue.endswith(DEAD_LETTERS):
             return None
         if not self._serves(found[1]):
             return None

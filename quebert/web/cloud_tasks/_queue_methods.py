@@ -98,6 +98,7 @@ class QueueMethods:
                 f" the name of the queue ('{name.location}')."
             )
         in_rabbitmq = self._checked(name, grant, "create")
+        self._names.check_new(name)
         made = await self._made(new_queue(in_rabbitmq, message, self._limits))
         return queue_message(name, made)
 
@@ -153,6 +154,7 @@ class QueueMethods:
             queue = await self._queues.get(in_rabbitmq)
             if queue is None:  # then it is made, as Google does
                 self._checked(name, grant, "create")
+                self._names.check_new(name)
                 new = new_queue(in_rabbitmq, message, self._limits)
                 return queue_message(name, await self._made(new))
             changed = updated_queue(queue, message, request.update_mask, self._limits)
