@@ -1320,7 +1320,8 @@ class PublishTests(ClientTestCase):
         returned = marshalled(Basic.Return(312, "NO_ROUTE", "", "nowhere"), channel=1)
         broker.wire.dataReceived(returned + contents(b"body", channel=1))
         broker.send(Basic.Ack(2, False), channel=1)
-        self.failureResultOf(publishing, Unroutable)
+        error = self.failureResultOf(publishing, Unroutable).value
+        self.assertEqual(str(error), "there is no queue 'nowhere': NO_ROUTE")
 
     def test_refused(self) -> None:
         """

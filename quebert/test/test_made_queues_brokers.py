@@ -30,7 +30,7 @@ from quebert.config import (
     QueueSettings,
     Settings,
 )
-from quebert.errors import BrokerError
+from quebert.errors import BrokerError, ConfigError
 from quebert.limits import Rate
 from quebert.operations import (
     QUEUE_CHANGED,
@@ -219,6 +219,16 @@ def fates(name: str, *mediators: ServedQueues) -> int:
             some = [*before] if watcher is None else [watcher.counts, *before]
             found += sum(getattr(counts, name) for counts in some)
     return found
+
+
+@ensureDeferred
+async def test_dead_letters(either: AnyBroker, names: Names) -> None:
+    """
+    No queue is made whose name is that of the dead letters of another one.
+    """
+    access = BrokerAccess(reactor, either.url)
+    with pytest.raises(ConfigError, match="it is a name of dead letters"):
+        await make_queue(access, QueueDefinition(name=f"{names.queue}.dead"))
 
 
 @ensureDeferred

@@ -222,6 +222,7 @@ FILES = [
     Bad(LEAST + '[broker]\nurl_file = "none"', 4, "No such file or directory", False),
     Bad(LEAST + '[broker]\nurl_file = "a\\u0000b"', 4, "must be a text on one", False),
     Bad("x = 1\n" * 700_000, 1, "cannot be read: it has more than 4194304 byt", False),
+    Bad(LEAST + '[broker]\nurl_file = "large"', 4, "larger than any secret", False),
     Bad(LEAST + '[broker]\nurl_file = "empty"', 4, "empty', which is empty", False),
     Bad(LEAST + '[broker]\nurl_file = "."', 4, "which is not a file", False),
     Bad(LEAST + '[broker]\nurl_file = "pipe"', 4, "which is not a file", False),
@@ -558,6 +559,7 @@ class ReadCase(SynchronousTestCase):
         self.folder = folder(self)
         (self.folder / "latin").write_bytes(b"\xe4")
         (self.folder / "empty").write_bytes(b"\n")
+        (self.folder / "large").write_bytes(b"x" * 2**23)
         os.mkfifo(self.folder / "pipe")
         (self.folder / "key").write_text(f"{PASSWORD}\n")
         (self.folder / "bad").write_text(f"# new\n{SECRET}\nwhsec_{PASSWORD}\n")

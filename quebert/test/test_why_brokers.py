@@ -212,6 +212,7 @@ async def test_not_found(situation: Situation) -> None:
     found = await situation.why(None)
     assert names_of(found) == ["not_found"]
     assert "no queue is known" in found.unseen[-1]
+    assert "not all was looked at" in found.reasons[0].text
     for each in ("", "x" * 256):
         with pytest.raises(ConfigError):
             await operations.why(situation.access, each)

@@ -226,6 +226,11 @@ class WrongTests(SynchronousTestCase):
             b'{"match": [], "more": 1}': (400, "more"),
             b'{"match": [' + b"[]," * 2**17 + b"1]}": (413, None),
         }
+        dead = b'{"queue": "mail", "match": ["kind!=exhausted"]}'
+        answer = MemoryAPI().ask("POST", "/v1/tasks:cancel", dead, token="operator")
+        found = json.loads(answer.body)
+        self.assertEqual((answer.status, found["field"]), (400, "match"))
+        self.assertIn("tasks that wait have uuid, url", found["detail"])
         for body, (status, field) in table.items():
             answer = MemoryAPI().ask("POST", target, body, token="operator")
             self.assertEqual(answer.status, status, body[:50])

@@ -31,7 +31,12 @@ from quebert.test.web.cloud_tasks.doubles import (
 )
 from quebert.test.web.cloud_tasks.recorded import task
 from quebert.web._tokens import Grant
-from quebert.web.cloud_tasks import CloudTasksError, CloudTasksLimits, Code
+from quebert.web.cloud_tasks import (
+    CloudQueue,
+    CloudTasksError,
+    CloudTasksLimits,
+    Code,
+)
 from quebert.web.cloud_tasks._attempts import attempt_fields
 
 AGENT = {"User-Agent": "Google-Cloud-Tasks"}
@@ -410,6 +415,16 @@ class TaskTests(CloudTasksTestCase):
         for name in (f"{QUEUE}/tasks/{uuids[1]}", f"{QUEUE}2/tasks/{uuids[0]}"):
             self.assertEqual(self.refused("GetTask", {"name": name}), Code.NOT_FOUND)
         self.api.call("GetTask", {"name": f"{QUEUE}/tasks/n"})
+
+    def test_dead_letters(self) -> None:
+        """
+        No task is added to the dead letters of another queue.
+        """
+        in_rabbitmq = "other.org:p.l.dead"
+        self.api.queues.queues[in_rabbitmq] = CloudQueue(name=in_rabbitmq)
+        parent = "projects/other.org:p/locations/l/queues/dead"
+        error = self.error("CreateTask", {"parent": parent, "task": task()})
+        self.assertIn('Queue ID "dead" cannot be used', error.message)
 
     def test_refused(self) -> None:
         """
