@@ -26,7 +26,6 @@ __all__ = [
     "in_headers",
     "in_url",
     "masked",
-    "without_begun",
     "without_cut_off",
 ]
 
@@ -46,9 +45,12 @@ _SHORTEST = 4
 _PARTS = 100
 # An escape in JSON (RFC 8259, section 7) of a character, or of two that are one.
 _ESCAPE = re.compile(
-    r"\\(?:u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})|u([0-9a-f]{4})|([/\"\\]))",
+    r"\\(?:u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})|u([0-9a-f]{4})|([/\"\\bfnrt]))",
     re.ASCII | re.IGNORECASE,
 )
+_CONTROLS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+# The number of no character, which Python may refuse to read.
+_NO_ENTITY = re.compile("&#[xX]?[0-9a-fA-F]{8,};?")
 # Of a character in UTF-8, of an escape in JSON, or in HTML, the beginning at the end of
 # a text.
 _HALF_CHARACTER = re.compile("[\udc80-\udcff]{1,3}\\Z")
@@ -170,7 +172,7 @@ def _read_json(text: str) -> str:
 def _escaped(found: re.Match[str]) -> str:
     high, low, single, itself = found.groups()
     if itself:
-        return itself
+        return _CONTROLS.get(itself, itself)
     if high:
         pair = (int(high, 16) - 0xD800 << 10) + int(low, 16) - 0xDC00
         return chr(0x10000 + pair)
@@ -179,7 +181,7 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def _read_html(text: str) -> str:
-    return html.unescape(text) if "&" in text else text
+    return html.unescape(_NO_ENTITY.sub("\ufffd", text)) if "&" in text else text
 
 
 _READINGS = (_read_json, _read_html)
@@ -218,18 +220,6 @@ def without_cut_off(text: str, secrets: Iterable[str]) -> str:
         cut = _cut_off(reading, found)
         if cut < len(reading):
             return reading[:cut] + HIDDEN
-    return text
-
-
-def without_begun(text: str, secrets: Iterable[str]) -> str:
-    """
-    C{text} without the end of a secret at its beginning.
-    """
-    backwards = [each[::-1] for each in secrets if len(each) >= _SHORTEST]
-    for reading in (text, _read_json(text), _read_html(text)):
-        cut = _cut_off(reading[::-1], sorted(backwards))
-        if cut < len(reading):
-            return HIDDEN + reading[len(reading) - cut :]
     return text
 
 

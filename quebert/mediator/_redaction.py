@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from quebert._secrets import (
+    HIDDEN,
     LONGEST,
     hide,
     hide_in_beginning,
     hide_tokens,
     in_headers,
     in_url,
-    without_begun,
     without_cut_off,
 )
 from quebert.boundaries import WatchedMessage
@@ -101,11 +101,13 @@ class TaskSecrets:
 
     def hidden_in_end(self, text: str) -> str:
         """
-        A text without them; of a long one, the end.
+        A text of several lines without them; of a long one, the end, from a whole line
+        on: none of them has more than one line.
         """
         if len(text) <= TEXT:
             return self._hidden_in(text)
-        return without_begun(self._hidden_in(text[-TEXT:]), self._found)
+        lines = text[-TEXT:].partition("\n")[2]
+        return f"{HIDDEN}\n{self._hidden_in(lines)}"
 
     def _hidden_in(self, text: str) -> str:
         return hide(hide_tokens(text) if self._has_token else text, self._found)

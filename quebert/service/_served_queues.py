@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 
 from quebert._log import Logger
 from quebert.amqp.coordination import QUEUES, KnownQueues
+from quebert.amqp.queues import DEAD_LETTERS
 from quebert.config import QueueSettings, Settings, serves, settings_of_made
 from quebert.errors import ConfigError, QuebertError
 from quebert.metrics import QueueHealth
@@ -125,6 +126,9 @@ class ServedQueues:
                 continue
             if name in own:
                 unserved[name] = "is in the file, too: it is served as the file says"
+                continue
+            if name.endswith(DEAD_LETTERS):
+                unserved[name] = "is not served: it is a name of dead letters"
                 continue
             queue = settings_of_made(settings.made_queues, each)
             try:

@@ -360,6 +360,26 @@ class FaultTests(EndNoteTestCase):
         self.advance(10)
         self.check_settled([1, 2], [])
 
+    def test_slow_confirm(self) -> None:
+        """
+        A note whose confirm takes longer is not published again, and counts when the
+        confirm comes.
+        """
+        self.begin(prefetch=1)
+        self.outcome(None)
+        self.advance(31)
+        self.assertEqual(self.watcher.held, 1)
+        self.advance(20)
+        self.assertEqual(self.queues, [ENDED])
+        self.confirm()
+        self.advance(10)
+        self.check_settled([1], [])
+        self.outcome(None)
+        self.advance(20)
+        self.assertEqual(self.watcher.held, 0)
+        self.confirm()
+        self.check_settled([1, 2], [])
+
     def test_told_again(self) -> None:
         """
         The log tells when tasks end with their notes again.

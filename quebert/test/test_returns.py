@@ -5,10 +5,12 @@ whole watch.
 
 from __future__ import annotations
 
+import math
+
 from quebert.amqp.delays import PREFIX
 from quebert.amqp.watch._record import SUSPECT
 from quebert.amqp.wire import ENDS, FLIGHT, IN_QUESTION, Message
-from quebert.errors import PublishRefused
+from quebert.errors import BrokerRefused, PublishRefused
 from quebert.test.test_redelivery import A, RedeliveryTestCase
 from quebert.test.test_watcher import FakeChannel
 
@@ -119,7 +121,8 @@ class GiveBackTests(RedeliveryTestCase):
         A message that RabbitMQ would drop is not given back: a copy takes its place, or
         it goes to the dead letters.
         """
-        for limit, counted, refused in ((0, 0, 0), (2, 2, 1), (0, 0, 3), (20, 3, 1)):
+        table = ((0, 0, 0), (2, 2, 1), (0, 0, 3), (20, 3, 1), (math.inf, 3, 1))
+        for limit, counted, refused in table:
             self.setUp()
             self.watcher._deliveries.set_delivery_limit(limit)
             headers = {"x-delivery-count": counted}
@@ -134,6 +137,29 @@ class GiveBackTests(RedeliveryTestCase):
             self.successResultOf(stopped)
             self.assertEqual(self.old.given_back, [])
             self.assertEqual(self.old.acked, [message.delivery_tag])
+
+    def test_counted_out_in_vain(self) -> None:
+        """
+        The same where the delay ladder is refused, too; a message that RabbitMQ would
+        not drop is given back then.
+        """
+        for limit, counted, is_dropped in ((0, 0, True), (20, 3, False)):
+            self.setUp()
+            self.watcher._deliveries.set_delivery_limit(limit)
+            headers = {"x-delivery-count": counted}
+            message = self.old.deliver(redelivered=counted > 0, headers=headers)
+            if counted:
+                self.confirm(PublishRefused("full"))
+            stopped = self.watcher.stop(0)
+            for _ in range(3):
+                self.confirm(BrokerRefused(403, "ACCESS_REFUSED"))
+            if is_dropped:
+                last = self.client.publisher.publications[-1]
+                self.assertEqual(last.routing_key, "queue.dead")
+                self.confirm()
+            self.successResultOf(stopped)
+            settled = self.old.acked if is_dropped else self.old.given_back
+            self.assertEqual(settled, [message.delivery_tag])
 
     def test_full(self) -> None:
         """

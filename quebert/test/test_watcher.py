@@ -2859,13 +2859,34 @@ class CancelTests(WatcherTestCase):
         self.advance(2)
         self.assertFalse(old.closed)
         self.finish(running)
-        self.client.refused.clear()
-        self.advance(2)
+        self.advance(8)
         self.assertTrue(old.closed)
+        self.client.refused.clear()
         self.assertEqual(sorted(old.acked), [1, 2])
         self.check_counts(received=2, done=1, retried=1)
         self.advance(60)
         self.assertTrue(self.watcher.consuming)
+
+    def test_refused_for_a_while(self) -> None:
+        """
+        Where it is not refused any more while tasks are here, the queue is consumed on
+        the same channel: what is to be tried again can go nowhere before.
+        """
+        message = self.deliver()
+        old = self.channel
+        self.client.refused["queue_declare"] = BrokerRefused(403, "ACCESS_REFUSED")
+        old.cancel_consumer()
+        self.finish(message, Retry())
+        self.confirm(Unroutable("there is no queue"))
+        self.advance(5)
+        self.assertFalse(self.watcher.consuming)
+        self.client.refused.clear()
+        self.advance(8)
+        self.assertTrue(self.watcher.consuming)
+        while self.client.publisher.unconfirmed:
+            self.confirm()
+        self.assertFalse(old.closed)
+        self.assertEqual(old.acked, [1])
 
     def test_fails_without_a_close(self) -> None:
         """

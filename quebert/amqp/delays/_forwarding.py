@@ -164,20 +164,22 @@ class Forwarding:
             if arrivals.stopped:
                 return backoff.not_tried()
             try:
-                await self._pass_on(arrivals.wire, message, due, send)
+                try:
+                    await self._pass_on(arrivals.wire, message, due, send)
+                except Unconfirmed as e:
+                    alone = self._publisher.publish_alone
+                    if e.refusal is None or send == alone:
+                        raise
+                    send = alone  # is it this message?
+                    await self._pass_on(arrivals.wire, message, due, send)
             except MessageRefused as e:
                 backoff.not_tried()
-                self._refused.met(e)
-                pause = exponential(refusals, constant=2, maximum=_LONGEST_ALONE)
-                refusals += 1
-                await self._wait(pause)
+                if not arrivals.stopped:
+                    self._refused.met(e)
+                    pause = exponential(refusals, constant=2, maximum=_LONGEST_ALONE)
+                    refusals += 1
+                    await self._wait(pause)
             except BrokerError as e:
-                alone = self._publisher.publish_alone
-                is_refused = isinstance(e, Unconfirmed) and e.refusal is not None
-                if is_refused and send != alone:
-                    send = alone  # is it this message?
-                    backoff.not_tried()
-                    continue
                 if not arrivals.stopped:
                     backoff.failed()
                     self.failed(e)

@@ -4,6 +4,7 @@ Keeps a channel for a watch, consumes on it, and obeys pauses.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Intake"]
 
-# Seconds between two looks whether all messages are settled.
-_LOOK = 1.0
+# Seconds between two tries to consume a queue anew, while messages are here.
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 8.0
 
 
 class Intake:
@@ -207,12 +208,12 @@ class Intake:
                 failure,
                 queue=self._binding.queue,
             )
-        return Deferred.fromCoroutine(self._shut_when_empty(channel, failure))
+        return Deferred.fromCoroutine(self._try_or_shut(channel, failure))
 
-    async def _shut_when_empty(self, channel: Channel, failure: Failure) -> None:
+    async def _try_or_shut(self, channel: Channel, failure: Failure) -> None:
         """
-        Shut a channel once its messages are settled: if their queue was deleted,
-        RabbitMQ has them no more.
+        Shut a channel once its messages are settled, or once the queue can be consumed
+        on it again: if the queue was deleted, RabbitMQ has these messages no more.
         """
         left = len(self._deliveries.ledger)
         if left and not channel.closed:
@@ -221,8 +222,14 @@ class Intake:
                 f" ({failure.getErrorMessage()}); first {left} tasks are finished that"
                 " are here"
             )
+        pause = _FIRST_PAUSE
         while self._deliveries.ledger and not (channel.closed or self.ending):
-            await deferLater(self._client.reactor, _LOOK)
+            await deferLater(self._client.reactor, pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            if not (channel.closed or self.ending):
+                with suppress(BrokerError):
+                    await self._consume_anew(channel)
+                    return
         await channel.shut()
 
     async def _consume_anew(self, channel: Channel) -> None:

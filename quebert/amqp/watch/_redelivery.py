@@ -180,13 +180,19 @@ class Redelivery:
         flight, record = record.flight, record.counted(alone=True)
         if record.poisonous:
             bury = Bury(str(record), POISON, {ENDS: record.ends})
-            message.callback_task = self._callback_in(message.body)
-            message.tells_end |= message.callback_task is not None
-            is_counted = await self._settlement.bury(message, bury)
+            is_counted = await self._bury(message, bury)
         else:
             is_counted = await self._copy(message, record.copied())
         if is_counted:  # else whoever gets the message has to know
             await self._suspects.counted(channel.client, flight)
+
+    async def _bury(self, message: DeliveredMessage, bury: Bury) -> bool:
+        """
+        Bury a message that no mediator has read.
+        """
+        message.callback_task = self._callback_in(message.body)
+        message.tells_end |= message.callback_task is not None
+        return await self._settlement.bury(message, bury)
 
     async def _was_in_order(self) -> bool:
         """
@@ -204,15 +210,16 @@ class Redelivery:
         same goes for a message that RabbitMQ might drop.  Where the queue is full, the
         copy waits in the broker until there is room.  Where RabbitMQ takes the copy in
         neither place, the message is given back; one that RabbitMQ would drop then goes
-        to the dead letters.
+        to the dead letters, if these are taken.
         """
         record = Record.of(message)
         headers = (record if record.is_copy else Record()).copied()
         for after in (0.0, _UNTIL_ROOM, _UNTIL_ROOM_AT_FIRST):
             if await self._copy(message, headers, after):
                 return
-        if self.is_counted_out(message):
-            await self._settlement.bury(message, Bury(_COUNTED_OUT, POISON))
+        highest = self.highest_count
+        if highest is not None and self._count(message) >= highest:
+            await self._bury(message, Bury(_COUNTED_OUT, POISON))
         self._settlement.give_back(message)  # unless it is there
 
     async def _copy(

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from quebert._log import Logger
 from quebert._repeated import RepeatedWarning
+from quebert._waiters import another_waiter
 from quebert.amqp.delays import Ladder, LadderRefused
 from quebert.amqp.link import Publisher, Send
 from quebert.amqp.queues import DeadLetters, dead_letters_of
@@ -129,6 +130,7 @@ class Replacements:
         properties: bytes,
         due: float,
         *refusals: type[BrokerError],
+        stays: bool = False,
     ) -> bool:
         """
         Publish what replaces C{message} in its queue.
@@ -136,6 +138,8 @@ class Replacements:
         @param wire: the connection of the message.
         @param due: when it is to be delivered, in seconds of the clock.
         @param refusals: after which it is not tried again.
+        @param stays: whether the message is not given back while the watch is being
+            stopped: any error is raised then.
         @return: whether RabbitMQ has it; C{False} where the channel of the message is
             lost, or the watch is stopped.
         @raise BrokerError: one of C{refusals}.
@@ -144,7 +148,9 @@ class Replacements:
         def publish(send: Send) -> Coroutine[Any, Any, None]:
             return self._publish(wire, send, body, properties, due)
 
-        return await self._until_confirmed(message, publish, self._refused, *refusals)
+        return await self._until_confirmed(
+            message, publish, self._refused, *refusals, stays=stays
+        )
 
     async def _publish(
         self, wire: Wire, send: Send, body: bytes, properties: bytes, due: float
@@ -230,10 +236,16 @@ class Replacements:
         without.
         """
         untold, refused = self._untold_ends, self._ends_refused
+        publishing: Deferred[None] | None = None
 
         async def publish(send: Send) -> None:
-            publishing = self._end_notes.publish(wire, send, note)
-            confirmed = Deferred.fromCoroutine(publishing)
+            nonlocal publishing
+            if publishing is None or publishing.called:
+                begun = self._end_notes.publish(wire, send, note)
+                publishing = Deferred.fromCoroutine(begun)
+                publishing.addCallback(lambda _: untold.told())
+            confirmed = another_waiter(publishing)
+            publishing.addErrback(lambda _: None)  # whoever waits is told
             try:
                 await confirmed.addTimeout(untold.patience, self._clock())
             except TimeoutError:
@@ -241,7 +253,7 @@ class Replacements:
                 raise PublishRefused("RabbitMQ does not confirm them") from None
 
         try:
-            confirmed = await self._until_confirmed(
+            return await self._until_confirmed(
                 message, publish, refused, may_wait=untold.may_wait
             )
         except BrokerError as e:
@@ -249,9 +261,8 @@ class Replacements:
             return True
         finally:
             untold.leave(message)
-        if confirmed:
-            untold.told()
-        return confirmed
+            if publishing is not None:
+                publishing.cancel()  # unless it has come to an end
 
     async def _call_back(
         self,
@@ -280,6 +291,7 @@ class Replacements:
         warning: RepeatedWarning,
         *refusals: type[BrokerError],
         may_wait: Callable[[DeliveredMessage], bool] = _always,
+        stays: bool = False,
     ) -> bool:
         """
         Where RabbitMQ does not take the replacement at once, the message leaves its
@@ -287,6 +299,7 @@ class Replacements:
 
         @param warning: tells of it where RabbitMQ does not take it.
         @param may_wait: asked after each refusal whether it is tried again.
+        @param stays: as for L{publish}.
         @raise BrokerError: it is not tried again.
         """
         attempt = 0
@@ -304,14 +317,17 @@ class Replacements:
                 if e.refusal is not None and send != self._publisher.publish_alone:
                     send = self._publisher.publish_alone  # is it this message?
                     continue
-            except ChannelLost:
-                pass
-            except LadderRefused:
+                self._check_stays(e, stays)
+            except ChannelLost as e:
+                self._check_stays(e, stays)
+            except LadderRefused as e:
+                self._check_stays(e, stays)
                 attempt = 0  # the ladder tells, and asks the broker once for all
             except refusals:
                 raise
             except BrokerError as e:
                 self._not_taken(e, warning)
+                self._check_stays(e, stays)
                 if not may_wait(message):
                     raise
             finally:
@@ -319,6 +335,10 @@ class Replacements:
             attempt += 1
             await self._wait(message, attempt)
         return False
+
+    def _check_stays(self, error: BrokerError, stays: bool) -> None:
+        if stays and self._waits.hurried:
+            raise error
 
     def _not_taken(self, error: BrokerError, warning: RepeatedWarning) -> None:
         if not isinstance(error, PublishRefused):  # what is full is there

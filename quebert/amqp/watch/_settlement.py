@@ -291,7 +291,7 @@ class Settlement:
         if after > 0:  # the queue for that may be new
             self._leave(message)
         try:
-            taken = await self._replacements.publish(*copy, *refusals)
+            taken = await self._replacements.publish(*copy, *refusals, stays=True)
         except BrokerError:
             return False
         return taken and self.acknowledge(message, Event.CONFIRM, Fate.RETURNED)

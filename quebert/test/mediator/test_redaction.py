@@ -144,9 +144,14 @@ class RedactionTests(SynchronousTestCase):
                 answer = b"x" * (ANSWER - 40) + spelt[:size].encode()
                 cut = self.beginning(answer, task)
                 self.assertNotIn(b"b", cut)
-        for other in ("a\\/c \\u003d &amp; \\ud800", "\\", "&"):
+        lines = {"url": "http://h/?token=ab%0Acd%09ef"}
+        for spelt in ("ab\ncd\tef", "ab\\ncd\\tef", "ab&#10;cd&#x9;ef"):
+            self.assertEqual(self.text(f"<{spelt}>", lines), "<...>")
+        digits = f"&#{'9' * 5_000};"
+        for other in (digits, "a\\/c \\u003d &amp; \\ud800", "\\", "&", "&#x110000;"):
             self.assertEqual(self.text(other, task), other)
-            self.assertEqual(self.beginning(other.encode(), task), other.encode())
+            beginning = self.beginning(other.encode(), task)
+            self.assertEqual(beginning, other.encode()[:ANSWER])
         self.assertEqual(self.beginning(b"\xff\x80", task), b"\xff\x80")
 
     def test_parts(self) -> None:
@@ -173,9 +178,9 @@ class RedactionTests(SynchronousTestCase):
             shown = self.text("a" * size + secret + "b" * TEXT, task)
             self.assertTrue("s3cr" not in shown, size)
             self.assertTrue(shown.startswith("a" * min(size, TEXT)))
-            text = "b" * TEXT + secret + "a" * size
+            text = "b" * TEXT + secret + "\n" + "a" * size
             shown = self.redaction.of(task).hidden_in_end(text)
             self.assertTrue("cret" not in shown, size)
-            self.assertTrue(shown.endswith("a" * min(size, TEXT)))
+            self.assertTrue(shown.endswith("a" * min(size, TEXT)) or size > TEXT)
         quotes = {"url": URL, "headers": {"X-Token": '"' * 5_000}}
         self.assertEqual(self.text(html.escape('"' * 5_000), quotes), "...")
