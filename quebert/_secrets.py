@@ -146,6 +146,8 @@ def hide(text: AnyStr, secrets: Iterable[str]) -> AnyStr:
         shown = hide(text.decode("utf-8", "surrogateescape"), secrets)
         return shown.encode("utf-8", "surrogateescape")
     found = {each for each in secrets if len(each) >= _SHORTEST}
+    if not found:
+        return text
     # One may contain another.
     longest_first = sorted(found, key=len, reverse=True)
     shown = _without(text, longest_first)

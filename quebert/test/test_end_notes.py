@@ -369,10 +369,13 @@ class FaultTests(EndNoteTestCase):
         self.outcome(None)
         self.advance(31)
         self.assertEqual(self.watcher.held, 1)
-        self.advance(20)
+        for _ in range(100):
+            self.advance(0.2)
         self.assertEqual(self.queues, [ENDED])
         self.confirm()
-        self.advance(10)
+        for _ in range(50):
+            self.advance(0.2)
+        self.assertEqual(self.queues, [ENDED])
         self.check_settled([1], [])
         self.outcome(None)
         self.advance(20)

@@ -237,13 +237,20 @@ class Replacements:
         """
         untold, refused = self._untold_ends, self._ends_refused
         publishing: Deferred[None] | None = None
+        is_told = False
+
+        def told(_: None) -> None:
+            nonlocal is_told
+            is_told = True
+            untold.told()
 
         async def publish(send: Send) -> None:
             nonlocal publishing
+            if is_told:  # the confirm has come since
+                return
             if publishing is None or publishing.called:
                 begun = self._end_notes.publish(wire, send, note)
-                publishing = Deferred.fromCoroutine(begun)
-                publishing.addCallback(lambda _: untold.told())
+                publishing = Deferred.fromCoroutine(begun).addCallback(told)
             confirmed = another_waiter(publishing)
             publishing.addErrback(lambda _: None)  # whoever waits is told
             try:
