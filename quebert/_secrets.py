@@ -166,7 +166,7 @@ def _without(text: str, secrets: Iterable[str]) -> str:
 
 def _read_json(text: str) -> str:
     """
-    A text as a reader of JSON takes it, as far as it is printable.
+    A text as a reader of JSON takes it, but for halves of surrogate pairs.
     """
     return _ESCAPE.sub(_escaped, text) if "\\" in text else text
 

@@ -2888,6 +2888,23 @@ class CancelTests(WatcherTestCase):
         self.assertFalse(old.closed)
         self.assertEqual(old.acked, [1])
 
+    def test_fault_with_tasks(self) -> None:
+        """
+        A fault of ours while tasks are here has another channel tried, too.
+        """
+        self.deliver()
+        old = self.channel
+        refused: dict[str, Any] = self.client.refused
+        refused["queue_declare"] = BrokerRefused(403, "ACCESS_REFUSED")
+        old.cancel_consumer()
+        refused["queue_declare"] = ValueError("fault")
+        self.advance(2)
+        self.assertTrue(old.closed)
+        refused.clear()
+        self.advance(60)
+        self.assertTrue(self.watcher.consuming)
+        self.check_logged(ValueError, times=2)  # and once by the next channel
+
     def test_fails_without_a_close(self) -> None:
         """
         Where that fails in another way, the channel is closed by us, and it is

@@ -4,7 +4,6 @@ Keeps a channel for a watch, consumes on it, and obeys pauses.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -203,11 +202,7 @@ class Intake:
         Another channel may do better.
         """
         if not failure.check(BrokerError):
-            self.log.failure(
-                "Declaring queue {queue!r} anew failed",
-                failure,
-                queue=self._binding.queue,
-            )
+            self._log_fault(failure)
         return Deferred.fromCoroutine(self._try_or_shut(channel, failure))
 
     async def _try_or_shut(self, channel: Channel, failure: Failure) -> None:
@@ -227,10 +222,22 @@ class Intake:
             await deferLater(self._client.reactor, pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
             if not (channel.closed or self.ending):
-                with suppress(BrokerError):
+                try:
                     await self._consume_anew(channel)
                     return
+                except BrokerError:
+                    pass
+                except Exception:  # a fault of ours: another channel may do better
+                    self._log_fault(Failure())
+                    break
         await channel.shut()
+
+    def _log_fault(self, failure: Failure) -> None:
+        self.log.failure(
+            "Declaring queue {queue!r} anew failed",
+            failure,
+            queue=self._binding.queue,
+        )
 
     async def _consume_anew(self, channel: Channel) -> None:
         # The queue may have been deleted.  It is declared in any case.

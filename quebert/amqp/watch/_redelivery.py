@@ -57,8 +57,8 @@ from quebert.outcome import POISON, Bury, Retry
 __all__ = ["Redelivery", "restore"]
 
 # Seconds after which the delay ladder brings a copy to its queue, or tries again and
-# again as long as the queue is full.  In the first seconds after the start of a
-# mediator, no message can wait there for less than the second.
+# again as long as the queue is full.  In the first seconds after its start, a mediator
+# has no queue in which a message can wait for the first of these times.
 _UNTIL_ROOM, _UNTIL_ROOM_AT_FIRST = 1.0, 10.0
 
 
