@@ -21,7 +21,6 @@ import struct
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import gatherResults, maybeDeferred
@@ -86,14 +85,6 @@ class Member(RabbitMQNode):
         """
         (self._folder / "rabbitmq.conf").write_text(lines)
 
-    @property
-    def log(self) -> str:
-        """
-        What the node has logged so far.
-        """
-        logs = sorted(Path(self._folder, "log").glob("quebert*.log"))
-        return "".join(each.read_text(errors="replace") for each in logs)
-
     def freeze(self, frozen: bool = True) -> None:
         """
         Have the node stand still, with all its connections open, or go on.
@@ -101,13 +92,6 @@ class Member(RabbitMQNode):
         assert self._process is not None
         number = signal.SIGSTOP if frozen else signal.SIGCONT
         os.killpg(self._process.pid, number)
-
-    @property
-    def running(self) -> bool:
-        """
-        Whether it was started, and not stopped or killed since.
-        """
-        return self._process is not None
 
 
 class RabbitMQCluster:

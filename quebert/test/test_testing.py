@@ -81,6 +81,7 @@ async def test_life_of_a_node(installed_rabbitmq: None) -> None:
             channel.queue_declare("kept", durable=True)
             publish(channel, "", "kept", b"a task")
 
+        assert str(folder) in node.log
         node.eval("mnesia:sync_log()")  # else it may forget a queue that is new
         node.kill()
         assert not node.running

@@ -192,6 +192,15 @@ class RabbitMQNode:
             return False
 
     @property
+    def log(self) -> str:
+        """
+        The text that it has logged; empty before its first start, and once it is
+        closed.
+        """
+        file = self._folder / "log" / f"{self._environment['RABBITMQ_NODENAME']}.log"
+        return file.read_text(errors="replace") if file.exists() else ""
+
+    @property
     def running(self) -> bool:
         """
         Whether it was started, and since then neither stopped nor killed.
