@@ -15,7 +15,7 @@ C{task/_callback}), C{_FIELDS}, and C{_body}.
 
 To add something that ends tasks: publish the message of L{callback_message
 <quebert.amqp.watch.callback_message>} before the task is acknowledged, as
-C{watch/_replacements} does for mediators, C{operations/_taking} for tasks that are
+C{watch/_end_teller} does for mediators, C{operations/_taking} for tasks that are
 cancelled in the broker, and C{web/cluster/_leases} for leases; simulations do the same
 in C{testing/_memory_queue}.  Or tell in C{docs/callbacks.rst} that it has none, as for
 a purge.

@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from quebert.amqp import TxAMQPClient, WatchOptions
-from quebert.amqp.watch._replacements import Replacements
+from quebert.amqp.watch._end_teller import EndTeller
 from quebert.mediator import PolicyMediator
 from quebert.policy import RetryPolicy
 
@@ -48,11 +48,11 @@ async def _watch(options: Any) -> Callable[[], Any]:
 
 
 def _kill_between(folder: Path) -> None:
-    replacements: Any = Replacements
-    tell_end = replacements.tell_end
+    teller: Any = EndTeller
+    tell = teller.tell
 
     async def tell_and_kill(self: Any, message: Any, *arguments: Any) -> bool:
-        told: bool = await tell_end(self, message, *arguments)
+        told: bool = await tell(self, message, *arguments)
         callback = message.callback_task
         if callback is not None and callback.uuid.endswith("-killer"):
             killed = folder / callback.uuid
@@ -61,4 +61,4 @@ def _kill_between(folder: Path) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
         return told
 
-    replacements.tell_end = tell_and_kill
+    teller.tell = tell_and_kill

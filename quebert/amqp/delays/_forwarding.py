@@ -164,14 +164,7 @@ class Forwarding:
             if arrivals.stopped:
                 return backoff.not_tried()
             try:
-                try:
-                    await self._pass_on(arrivals.wire, message, due, send)
-                except Unconfirmed as e:
-                    alone = self._publisher.publish_alone
-                    if e.refusal is None or send == alone:
-                        raise
-                    send = alone  # is it this message?
-                    await self._pass_on(arrivals.wire, message, due, send)
+                await self._pass_on(arrivals.wire, message, due, send)
             except MessageRefused as e:
                 backoff.not_tried()
                 if not arrivals.stopped:
@@ -180,7 +173,10 @@ class Forwarding:
                     refusals += 1
                     await self._wait(pause)
             except BrokerError as e:
-                if not arrivals.stopped:
+                if _is_refusal(e) and send != self._publisher.publish_alone:
+                    send = self._publisher.publish_alone  # is it this message?
+                    backoff.not_tried()
+                elif not arrivals.stopped:
                     backoff.failed()
                     self.failed(e)
             except BaseException:  # a fault of ours
@@ -258,6 +254,13 @@ class Forwarding:
         properties = _to_begin(message, has_waited_here, wire.max_payload)
         await send("", self._queue, message.body, properties)
         return await self._new_queues.old(wire, self._queue)
+
+
+def _is_refusal(why: BrokerError) -> bool:
+    """
+    Whether RabbitMQ has closed the channel for one of the messages published there.
+    """
+    return isinstance(why, Unconfirmed) and why.refusal is not None
 
 
 def _is_too_early(message: Message, early: float) -> bool:

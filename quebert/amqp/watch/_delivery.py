@@ -46,8 +46,8 @@ An event that comes late, such as the outcome of a callback whose channel is gon
 the delivery SETTLED or LOST and changes nothing.
 
 To add a state: L{LIVE}, if RabbitMQ waits for the message; L{TABLE}; and those who
-count states (C{numbers} of the ledger): C{_backlog}, C{_deliveries}, C{_replacements}
-and C{_watcher}.  To add a fate: L{Fate}; a property of L{Counts
+count states (C{numbers} of the ledger): C{_backlog}, C{_deliveries},
+C{_until_confirmed} and C{_watcher}.  To add a fate: L{Fate}; a property of L{Counts
 <quebert.amqp.watch.Counts>}, and the sum in its docstring; whoever settles with it, in
 C{_settlement}; and the sentences about C{watcher.counts} in C{docs/watching.rst}.
 """

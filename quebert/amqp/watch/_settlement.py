@@ -21,12 +21,14 @@ from quebert._log import Logger
 from quebert._text import printable
 from quebert.amqp.delays import Ladder
 from quebert.amqp.link import Publisher
-from quebert.amqp.queues import dead_letters_of
+from quebert.amqp.queues import DeadLetters, dead_letters_of
 from quebert.amqp.watch._delivered_message import DeliveredMessage
 from quebert.amqp.watch._delivery import Event, Fate
+from quebert.amqp.watch._end_teller import EndTeller
 from quebert.amqp.watch._ledger import Ledger
 from quebert.amqp.watch._properties import REASON_LIMIT, ReplacementProperties
 from quebert.amqp.watch._replacements import Replacements
+from quebert.amqp.watch._until_confirmed import UntilConfirmed
 from quebert.amqp.watch._waits import Waits
 from quebert.amqp.wire import RUN_NOW, Channel
 from quebert.errors import BrokerError, MessageRefused, PublishRefused, Unroutable
@@ -94,18 +96,28 @@ class Settlement:
         self.returning: dict[DeliveredMessage, bool] = {}
         self._now = now
         self._properties = ReplacementProperties(ladder, now)
-        self._replacements = Replacements(
+        dead_letters = DeadLetters(queue, clock, ladder.new_queues, queue_type)
+        self._until_confirmed = UntilConfirmed(
             ledger,
             queue,
             publisher,
             clock,
             self.waits,
             ladder,
+            dead_letters,
             leave=self._leave,
             give_back=self.give_back,
-            now=now,
-            queue_type=queue_type,
         )
+        self._replacements = Replacements(
+            queue,
+            publisher,
+            clock,
+            ladder,
+            dead_letters,
+            self._until_confirmed,
+            self._leave,
+        )
+        self._ends = EndTeller(ledger, queue, clock, now, self._until_confirmed)
 
     def acknowledge(
         self, message: DeliveredMessage, event: Event = _FINISH, fate: Fate = _DONE
@@ -162,13 +174,15 @@ class Settlement:
         self.channel = None
         self._ledger.lose()
         self.waits.end()
-        self._replacements.abandon()
+        self._until_confirmed.abandon()
 
     def end(self) -> None:
         """
         No more messages will come: log nothing more.
         """
+        self._until_confirmed.end()
         self._replacements.end()
+        self._ends.end()
 
     def begin(
         self, message: DeliveredMessage, replacing: Coroutine[Any, Any, object]
@@ -308,7 +322,7 @@ class Settlement:
         properties = self._properties.of_dead_letter(message, wire, outcome)
         taken = await self._replacements.bury(message, wire, properties)
         if message.tells_end:
-            taken = taken and await self._replacements.tell_end(message, wire, outcome)
+            taken = taken and await self._ends.tell(message, wire, outcome)
         if not (taken and self.acknowledge(message, Event.CONFIRM, Fate.BURIED)):
             return False
         now_in = f"is now in queue {dead_letters_of(self.queue)!r}"
@@ -327,7 +341,7 @@ class Settlement:
         if not self._publisher.ready:
             self._leave(message)
         wire = self._live_channel.client
-        if not await self._replacements.tell_end(message, wire, outcome):
+        if not await self._ends.tell(message, wire, outcome):
             return
         if isinstance(outcome, Discard):
             self.discard(message, outcome, Event.CONFIRM)

@@ -10,12 +10,13 @@ What changes together:
  - Another header of ours: L{quebert.amqp.wire._headers}.
  - Another rule of confirms, or a time limit: C{_publications}; C{Channel.publish} and
    L{Publisher<quebert.amqp.link.Publisher>}, which tell their callers of it; and those
-   who decide by the error: C{watch/_replacements} (again, or not), C{watch/_settlement}
-   (copies), C{delays/_forwarding} and C{delays/_astray}, C{coordination/_pause_sign}
+   who decide by the error: C{watch/_until_confirmed} (again, or not),
+   C{watch/_settlement} (copies), C{watch/_end_teller} (ends without a note),
+   C{delays/_forwarding} and C{delays/_astray}, C{coordination/_pause_sign}
    (which has a limit), C{coordination/_spare_tokens} (which publishes once),
    C{operations/_access} (which has a limit) and C{doctor/_dead} (which expects two
    errors); and C{producer/_problems}, which does not go this way and makes these errors
-   itself.  C{_replacements}, C{_forwarding} and C{_astray} log no
+   itself.  C{_until_confirmed}, C{_forwarding} and C{_astray} log no
    C{ChannelLost}, also where only the connection that publishes was lost: the error for
    a late confirm must be another one, or nobody is told.  A time limit rests while the
    broker blocks (C{Wire.block}, C{Wire.unblock}).

@@ -1,5 +1,5 @@
 """
-L{quebert.amqp.watch._replacements}: what RabbitMQ does not take at once, seen from a
+L{quebert.amqp.watch._until_confirmed}: what RabbitMQ does not take at once, seen from a
 whole watch.
 """
 
@@ -11,8 +11,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from quebert.amqp.delays import PREFIX, LadderRefused
-from quebert.amqp.watch import _replacements
-from quebert.amqp.watch._replacements import RETRY_LIMIT, RETRY_RATE
+from quebert.amqp.watch import _until_confirmed
+from quebert.amqp.watch._until_confirmed import RETRY_LIMIT, RETRY_RATE
 from quebert.amqp.wire import Unconfirmed
 from quebert.errors import BrokerRefused, ChannelLost, PublishRefused, Unroutable
 from quebert.outcome import POISON, Bury, Retry
@@ -76,7 +76,7 @@ class NotTakenTests(SettlementTestCase):
         """
         Where very many wait for it, each is tried more seldom.
         """
-        self.patch(_replacements, "RETRY_RATE", 1.0)
+        self.patch(_until_confirmed, "RETRY_RATE", 1.0)
         self.watcher.stop(0)
         self.begin(prefetch=0)
         for _ in range(8):
