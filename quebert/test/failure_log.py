@@ -80,7 +80,8 @@ def waiting() -> Iterator[str]:
     Where each coroutine waits: its own place, and those of the coroutines that it
     awaits.
     """
-    found = [each for each in gc.get_objects() if isinstance(each, CoroutineType)]
+    # Not isinstance(), which has lazy objects of others do their work.
+    found = [each for each in gc.get_objects() if type(each) is CoroutineType]
     awaited = {id(each.cr_await) for each in found}
     for each in found:
         if each.cr_frame is not None and id(each) not in awaited:

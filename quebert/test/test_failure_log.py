@@ -51,11 +51,22 @@ def test_shown(tmp_path: Path) -> None:
     assert "of the test that passes" not in done.stdout
 
 
+class Lazy:
+    """
+    Tells its class only once it is set up.
+    """
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        raise RuntimeError("it is not set up")
+
+
 def test_waiting() -> None:
     """
     Each coroutine that waits is shown once, with those that it awaits.
     """
     event: Deferred[None] = Deferred()
+    lazy = [Lazy()]
 
     async def inner() -> None:
         await event
@@ -67,6 +78,7 @@ def test_waiting() -> None:
     shown = [each for each in waiting() if "test_waiting" in each]
     event.callback(None)
     assert done.called
+    assert lazy
     assert len(shown) == 1
     assert [each.split()[0].split(".")[-1] for each in shown[0].split(" > ")] == [
         "outer",
