@@ -108,20 +108,19 @@ def _check(file: str, connect: bool, report: _Remarks) -> None:
     if report.problems:
         return
     count = len(settings.queues)
-    names = f": {', '.join(settings.queues)}" if count else ""
-    report.note(f"fine: {count} queue{'s' * (count != 1)}{names}")
+    listed = f": {', '.join(settings.queues)}" if count else ""
+    report.note(f"fine: {count} queue{'s' * (count != 1)}{listed}")
     if settings.made_queues.serve:
         report.note(_made(settings.made_queues))
     report.note(f"delayed tasks wait in {_DELAYS[settings.quorum_delays]}")
-    open_queues = [q for q in settings.queues.values() if q.guard.private == "allow"]
-    if open_queues:
-        report.note(_advice(open_queues, count))
-    endless = [q.name for q in settings.queues.values() if q.mediator != "policy"]
-    if endless:
-        report.note(_endless(endless, count))
-    for queue in settings.queues.values():
-        if name := _other_port(queue.default_url, settings.hosts):
-            report.note(_unlimited(queue, name))
+    queues = settings.queues.values()
+    if names := [each.name for each in queues if each.guard.private == "allow"]:
+        report.note(_advice(names, count))
+    if names := [each.name for each in queues if each.mediator != "policy"]:
+        report.note(_endless(names, count))
+    for queue in queues:
+        if text := _unlimited(queue, settings.hosts):
+            report.note(text)
         if queue.hang_after == 0 or queue.effective_prefetch == 1:
             report.note(_may_stop(queue))
         if queue.sign is not None and _is_open(queue.sign.file):
@@ -142,46 +141,44 @@ def _made(made: MadeQueues) -> str:
     return text
 
 
-def _advice(open_queues: list[QueueSettings], count: int) -> str:
+def _tasks_of(names: list[str], count: int) -> str:
     """
-    When private addresses should be refused to the tasks of these queues.
+    "tasks", of some queues if there are others, too.
 
     @param count: how many queues there are.
     """
-    names = ", ".join(each.name for each in open_queues)
-    whose = "tasks" if len(open_queues) == count else f"tasks of {names}"
+    return "tasks" if len(names) == count else f"tasks of {', '.join(names)}"
+
+
+def _advice(names: list[str], count: int) -> str:
+    """
+    When private addresses should be refused to the tasks of these queues.
+    """
     return (
-        f"{whose} may reach private addresses: set guard.private to "
+        f"{_tasks_of(names, count)} may reach private addresses: set guard.private to "
         '"refuse" if you do not trust all who can add tasks'
     )
 
 
 def _endless(names: list[str], count: int) -> str:
     """
-    What the mediators do that no policy limits.
-
-    @param names: of their queues.
-    @param count: how many queues there are.
+    What the mediators of these queues do, which no policy limits.
     """
-    whose = "tasks" if len(names) == count else f"tasks of {', '.join(names)}"
     return (
-        f'{whose} are tried for ever. Only with mediator = "policy" do Retry-After,'
-        " GiveUp, Discard, and the field retry of a task count"
+        f"{_tasks_of(names, count)} are tried for ever. Only with mediator ="
+        ' "policy" do Retry-After, GiveUp, Discard, and the field retry of a task count'
     )
 
 
-def _other_port(url: str, hosts: Container[str]) -> str:
+def _unlimited(queue: QueueSettings, hosts: Container[str]) -> str:
     """
-    The host of a URL, if C{hosts} has it for the ports 80 and 443 alone, and the URL
-    has another one; else empty.
+    That the host of the C{default_url} of a queue has no limits, if C{hosts} has it for
+    the ports 80 and 443 alone, and the URL has another one; else empty.
     """
-    host = origin_of(url).partition("://")[2]
-    name = host.rpartition(":")[0]
-    return name if name in hosts and host not in hosts else ""
-
-
-def _unlimited(queue: QueueSettings, name: str) -> str:
     host = origin_of(queue.default_url).partition("://")[2]
+    name = host.rpartition(":")[0]
+    if name not in hosts or host in hosts:
+        return ""
     return (
         f'[hosts."{name}"] is for the ports 80 and 443: it does not limit the host of'
         f' default_url of {queue.name}, which is "{host}"'

@@ -11,15 +11,13 @@ import click
 
 from quebert.cli._life_text import life_lines
 from quebert.cli._looking import settings_of
+from quebert.cli._operating import tell_of_beginning
 from quebert.cli._past import past_of, past_options
 from quebert.cli._running import one_line, run
 from quebert.cli._terminal import echo, echo_object, json_option
 from quebert.errors import QuebertError
 
 __all__ = ["history"]
-
-# Characters of a whole uuid, as quebert add makes it.
-_WHOLE = 36
 
 
 @click.command()
@@ -59,10 +57,8 @@ def history(
     except QuebertError as e:
         raise click.ClickException(one_line(str(e))) from None
     if life is None:
-        text = f"the history knows no task {one_line(uuid)}"
-        if len(uuid) < _WHOLE:
-            text += ": give the whole uuid, which the page finds by its beginning"
-        raise click.ClickException(text)
+        tell_of_beginning(uuid)
+        raise click.ClickException(f"the history knows no task {one_line(uuid)}")
     if as_json:
         echo_object(dict(life))
         return

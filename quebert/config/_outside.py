@@ -6,7 +6,9 @@ other files, and functions.
 from __future__ import annotations
 
 import base64
+import os
 import re
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -92,9 +94,10 @@ class Outside:
             raise Wrong("must be the path of a file")
         path = self.path(value)
         try:
-            if Path(path).exists() and not Path(path).is_file():
+            status = os.stat(path)
+            if not stat.S_ISREG(status.st_mode):
                 raise Wrong(f"is {path!r}, which is not a file")
-            if Path(path).exists() and Path(path).stat().st_size > LARGEST_FILE:
+            if status.st_size > LARGEST_FILE:
                 raise Wrong(f"is the file {path!r}, which is larger than any secret")
             found = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
         except UnicodeDecodeError:
