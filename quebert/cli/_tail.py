@@ -17,8 +17,9 @@ from quebert.cli._amounts import duration
 from quebert.cli._looking import config_option, settings_of
 from quebert.cli._operating import amqp_url_option, run_operation
 from quebert.cli._paced_output import PacedOutput
+from quebert.cli._running import one_line
 from quebert.cli._terminal import echo, json_option, wants_colour
-from quebert.errors import ConfigError
+from quebert.errors import BrokerError, ConfigError
 from quebert.events import OUTCOMES, AttemptRecord, Gap
 from quebert.operations import AttemptFilter, BrokerAccess
 
@@ -88,9 +89,13 @@ def tail(
             which = ", ".join(queues) or "all queues"
             echo(f"attempts of {which}, until Ctrl-C", err=True)
 
+    def tell(why: BrokerError | None) -> None:
+        text = "attempts are read again" if why is None else f"no attempts now: {why}"
+        echo(one_line(text), err=True)
+
     async def work(broker: BrokerAccess) -> None:
         writer = _AttemptWriter(PacedOutput(broker.reactor), as_json, wants_colour())
-        await operations.follow(broker, writer, wanted, say)
+        await operations.follow(broker, writer, wanted, say, tell)
 
     configured = None if settings is None else settings.broker
     with suppress(KeyboardInterrupt):  # that is how it ends

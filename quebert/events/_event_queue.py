@@ -57,6 +57,8 @@ class EventQueue:
     @param received: called with each message, which is to be acknowledged on
         C{channel}.
     @param opened: called when the messages begin to come from another channel.
+    @param interrupted: called with the reason when the broker delivers no more, and
+        with C{None} when it delivers again.
     @ivar channel: the last channel.
     @ivar consumed: whether the broker delivers now.
     """
@@ -71,6 +73,7 @@ class EventQueue:
         most_bytes: int | None,
         received: Callable[[Message], None],
         opened: Callable[[], object],
+        interrupted: Callable[[BrokerError | None], object],
     ) -> None:
         self.channel: Channel | None = None
         self.consumed = False
@@ -80,6 +83,7 @@ class EventQueue:
         self._most_bytes = most_bytes or (DURABLE_BYTES if name else ONLOOKER_BYTES)
         self._received = received
         self._opened = opened
+        self._interrupted = interrupted
         self._keeping: Deferred[None] | None = None
         self._ended = False
         self._lost = RepeatedWarning(
@@ -116,6 +120,7 @@ class EventQueue:
         while True:
             why = await channel.when_closed()
             self.consumed = False
+            self._interrupted(why)
             seconds = _SOON
             while True:
                 self._lost.met(why)
@@ -126,6 +131,7 @@ class EventQueue:
                     why, seconds = e, min(2 * seconds, _LATE)
                 else:
                     self._lost.succeeded()
+                    self._interrupted(None)
                     break
 
     async def _open(self, timeout: float | None) -> Channel:

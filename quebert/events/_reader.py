@@ -12,7 +12,7 @@ had, and does not pass it on a second time.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,7 +24,7 @@ from quebert._log import Logger
 from quebert._repeated import RepeatedWarning
 from quebert._waiters import another_waiter
 from quebert.amqp.wire import Channel, Message
-from quebert.errors import ConfigError
+from quebert.errors import BrokerError, ConfigError
 from quebert.events._batch_decoder import decode_batch
 from quebert.events._batch_format import UnreadableEvents
 from quebert.events._event_queue import EventQueue
@@ -74,6 +74,9 @@ class EventReader:
         one, else 16 MiB.
     @param positions: L{AttemptBatch.total} of the last batch that the handler has kept
         of each mediator, if it has kept any.
+    @param interrupted: called with the reason when the connection is lost, and with
+        C{None} when events are read again.  A reader without a durable queue misses
+        what is published meanwhile.
     @ivar missing: how many records it has told as missing.
     @ivar unreadable: how many messages it could not read.
     @ivar at: when the last batch was made that the handler has had; C{None} for none.
@@ -90,6 +93,7 @@ class EventReader:
         keys: Iterable[str] = (ATTEMPTS, MEDIATORS),
         most_bytes: int | None = None,
         positions: Mapping[str, int] | None = None,
+        interrupted: Callable[[BrokerError | None], object] = lambda why: None,
     ) -> None:
         names = tuple(keys)
         if not names:
@@ -102,7 +106,13 @@ class EventReader:
         self._positions = Positions(positions or {})
         self._came: deque[Message] = deque()
         self._queue = EventQueue(
-            client, queue, names, most_bytes, self._received, self._came.clear
+            client,
+            queue,
+            names,
+            most_bytes,
+            self._received,
+            self._came.clear,
+            interrupted,
         )
         self._working: Deferred[None] | None = None
         self._stopped = False

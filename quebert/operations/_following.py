@@ -10,7 +10,7 @@ from typing import NoReturn
 import attrs
 from twisted.internet.defer import Deferred
 
-from quebert.errors import ConfigError
+from quebert.errors import BrokerError, ConfigError
 from quebert.events import (
     ATTEMPTS,
     OUTCOMES,
@@ -81,6 +81,7 @@ async def follow(
     see: See,
     wanted: AttemptFilter | None = None,
     started: Callable[[], object] = lambda: None,
+    interrupted: Callable[[BrokerError | None], object] = lambda why: None,
 ) -> NoReturn:
     """
     Call C{see} with attempts as they end, until this is cancelled.  If C{see} is slower
@@ -89,6 +90,8 @@ async def follow(
 
     @param wanted: which ones; all by default.
     @param started: called as soon as attempts reach C{see}.
+    @param interrupted: called with the reason when the connection is lost, and with
+        C{None} when attempts reach C{see} again.  What ends meanwhile is missing.
     @raise ConfigError: the URL is no AMQP URL.
     @raise BrokerError: there is no broker in five seconds, or it refuses the login, or
         the user may not read events.
@@ -96,7 +99,7 @@ async def follow(
     handler = _Follower(see, wanted or AttemptFilter())
     async with (
         broker.client() as (client, _),
-        reading(client, handler, keys=[ATTEMPTS]),
+        reading(client, handler, keys=[ATTEMPTS], interrupted=interrupted),
     ):
         started()
         await handler.failed

@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from quebert import operations
 from quebert._protocol.properties import encode_properties
-from quebert.errors import ConfigError
+from quebert.errors import BrokerError, ChannelLost, ConfigError
 from quebert.events import ATTEMPTS, EXCHANGE, AttemptBatch, AttemptRecord, encode_batch
 from quebert.operations import AttemptFilter, BrokerAccess, _access
 from quebert.test.memory_network import NetworkTestCase, _Client
@@ -139,6 +139,30 @@ class FollowTests(NetworkTestCase):
         )
         self.network.settle()
         self.assertEqual(started, [1])
+        following.cancel()
+        self.network.settle()
+        self.failureResultOf(following)
+
+    def test_interrupted(self) -> None:
+        """
+        It is told that the connection is lost, and that attempts come again.
+        """
+        told: list[BrokerError | None] = []
+        access = BrokerAccess(self.network, URL)
+        following = self.begin(
+            operations.follow(access, self.see, interrupted=told.append)
+        )
+        self.network.settle()
+        self.assertEqual(told, [])
+        self.network.cut()
+        why = told.pop()
+        self.assertIsInstance(why, ChannelLost)
+        self.assertEqual(told, [])
+        self.wire = self.connect()
+        self.network.pass_time(5)
+        self.assertEqual(told, [None])
+        self.tell(record(uuid="a"))
+        self.assertEqual(self.seen, [(["a"], None)])
         following.cancel()
         self.network.settle()
         self.failureResultOf(following)

@@ -5,6 +5,7 @@ Tests for C{quebert tail}: lines for attempts, and no more than are read.
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -25,7 +26,9 @@ from quebert.events import (
 )
 from quebert.test.conftest import AnyBroker
 from quebert.test.contract.patience import until
+from quebert.test.support import PATIENCE
 from quebert.test.test_live_fold import record
+from quebert.testing import EmbeddedBroker
 
 TAIL = [sys.executable, "-m", "quebert", "tail"]
 # Batches that are far more than a pipe takes.
@@ -176,3 +179,25 @@ def test_slow_reader(broker: AnyBroker) -> None:
         process.wait()
         process.stderr.close()
         mediator.close()
+
+
+def test_broker_is_away() -> None:
+    """
+    It tells that it reads nothing, and when it reads again.
+    """
+    with EmbeddedBroker() as broker:
+        process, port = start(broker), broker.port
+        assert process.stderr is not None
+        errors = process.stderr
+        said = errors.readline()
+    try:
+        assert said == "attempts of all queues, until Ctrl-C\n"
+        assert errors.readline().startswith("no attempts now: ")
+        with EmbeddedBroker(port=port):
+            assert errors.readline() == "attempts are read again\n"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(PATIENCE) == 0
+            assert errors.read() == ""
+    finally:
+        process.kill()
+        process.communicate()
