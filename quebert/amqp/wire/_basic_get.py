@@ -38,6 +38,13 @@ class Gets:
         """
         return bool(self._waiters)
 
+    @property
+    def oldest(self) -> Deferred[Message | None] | None:
+        """
+        What has waited for longest, if anything waits.
+        """
+        return self._waiters[0] if self._waiters else None
+
     def ask(self, queue: str) -> Deferred[Message | None]:
         """
         Fires with a message, which must be acknowledged, or with C{None}: the

@@ -11,7 +11,7 @@ and nothing of what messages mean.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -401,6 +401,19 @@ class Channel(AMQChannel):  # type: ignore[misc]
             self.on_message(incoming)
         else:
             self.publications.returned(incoming)
+
+    def waits_for(self) -> Iterator[tuple[object, str]]:
+        """
+        What has waited longest for an answer of each kind, and the words for it.
+        """
+        if self._asked:
+            method, waiter = self._asked[0]
+            yield waiter, f"{method.klass.name}.{method.name}"
+        if (get := self._gets.oldest) is not None:
+            yield get, "basic.get"
+        if (sent := self.publications.oldest) is not None:
+            where = f"exchange {sent.exchange!r}, key {sent.routing_key!r}"
+            yield sent, f"the confirm of a message ({where})"
 
     # -- The end
 

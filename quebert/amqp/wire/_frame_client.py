@@ -82,7 +82,7 @@ class FrameClient(AMQClient):  # type: ignore[misc]
         self._reader = FrameReader(MAX_PAYLOAD, _MAX_HEADER)
         self.output = TransportWriter()
         self._reads_more = False
-        self._heartbeat = Heartbeat(clock, self._send_heartbeat, self.fell_silent)
+        self._heartbeat = Heartbeat(clock, self._beat, self.fell_silent)
         self.closing_channels: set[int] = set()
         self.left_channels: set[int] = set()
         self.channels[0] = self.channelFactory(0, self.outgoing, self)
@@ -112,6 +112,12 @@ class FrameClient(AMQClient):  # type: ignore[misc]
     def fail(self, error: ProtocolError) -> None:
         """
         End the connection, and tell the broker why.
+        """
+        raise NotImplementedError
+
+    def beat(self) -> None:
+        """
+        Half a heartbeat interval has passed again.
         """
         raise NotImplementedError
 
@@ -191,8 +197,9 @@ class FrameClient(AMQClient):  # type: ignore[misc]
         payload = method.layout.encode(arguments)
         self.output.write(frame(FRAME_METHOD, channel, payload))
 
-    def _send_heartbeat(self) -> None:
+    def _beat(self) -> None:
         self.output.write(HEARTBEAT_FRAME)
+        self.beat()
 
     # -- The end
 

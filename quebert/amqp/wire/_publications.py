@@ -138,6 +138,13 @@ class Publications:
         """
         return len(self._unsent) + len(self._unconfirmed)
 
+    @property
+    def oldest(self) -> Publication | None:
+        """
+        The one that has waited for its confirm for longest, if any does.
+        """
+        return next(iter(self._unconfirmed.values()), None)
+
     def add(
         self,
         send: Callable[[], None],

@@ -23,6 +23,7 @@ from quebert._text import printable
 from quebert._waiters import Waiters
 from quebert.amqp.wire._channel import Channel
 from quebert.amqp.wire._frame_client import FrameClient
+from quebert.amqp.wire._unanswered import Unanswered
 from quebert.errors import (
     BrokerError,
     BrokerRefused,
@@ -145,6 +146,7 @@ class Wire(FrameClient):
             "The broker takes no messages for now",
             "The broker takes messages again",
         )
+        self._unanswered = Unanswered(lambda: self.clock, name)
         self.greeted = False
         self.server_properties: dict[str, Any] = {}
         self.max_message_size = _SURELY_TAKEN
@@ -239,6 +241,14 @@ class Wire(FrameClient):
         return succeed(self.channels[id])
 
     # -- While it lasts
+
+    def beat(self) -> None:
+        """
+        Look for what the broker leaves without an answer.  While it blocks, it reads
+        nothing, and tells so.
+        """
+        channels = () if self.blocked else list(self.channels.values())
+        self._unanswered.look(w for each in channels for w in each.waits_for())
 
     def fell_silent(self) -> None:
         """
@@ -341,6 +351,7 @@ class Wire(FrameClient):
         Fail all that waits for an answer.
         """
         self._blockade.end()
+        self._unanswered.end()
         if self.why is None:
             text = f"the connection to the broker was lost: {reason.value}"
             self.why = ChannelLost(text)

@@ -1,0 +1,127 @@
+"""
+L{quebert.amqp.wire._unanswered}: the log tells what the broker does not answer.
+"""
+
+from __future__ import annotations
+
+from pamqp.commands import Basic, Connection, Queue
+from pamqp.heartbeat import Heartbeat
+from twisted.internet.task import Clock
+from twisted.logger import LogLevel
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert.amqp.wire._unanswered import PATIENCE, Unanswered
+from quebert.test.support import logged
+from quebert.test.test_wire import NO_PROPERTIES, WireTestCase
+
+
+class UnansweredTests(SynchronousTestCase):
+    """
+    What is told of what waits.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.unanswered = Unanswered(lambda: self.clock, "quebert")
+        self.addCleanup(self.unanswered.end)
+
+    def look(self, *waiting: object) -> list[str]:
+        """
+        Look at what waits; gives what is logged.
+        """
+        with logged(LogLevel.info) as lines:
+            self.unanswered.look((each, f"call {each}") for each in waiting)
+        return lines
+
+    def test_late(self) -> None:
+        """
+        What waits for as long is told, by its name, and nothing before.
+        """
+        self.assertEqual(self.look("a"), [])
+        self.clock.advance(PATIENCE - 1)
+        self.assertEqual(self.look("a", "b"), [])
+        self.clock.advance(1)
+        self.assertEqual(
+            self.look("a", "b"),
+            [
+                "The broker does not answer on the connection 'quebert':"
+                " call a has waited for 60 s or more"
+            ],
+        )
+
+    def test_answered(self) -> None:
+        """
+        What is answered in time is not told, and what comes after has its own time.
+        """
+        for number in range(10):
+            self.assertEqual(self.look(number), [])
+            self.clock.advance(PATIENCE - 1)
+
+    def test_over(self) -> None:
+        """
+        The end is told, too.
+        """
+        self.look("a")
+        self.clock.advance(PATIENCE)
+        self.look("a")
+        with logged(LogLevel.info) as lines:
+            self.look()
+            self.clock.pump([5.0, 5.0])
+        self.assertIn("answers again on the connection 'quebert'", lines[0])
+
+
+class OnTheWireTests(WireTestCase):
+    """
+    A broker that sends nothing but heartbeats.
+    """
+
+    heartbeat = 30
+
+    def beat(self, seconds: float) -> list[str]:
+        """
+        Only heartbeats come for a while; gives the warnings.
+        """
+        with logged(LogLevel.warn) as lines:
+            for _ in range(round(seconds / 15)):
+                self.clock.advance(15)
+                self.broker.send(Heartbeat())
+        return lines
+
+    def test_calls(self) -> None:
+        """
+        A call, a C{basic.get} and a confirm that do not come are told.
+        """
+        self.let_in()
+        channel = self.channel()
+        self.ask(channel.call("queue_declare", queue="tasks", passive=True))
+        self.ask(channel.get("tasks"))
+        self.ask(channel.publish("", "tasks", b"body", NO_PROPERTIES))
+        self.assertEqual(self.beat(60), [])
+        told = self.beat(15)
+        self.assertEqual(len(told), 3, told)
+        for line, words in zip(
+            told,
+            (
+                "queue.declare has",
+                "basic.get has",
+                "the confirm of a message (exchange '', key 'tasks') has",
+            ),
+            strict=True,
+        ):
+            self.assertIn(words, line)
+        self.broker.send(Queue.DeclareOk("tasks", 0, 0), channel=channel.id)
+        self.broker.send(Basic.GetEmpty(), channel=channel.id)
+        self.broker.send(Basic.Ack(1), channel=channel.id)
+        self.assertEqual(self.beat(120), [])
+
+    def test_blocked(self) -> None:
+        """
+        Nothing is told of a broker that blocks: it tells itself.
+        """
+        self.let_in()
+        self.ask(self.wire.open_channel())
+        self.broker.send(Connection.Blocked("low on memory"))
+        self.assertEqual(self.beat(150), [])
+        self.broker.send(Connection.Unblocked())
+        self.assertEqual(self.beat(60), [])
+        self.assertIn("channel.open has", self.beat(15)[0])
