@@ -234,8 +234,10 @@ class FakeWire:
         """
         Call a method.
         """
-        name = arguments.get("queue") or arguments["exchange"]
+        name = arguments.get("queue") or arguments.get("exchange")
         self.calls.append((method, name))
+        if name is None:  # it is about the channel
+            return Answer(0)
         if name in self.refused:
             raise self.refused[name]
         if arguments.get("passive") and name not in self.there:

@@ -17,6 +17,7 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 from quebert.amqp import TxAMQPClient, WatchOptions
+from quebert.amqp.delays import LadderSearch
 from quebert.amqp.wire import version_of
 from quebert.operations import BrokerAccess, pause
 from quebert.outcome import Outcome, Retry
@@ -79,6 +80,64 @@ async def test_ten_retries(
     assert len(deaths[0]) <= 1  # it was due, perhaps, when the first rung was old
     await until(lambda: watcher.counts.done == 1)
     assert watcher.counts.retried == 10
+
+
+#: Has the messages of a quorum queue be due now, before RabbitMQ's timer for that.
+EXPIRE = """
+    Now = os:system_time(millisecond),
+    Past = fun
+        F(T) when is_integer(T), T > Now, T < Now + 100000 -> Now - 1;
+        F([H | T]) -> [F(H) | F(T)];
+        F(T) when is_tuple(T) -> list_to_tuple(F(tuple_to_list(T)));
+        F(T) when is_map(T) -> maps:map(fun(_, V) -> F(V) end, T);
+        F(T) -> T
+    end,
+    sys:replace_state(
+        list_to_atom("%2F_{queue}"), fun({{Name, Data}}) -> {{Name, Past(Data)}} end
+    )
+"""
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("searches", [False, True])
+async def test_due_as_it_is_used(
+    rabbitmq: RabbitMQNode,
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
+    monkeypatch: pytest.MonkeyPatch,
+    searches: bool,
+) -> None:
+    """
+    A task comes that is due at the very moment at which its rung is used, or searched
+    through, although RabbitMQ forgets it then.
+    """
+    came: list[bytes] = []
+    client = make_client(rabbitmq.url)
+    await client.watch(
+        names.exchange,
+        names.queue,
+        names.key,
+        lambda message: came.append(message.body),
+    )
+    wire = await client.connected()
+    rung = await client.ladder.rung_for(wire, names.queue, lambda: 60.0)
+    if searches:
+        monkeypatch.setattr(client.ladder, "check", nothing)
+    await client.publish(rung, names.queue, b"task", {"delivery-mode": 2})
+    rabbitmq.eval(" ".join(EXPIRE.format(queue=rung).split()) + ", ok")
+    if searches:
+        search = LadderSearch(
+            wire, client.ladder, client.make_publisher(), time.time, most=10
+        )
+        await search.through(nothing)
+    await until(lambda: came)
+
+
+async def nothing(_: object) -> bool:
+    """
+    Do nothing, and take nothing.
+    """
+    return False
 
 
 @pytest_twisted.ensureDeferred

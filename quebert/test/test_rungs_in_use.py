@@ -31,6 +31,9 @@ class OneChannel:
         """
         Call a method.
         """
+        queue = arguments.get("queue")
+        if method == "basic_consume" and queue in self.client.refused_consumers:
+            self._refusal = self.client.refused_consumers[queue]
         return await self._do(self.client.call(method, **arguments))
 
     async def get(self, queue: str) -> Any:
@@ -62,12 +65,18 @@ class ClosingWire(FakeWire):
     A connection each of whose channels ends with the first refusal.
 
     @ivar refused_gets: names, and why the broker gives no message from there.
+    @ivar refused_consumers: the same of those that may not be consumed from.
+    @ivar expired: names of queues whose messages have just expired.
+    @ivar slow: seconds that a C{basic.get} takes.
     @ivar shuts: how many channels were shut.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.refused_gets: dict[str, BrokerRefused] = {}
+        self.refused_consumers: dict[str, BrokerRefused] = {}
+        self.expired: set[str] = set()
+        self.slow = 0.0
         self.shuts = 0
 
     async def open_channel(self, *, confirms: bool) -> Any:
@@ -83,9 +92,10 @@ class ClosingWire(FakeWire):
         The first message.
         """
         got = await super().get(queue)
+        self.clock.advance(self.slow)
         if queue in self.refused_gets:
             raise self.refused_gets[queue]
-        return got
+        return None if queue in self.expired else got
 
 
 DENIED = BrokerRefused(403, "ACCESS_REFUSED")
@@ -353,6 +363,64 @@ class QuorumRungsInUseTests(RungsInUseTests):
         self.use_all()
         used = set(self.wire.made("basic_get"))
         self.assertEqual(used, {self.name(wait) for wait in range(1, 10)})
+
+    def test_expired(self) -> None:
+        """
+        Where messages were counted, and none is given, RabbitMQ is made to pass them
+        on: a consumer begins, on a channel that is shut.
+        """
+        name = self.name(5)
+        self.wire.counts[name] = 1
+        self.publish(5)
+        self.use_all()
+        self.assertEqual(self.wire.made("basic_consume"), [])
+        self.wire.expired.add(name)
+        shuts = self.wire.shuts
+        self.use_all()
+        self.assertEqual(self.wire.made("basic_consume"), [name])
+        self.assertEqual(self.wire.shuts, shuts + 2)
+
+    def test_expired_and_refused(self) -> None:
+        """
+        Where that is refused, all else goes on.  Where RabbitMQ fails at it, its
+        connection is lost, and the rung is not used.
+        """
+        name = self.name(5)
+        self.wire.counts[name] = 1
+        self.wire.expired.add(name)
+        for refusal, is_idle in (
+            (DENIED, False),
+            (BrokerRefused(541, "INTERNAL_ERROR"), True),
+        ):
+            self.wire.refused_consumers[name] = refusal
+            self.clock.advance(10)
+            self.publish(5)
+            self.use_all()
+            self.assertEqual(self.in_use.is_idle(self.wire, 5), is_idle)
+
+    def test_expired_meanwhile(self) -> None:
+        """
+        The same where the answer comes so late that one may have come since the
+        messages were counted, and have expired.
+        """
+        self.publish(5)
+        for slow, consumes in ((2.5, 0), (2.75, 1)):
+            self.wire.slow = slow
+            self.use_all()
+            self.assertEqual(len(self.wire.made("basic_consume")), consumes)
+
+    def test_expired_elsewhere(self) -> None:
+        """
+        Another client may have asked for a message at that moment: every thirty seconds
+        a rung has to pass on what it has, counted or not.
+        """
+        self.publish(5)
+        consumes = []
+        for _ in range(9):
+            self.use_all()
+            consumes.append(len(self.wire.made("basic_consume")))
+            self.clock.advance(10)
+        self.assertEqual(consumes, [0, 0, 0, 1, 0, 0, 1, 0, 0])
 
     def use(self) -> list[str]:
         """

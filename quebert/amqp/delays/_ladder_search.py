@@ -30,6 +30,7 @@ from quebert._lanes import all_of
 from quebert._protocol.extensions import COUNTS, DEATH_HEADERS
 from quebert._protocol.properties import amend_properties
 from quebert.amqp.delays._ladder import Ladder, has_quorum
+from quebert.amqp.delays._overdue import pass_on_overdue
 from quebert.amqp.delays._rungs import FIRST_WAITS, WAITS, Rungs
 from quebert.amqp.queues import Visit, depth, held_at_most
 from quebert.amqp.wire import DELAY, NOT_BEFORE
@@ -126,12 +127,14 @@ class LadderSearch:
         return sorted(there, reverse=True)
 
     async def _through(self, rungs: Rungs, wait: int, count: int, visit: Visit) -> None:
-        channel = await self._wire.open_channel(confirms=False)
+        channel, seen = await self._wire.open_channel(confirms=False), self.seen
         try:
             if count <= self._at_once:
                 await self._hold(channel, rungs.name(wait), count, visit)
             else:
                 await self._move(channel, rungs, wait, count, visit)
+            if rungs.quorum and self.seen == seen:
+                await pass_on_overdue(self._wire, rungs.name(wait))
             channel.flush()
             await channel.call("channel_flow", active=True)  # so all is settled
         finally:

@@ -11,6 +11,10 @@ The message goes back with its channel, to the front of its queue, which a polic
 delay (L{own_quorum<quebert.amqp.queues.own_quorum>}).  Given back with
 C{basic.nack}, it would go to the end of a quorum queue that has no delivery limit
 (3.10.8, 4.0.5), and RabbitMQ passes a message on only when it is the first.
+
+C{basic.get} may have messages stay in a rung (L{quebert.amqp.delays._overdue}).  What
+it has stay here is passed on at once, and what it has stay elsewhere within
+L{CHECK_ALL} seconds.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ import attrs
 
 from quebert._lanes import all_of
 from quebert._log import Logger
+from quebert.amqp.delays._overdue import pass_on_overdue
 from quebert.amqp.delays._rungs import WAITS, Rungs
 from quebert.amqp.link import DeclareOnce, has_failed, pause_after
 from quebert.amqp.queues import find_queue
@@ -33,13 +38,13 @@ from quebert.errors import BrokerError, BrokerRefused, MayNotLook, ReplyCode
 
 if TYPE_CHECKING:
     from quebert.amqp.link import SpareConnection
-    from quebert.amqp.wire import Channel, Wire
+    from quebert.amqp.wire import Channel, Message, Wire
 
 __all__ = ["CHANNELS", "CHECK", "CHECK_ALL", "RungsInUse"]
 
 #: Seconds between two uses of a rung in which messages may wait, ...
 CHECK = 1.5
-#: ... and between two searches for rungs of others.
+#: ... and between two searches for rungs of others, and for what is overdue in a rung.
 CHECK_ALL = 30.0
 #: Parts of the ladder that are looked at, or made, at once: each takes a channel for
 #: that.  RabbitMQ may let a user have few, and closes the connection where there are
@@ -94,6 +99,7 @@ class RungsInUse:
         self._last_use: dict[int, float] = {}  # as RabbitMQ sees it, of waits
         self._uses = DeclareOnce(self._use_one_alone)
         self._failing: dict[str, _Failing] = {}  # rungs
+        self._passed_on: dict[str, float] = {}  # when rungs had to pass on messages
         self._depths: dict[str, tuple[int, float]] = {}  # of rungs, and when
         self._surveyed: WeakKeyDictionary[Wire, float] = WeakKeyDictionary()  # when
 
@@ -228,7 +234,8 @@ class RungsInUse:
 
     async def _use_one(self, channel: Channel, wait: int, waits: list[int]) -> None:
         wire: Wire = channel.client
-        rungs, now = self._rungs_of(wire), wire.clock.seconds()
+        clock = wire.clock
+        rungs, now = self._rungs_of(wire), clock.seconds()
         rung = rungs.name(wait)
         found: Any = await channel.call("queue_declare", queue=rung, passive=True)
         waits.remove(wait)
@@ -238,16 +245,22 @@ class RungsInUse:
         # Also where RabbitMQ tells of no messages: it does not count those that it
         # could not pass on yet.
         if rungs.quorum and self._failing.get(rung, _NEVER).until <= now:
-            await self._get(channel, rung)
+            got = await self._get(channel, rung)
+            # One that came since they were counted does not expire within its wait.
+            may_have_had = found.message_count or clock.seconds() - now > wait / 2
+            passed_on = self._passed_on.setdefault(rung, now)
+            if got is None and (may_have_had or now - passed_on >= CHECK_ALL):
+                self._passed_on[rung] = now
+                await pass_on_overdue(wire, rung)
         self._last_use[wait] = now
 
-    async def _get(self, channel: Channel, rung: str) -> None:
+    async def _get(self, channel: Channel, rung: str) -> Message | None:
         """
         Have RabbitMQ see that a rung of quorum queues is in use.  A message that it
         gives comes back when the channel is closed, soon.
         """
         try:
-            await channel.get(rung)
+            got: Message | None = await channel.get(rung)
         except BrokerRefused as e:
             if has_failed(e):  # at this rung, or at another one
                 times = self._failing.get(rung, _NEVER).times + 1
@@ -255,3 +268,4 @@ class RungsInUse:
                 self._failing[rung] = _Failing(times, until)
             raise
         self._failing.pop(rung, None)
+        return got
