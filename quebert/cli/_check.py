@@ -143,7 +143,7 @@ def _made(made: MadeQueues) -> str:
 
 def _tasks_of(names: list[str], count: int) -> str:
     """
-    "tasks", of some queues if there are others, too.
+    "tasks", with the names of their queues unless these are all that there are.
 
     @param count: how many queues there are.
     """
@@ -173,7 +173,7 @@ def _endless(names: list[str], count: int) -> str:
 def _unlimited(queue: QueueSettings, hosts: Container[str]) -> str:
     """
     That the host of the C{default_url} of a queue has no limits, if C{hosts} has it for
-    the ports 80 and 443 alone, and the URL has another one; else empty.
+    the ports 80 and 443 alone, and the URL has another port; else empty.
     """
     host = origin_of(queue.default_url).partition("://")[2]
     name = host.rpartition(":")[0]

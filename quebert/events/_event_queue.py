@@ -86,6 +86,7 @@ class EventQueue:
         self._interrupted = interrupted
         self._keeping: Deferred[None] | None = None
         self._ended = False
+        self._was_deleted = False
         self._lost = RepeatedWarning(
             self.log,
             lambda: client.reactor,
@@ -120,7 +121,9 @@ class EventQueue:
         while True:
             why = await channel.when_closed()
             self.consumed = False
-            self._interrupted(why)
+            if self._was_deleted:
+                why, self._was_deleted = BrokerError("its queue was deleted"), False
+            self._tell(why)
             seconds = _SOON
             while True:
                 self._lost.met(why)
@@ -131,8 +134,14 @@ class EventQueue:
                     why, seconds = e, min(2 * seconds, _LATE)
                 else:
                     self._lost.succeeded()
-                    self._interrupted(None)
+                    self._tell(None)
                     break
+
+    def _tell(self, why: BrokerError | None) -> None:
+        try:
+            self._interrupted(why)
+        except Exception:
+            self.log.failure("That events are read, or not, could not be told.")
 
     async def _open(self, timeout: float | None) -> Channel:
         """
@@ -181,6 +190,7 @@ class EventQueue:
         The queue was deleted: declare it again, on a new channel.
         """
         if self.channel is not None:
+            self._was_deleted = True
             Deferred.fromCoroutine(self.channel.shut())
 
     async def _wait(self, seconds: float) -> None:

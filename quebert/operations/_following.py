@@ -90,8 +90,9 @@ async def follow(
 
     @param wanted: which ones; all by default.
     @param started: called as soon as attempts reach C{see}.
-    @param interrupted: called with the reason when the connection is lost, and with
-        C{None} when attempts reach C{see} again.  What ends meanwhile is missing.
+    @param interrupted: called with the reason when no attempts reach C{see}, since the
+        connection is lost, and with C{None} when they do again.  What ends meanwhile is
+        missing.
     @raise ConfigError: the URL is no AMQP URL.
     @raise BrokerError: there is no broker in five seconds, or it refuses the login, or
         the user may not read events.

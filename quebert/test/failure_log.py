@@ -12,6 +12,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Generator, Iterator
+from itertools import chain
 from types import CoroutineType
 
 import pytest
@@ -105,7 +106,9 @@ def of_rabbitmq(item: pytest.Item) -> Iterator[str]:
     from quebert.testing import RabbitMQNode
 
     values = getattr(item, "funcargs", {}).values()
-    for node in {each for each in values if isinstance(each, RabbitMQNode)}:
+    clusters = [getattr(each, "nodes", ()) for each in values]
+    found = dict.fromkeys([*values, *chain(*clusters)])
+    for node in [each for each in found if isinstance(each, RabbitMQNode)]:
         if node.running:
             try:
                 listed = node.ctl("list_queues", "--timeout", "20", *_COLUMNS)

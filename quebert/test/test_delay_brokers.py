@@ -133,6 +133,33 @@ async def test_due_as_it_is_used(
     await until(lambda: came)
 
 
+@pytest_twisted.ensureDeferred
+async def test_due_as_somebody_looked(
+    rabbitmq: RabbitMQNode, make_client: Callable[..., TxAMQPClient], names: Names
+) -> None:
+    """
+    So does a task that RabbitMQ forgot as somebody else used its rung, who is gone.
+    """
+    came: list[bytes] = []
+    other = make_client(rabbitmq.url)
+    wire = await other.connected()
+    rung = await other.ladder.rung_for(wire, names.queue, lambda: 60.0)
+    await other.publish(rung, names.queue, b"task", {"delivery-mode": 2})
+    await other.stop(grace=0)
+    rabbitmq.eval(" ".join(EXPIRE.format(queue=rung).split()) + ", ok")
+    another = await make_client(rabbitmq.url).connected()
+    channel = await another.open_channel(confirms=False)
+    assert await channel.get(rung) is None
+    client = make_client(rabbitmq.url)
+    await client.watch(
+        names.exchange,
+        names.queue,
+        names.key,
+        lambda message: came.append(message.body),
+    )
+    await until(lambda: came)
+
+
 async def nothing(_: object) -> bool:
     """
     Do nothing, and take nothing.

@@ -23,11 +23,16 @@ from twisted.logger import LogLevel
 from quebert.amqp import TxAMQPClient, Watcher, WatchOptions
 from quebert.amqp.delays import ARRIVALS, UNCLAIMED, arrivals_of
 from quebert.amqp.delays._astray import Astray, OldLadder, browse_store
-from quebert.amqp.delays._rungs_in_use import RungsInUse
 from quebert.amqp.queues import _browse as _browse
 from quebert.amqp.queues import dead_letters_of, depth
 from quebert.amqp.queues._new_queues import NEW
-from quebert.amqp.wire import NOT_BEFORE, Message, call_in_one_write, version_of
+from quebert.amqp.wire import (
+    NOT_BEFORE,
+    Channel,
+    Message,
+    call_in_one_write,
+    version_of,
+)
 from quebert.operations import BrokerAccess, status
 from quebert.outcome import Bury, Outcome, Retry
 from quebert.test import old_ladder
@@ -601,20 +606,24 @@ async def test_rung_deleted_while_looked_at(
     that it is there, tasks are delayed on.
     """
     client, tasks = make_client(add_vhost(rabbitmq, names.queue)), []
-    get = RungsInUse._get
+    get = Channel.get
     deleted: list[str] = []
 
-    async def get_from_deleted(self: RungsInUse, channel: Any, rung: str) -> None:
-        if not deleted:
-            deleted.append(rung)
-            await call(client, "queue_delete", queue=rung)
-        await get(self, channel, rung)
+    async def delete_and_get(self: Channel, rung: str) -> Message | None:
+        await call(client, "queue_delete", queue=rung)
+        return await get(self, rung)
+
+    def get_from_deleted(self: Channel, rung: str) -> Deferred[Message | None]:
+        if deleted:
+            return get(self, rung)
+        deleted.append(rung)
+        return Deferred.fromCoroutine(delete_and_get(self, rung))
 
     def callback(message: Message) -> Outcome | None:
         tasks.append(message.body)
         return Retry(after=7) if len(tasks) <= 2 else None
 
-    monkeypatch.setattr(RungsInUse, "_get", get_from_deleted)
+    monkeypatch.setattr(Channel, "get", get_from_deleted)
     await client.watch(
         "", names.queue, "", callback, options=WatchOptions(hold_up_to=0)
     )

@@ -11,8 +11,16 @@ from twisted.internet.defer import CancelledError, Deferred
 from quebert import operations
 from quebert._protocol.properties import encode_properties
 from quebert.errors import BrokerError, ChannelLost, ConfigError
-from quebert.events import ATTEMPTS, EXCHANGE, AttemptBatch, AttemptRecord, encode_batch
+from quebert.events import (
+    ATTEMPTS,
+    EXCHANGE,
+    AttemptBatch,
+    AttemptRecord,
+    EventReader,
+    encode_batch,
+)
 from quebert.operations import AttemptFilter, BrokerAccess, _access
+from quebert.operations._following import _Follower
 from quebert.test.memory_network import NetworkTestCase, _Client
 from quebert.test.support import logged
 from quebert.test.test_client_in_memory import URL
@@ -166,6 +174,46 @@ class FollowTests(NetworkTestCase):
         following.cancel()
         self.network.settle()
         self.failureResultOf(following)
+
+    def test_interrupted_badly(self) -> None:
+        """
+        Attempts come again although who is told fails.
+        """
+
+        def interrupted(why: BrokerError | None) -> None:
+            raise ZeroDivisionError
+
+        access = BrokerAccess(self.network, URL)
+        following = self.begin(
+            operations.follow(access, self.see, interrupted=interrupted)
+        )
+        self.network.settle()
+        self.network.cut()
+        self.wire = self.connect()
+        self.network.pass_time(5)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+        self.tell(record(uuid="a"))
+        self.assertEqual(self.seen, [(["a"], None)])
+        following.cancel()
+        self.network.settle()
+        self.failureResultOf(following)
+
+    def test_deleted(self) -> None:
+        """
+        The reason is told where a durable queue is deleted, too.
+        """
+        told: list[str] = []
+        reader = EventReader(
+            self.client(),
+            _Follower(self.see, AttemptFilter()),
+            queue="log",
+            interrupted=lambda why: told.append(str(why)),
+        )
+        self.result(reader.start())
+        self.call("queue_delete", queue="log")
+        self.network.pass_time(5)
+        self.assertEqual(told, ["its queue was deleted", "None"])
+        self.result(reader.stop())
 
     def test_waits(self) -> None:
         """

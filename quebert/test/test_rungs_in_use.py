@@ -124,7 +124,8 @@ class RungsInUseTests(SynchronousTestCase):
         self.rungs = Rungs(quorum=self.quorum)
         self.in_use = RungsInUse(lambda wire: self.rungs, make, None)
         self.wire.there |= {self.name(wait) for wait in range(1, 10)}
-        self.use_all()  # after the survey
+        for _ in range(3):  # after the survey, nothing is overdue
+            self.use_all()
         self.wire.calls.clear()
 
     def name(self, wait: int) -> str:
@@ -141,7 +142,7 @@ class RungsInUseTests(SynchronousTestCase):
         now = self.clock.seconds()
         using = Deferred.fromCoroutine(self.in_use.use_all(self.wire, now))
         self.successResultOf(using)
-        return [name for _, name in self.wire.calls]
+        return [name for _, name in self.wire.calls if name is not None]
 
     def publish(self, *waits: int) -> None:
         """
@@ -160,7 +161,8 @@ class RungsInUseTests(SynchronousTestCase):
         self.assertIn(self.name(5), self.use_all())
         self.assertFalse(self.in_use.is_idle(self.wire, 5))
         self.clock.advance(0.25)
-        self.assertEqual(self.use_all(), [])
+        self.use_all()  # it has to pass on what it has, at last
+        self.assertEqual(self.wire.made("queue_declare"), [])
         self.clock.advance(1)
         self.assertEqual(self.use_all(), [])
 
@@ -364,6 +366,14 @@ class QuorumRungsInUseTests(RungsInUseTests):
         used = set(self.wire.made("basic_get"))
         self.assertEqual(used, {self.name(wait) for wait in range(1, 10)})
 
+    def passed_on(self) -> list[str]:
+        """
+        Use all; the rungs that had to pass messages on.
+        """
+        self.use_all()
+        made: list[str] = self.wire.made("basic_consume")
+        return made
+
     def test_expired(self) -> None:
         """
         Where messages were counted, and none is given, RabbitMQ is made to pass them
@@ -372,31 +382,42 @@ class QuorumRungsInUseTests(RungsInUseTests):
         name = self.name(5)
         self.wire.counts[name] = 1
         self.publish(5)
-        self.use_all()
-        self.assertEqual(self.wire.made("basic_consume"), [])
+        self.assertEqual(self.passed_on(), [])
         self.wire.expired.add(name)
         shuts = self.wire.shuts
-        self.use_all()
-        self.assertEqual(self.wire.made("basic_consume"), [name])
+        self.assertEqual(self.passed_on(), [name])
         self.assertEqual(self.wire.shuts, shuts + 2)
+        self.wire.counts.clear()
+        self.assertEqual(self.passed_on(), [])
 
     def test_expired_and_refused(self) -> None:
         """
-        Where that is refused, all else goes on.  Where RabbitMQ fails at it, its
-        connection is lost, and the rung is not used.
+        Where that is refused, all else goes on.  Where RabbitMQ fails at it, it is
+        asked again after a pause.
         """
         name = self.name(5)
         self.wire.counts[name] = 1
         self.wire.expired.add(name)
-        for refusal, is_idle in (
-            (DENIED, False),
-            (BrokerRefused(541, "INTERNAL_ERROR"), True),
-        ):
-            self.wire.refused_consumers[name] = refusal
-            self.clock.advance(10)
-            self.publish(5)
+        self.publish(5)
+        self.wire.refused_consumers[name] = DENIED
+        self.use_all()
+        self.assertFalse(self.in_use.is_idle(self.wire, 5))
+        self.wire.counts.clear()
+        self.wire.expired.clear()
+        self.wire.refused_consumers.clear()
+        self.assertEqual(self.passed_on(), [])  # once was enough
+        self.wire.refused_consumers[name] = BrokerRefused(541, "INTERNAL_ERROR")
+        self.wire.counts[name] = 1
+        self.wire.expired.add(name)
+        for _ in range(3):
             self.use_all()
-            self.assertEqual(self.in_use.is_idle(self.wire, 5), is_idle)
+            self.assertEqual(self.wire.made("basic_get"), [name])
+            self.clock.advance(0.74)
+            self.use_all()
+            self.assertEqual(self.wire.made("basic_get"), [])
+            self.clock.advance(0.77)
+        self.wire.refused_consumers.clear()
+        self.assertEqual(self.passed_on(), [name])
 
     def test_expired_meanwhile(self) -> None:
         """
@@ -404,23 +425,34 @@ class QuorumRungsInUseTests(RungsInUseTests):
         messages were counted, and have expired.
         """
         self.publish(5)
-        for slow, consumes in ((2.5, 0), (2.75, 1)):
+        for slow, count in ((2.5, 0), (2.75, 1)):
             self.wire.slow = slow
-            self.use_all()
-            self.assertEqual(len(self.wire.made("basic_consume")), consumes)
+            self.assertEqual(len(self.passed_on()), count)
 
     def test_expired_elsewhere(self) -> None:
         """
-        Another client may have asked for a message at that moment: every thirty seconds
-        a rung has to pass on what it has, counted or not.
+        Another client may have asked for a message at that moment: after each survey, a
+        rung in use has to pass on what it has, counted or not.
         """
         self.publish(5)
-        consumes = []
+        counts = []
         for _ in range(9):
-            self.use_all()
-            consumes.append(len(self.wire.made("basic_consume")))
+            counts.append(len(self.passed_on()))
             self.clock.advance(10)
-        self.assertEqual(consumes, [0, 0, 0, 1, 0, 0, 1, 0, 0])
+        self.assertEqual(counts, [0, 0, 0, 0, 1, 0, 0, 1, 0])
+
+    def test_expired_before(self) -> None:
+        """
+        Another client may have ended then: over a new connection, all rungs have to do
+        that, eight at a time, and once.
+        """
+        self.wire = ClosingWire()
+        self.wire.clock = self.clock
+        self.wire.there |= {self.name(wait) for wait in (*range(1, 10), 64)}
+        self.use_all()
+        names = [self.passed_on() for _ in range(3)]
+        self.assertEqual([len(each) for each in names], [8, 2, 0])
+        self.assertEqual({*names[0], *names[1]}, self.wire.there)
 
     def use(self) -> list[str]:
         """

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp.wire._unanswered import PATIENCE, Unanswered
+from quebert.amqp.wire._unanswered import Unanswered
 from quebert.test.support import logged
 from quebert.test.test_wire import NO_PROPERTIES, WireTestCase
 
@@ -20,53 +20,67 @@ class UnansweredTests(SynchronousTestCase):
     What is told of what waits.
     """
 
+    def look(self, *waiting: object, after: float = 0.0) -> list[str]:
+        """
+        Look at what waits, every ten seconds for some time; gives what is logged.
+        """
+        with logged(LogLevel.info) as lines:
+            for _ in range(round(after / 10)):
+                self.clock.advance(10)
+                self.unanswered.look((each, f"call {each}") for each in waiting)
+        return lines
+
     def setUp(self) -> None:
         self.clock = Clock()
         self.unanswered = Unanswered(lambda: self.clock, "quebert")
         self.addCleanup(self.unanswered.end)
 
-    def look(self, *waiting: object) -> list[str]:
-        """
-        Look at what waits; gives what is logged.
-        """
-        with logged(LogLevel.info) as lines:
-            self.unanswered.look((each, f"call {each}") for each in waiting)
-        return lines
-
     def test_late(self) -> None:
         """
-        What waits for as long is told, by its name, and nothing before.
+        What waits for as long is told, by its name, and again each minute; nothing is
+        before.
         """
-        self.assertEqual(self.look("a"), [])
-        self.clock.advance(PATIENCE - 1)
-        self.assertEqual(self.look("a", "b"), [])
-        self.clock.advance(1)
+        self.assertEqual(self.look("a", after=60), [])
+        said = self.look("a", "b", after=10)
         self.assertEqual(
-            self.look("a", "b"),
+            said,
             [
                 "The broker does not answer on the connection 'quebert':"
                 " call a has waited for 60 s or more"
             ],
         )
+        self.assertEqual(self.look("a", after=50), [])
+        self.assertEqual(len(self.look("a", after=20)), 1)
 
     def test_answered(self) -> None:
         """
         What is answered in time is not told, and what comes after has its own time.
         """
         for number in range(10):
-            self.assertEqual(self.look(number), [])
-            self.clock.advance(PATIENCE - 1)
+            self.assertEqual(self.look(number, after=60), [])
+
+    def test_asleep(self) -> None:
+        """
+        The time for which a machine was asleep does not count.
+        """
+        self.look("a", after=10)
+        self.clock.advance(3_600)
+        self.assertEqual(self.look("a", after=20), [])
+        self.assertEqual(len(self.look("a", after=20)), 1)
 
     def test_over(self) -> None:
         """
-        The end is told, too.
+        The end is told, too, but not because what waits is forgotten.
         """
-        self.look("a")
-        self.clock.advance(PATIENCE)
-        self.look("a")
+        self.look("a", after=70)
+        with logged(LogLevel.info) as lines:
+            self.unanswered.forget()
+            self.clock.pump([5.0] * 4)
+        self.assertEqual(lines, [])
         with logged(LogLevel.info) as lines:
             self.look()
-            self.clock.pump([5.0, 5.0])
+            self.unanswered.look(())
+            self.clock.pump([5.0] * 4)
         self.assertIn("answers again on the connection 'quebert'", lines[0])
 
 
@@ -95,23 +109,25 @@ class OnTheWireTests(WireTestCase):
         channel = self.channel()
         self.ask(channel.call("queue_declare", queue="tasks", passive=True))
         self.ask(channel.get("tasks"))
-        self.ask(channel.publish("", "tasks", b"body", NO_PROPERTIES))
+        for name in ("tasks", "tasks", "tasks.dead"):
+            self.ask(channel.publish("", name, b"body", NO_PROPERTIES))
         self.assertEqual(self.beat(60), [])
         told = self.beat(15)
-        self.assertEqual(len(told), 3, told)
+        self.assertEqual(len(told), 4, told)
         for line, words in zip(
             told,
             (
                 "queue.declare has",
                 "basic.get has",
                 "the confirm of a message (exchange '', key 'tasks') has",
+                "the confirm of a message (exchange '', key 'tasks.dead') has",
             ),
             strict=True,
         ):
             self.assertIn(words, line)
         self.broker.send(Queue.DeclareOk("tasks", 0, 0), channel=channel.id)
         self.broker.send(Basic.GetEmpty(), channel=channel.id)
-        self.broker.send(Basic.Ack(1), channel=channel.id)
+        self.broker.send(Basic.Ack(3, True), channel=channel.id)
         self.assertEqual(self.beat(120), [])
 
     def test_blocked(self) -> None:

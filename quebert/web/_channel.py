@@ -179,7 +179,9 @@ class WebChannel(Protocol):
         most = self._limits.head
         if size <= most and size <= LONGEST_LINE:
             return
-        if self._rest.find(b"\r\n", 0, LONGEST_LINE + 2) < 0:
+        # A lower limit of the head is met first, in whatever pieces the head comes.
+        tells_of_line = most >= LONGEST_LINE
+        if tells_of_line and self._rest.find(b"\r\n", 0, LONGEST_LINE + 2) < 0:
             text = f"the request line has more than {LONGEST_LINE} bytes"
             raise APIProblem(HTTPStatus.REQUEST_URI_TOO_LONG, text)
         if size > most:

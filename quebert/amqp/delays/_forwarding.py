@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
@@ -80,6 +81,8 @@ class Forwarding:
         self._queue = queue
         self._publisher = publisher
         self._waits: set[Deferred[None]] = set()
+        # Those that RabbitMQ may have refused: they go on a channel of their own.
+        self._alone: WeakSet[Message] = WeakSet()
         # One for the task queue and one for the rungs: a full task queue must not stop
         # publications to rungs.
         self._queue_backoff = SharedBackoff(lambda: session.reactor, _LONGEST_PAUSE)
@@ -158,13 +161,12 @@ class Forwarding:
         if early > 0 and _is_too_early(message, early):
             self._early.met(_WHY_EARLY)
             await self._wait(min(early, _EARLY_WAIT))
-        send: Send = self._publisher.publish
         refusals = 0
         while (backoff := await self._may_try(arrivals, message, due)) is not None:
             if arrivals.stopped:
                 return backoff.not_tried()
             try:
-                await self._pass_on(arrivals.wire, message, due, send)
+                await self._pass_on(arrivals.wire, message, due)
             except MessageRefused as e:
                 backoff.not_tried()
                 if not arrivals.stopped:
@@ -173,10 +175,7 @@ class Forwarding:
                     refusals += 1
                     await self._wait(pause)
             except BrokerError as e:
-                if _is_refusal(e) and send != self._publisher.publish_alone:
-                    send = self._publisher.publish_alone  # is it this message?
-                    backoff.not_tried()
-                elif not arrivals.stopped:
+                if not arrivals.stopped:
                     backoff.failed()
                     self.failed(e)
             except BaseException:  # a fault of ours
@@ -227,13 +226,26 @@ class Forwarding:
         finally:
             self._waits.discard(wait)
 
-    async def _pass_on(
-        self, wire: Wire, message: Message, due: float, send: Send
-    ) -> None:
+    async def _pass_on(self, wire: Wire, message: Message, due: float) -> None:
         """
         Publish a message where it goes next; returns when it is safe there.
 
         @param due: when it is due, by the reactor's clock.
+        """
+        if message not in self._alone:
+            try:
+                await self._publish(wire, message, due, self._publisher.publish)
+                return
+            except Unconfirmed as e:
+                if e.refusal is None:
+                    raise
+                self._alone.add(message)  # is it this message?
+        await self._publish(wire, message, due, self._publisher.publish_alone)
+
+    async def _publish(
+        self, wire: Wire, message: Message, due: float, send: Send
+    ) -> None:
+        """
         @param send: publishes it.
         """
         if self._early_by(message, due) > 0:
@@ -254,13 +266,6 @@ class Forwarding:
         properties = _to_begin(message, has_waited_here, wire.max_payload)
         await send("", self._queue, message.body, properties)
         return await self._new_queues.old(wire, self._queue)
-
-
-def _is_refusal(why: BrokerError) -> bool:
-    """
-    Whether RabbitMQ has closed the channel for one of the messages published there.
-    """
-    return isinstance(why, Unconfirmed) and why.refusal is not None
 
 
 def _is_too_early(message: Message, early: float) -> bool:

@@ -1,31 +1,37 @@
 """
 Keeping rungs in use as long as messages may wait in them.
 
-Nobody consumes from a rung.  A policy with C{expires}, which operators set for all
+No consumer of a rung stays.  A policy with C{expires}, which operators set for all
 queues, has RabbitMQ delete queues that nobody uses, with all that is in them.  So a
 rung is used at short intervals as long as messages may wait in it.  Measured on
 RabbitMQ 3.10.8 and 4.3.6: to declare a classic queue is to use it, even passively; a
 quorum queue is in use when C{basic.get} is called.  Publications and bindings do not
 count.  (RabbitMQ 4.3.6 notes the end of a consumer, too, but consumers get messages.)
-The message goes back with its channel, to the front of its queue, which a policy may
-delay (L{own_quorum<quebert.amqp.queues.own_quorum>}).  Given back with
-C{basic.nack}, it would go to the end of a quorum queue that has no delivery limit
-(3.10.8, 4.0.5), and RabbitMQ passes a message on only when it is the first.
+The message that C{basic.get} gives goes back with its channel, to the front of its
+queue.  A policy may delay that (L{own_quorum<quebert.amqp.queues.own_quorum>}).  Given
+back with C{basic.nack}, it would go to the end of a quorum queue that has no delivery
+limit (3.10.8, 4.0.5), and RabbitMQ passes a message on only when it is the first.
 
-C{basic.get} may have messages stay in a rung (L{quebert.amqp.delays._overdue}).  What
-it has stay here is passed on at once, and what it has stay elsewhere within
-L{CHECK_ALL} seconds.
+A C{basic.get} may have messages stay in a rung when they are due
+(L{quebert.amqp.delays._overdue}).  Where that may have happened, the rung has to pass
+them on at the same look.  Others call C{basic.get}, too, and may have been killed
+then.  So a rung in use has to pass on what it has every L{CHECK_ALL} seconds, too, and
+every rung after each connect.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
 from quebert._lanes import all_of
 from quebert._log import Logger
@@ -38,13 +44,13 @@ from quebert.errors import BrokerError, BrokerRefused, MayNotLook, ReplyCode
 
 if TYPE_CHECKING:
     from quebert.amqp.link import SpareConnection
-    from quebert.amqp.wire import Channel, Message, Wire
+    from quebert.amqp.wire import Channel, Wire
 
 __all__ = ["CHANNELS", "CHECK", "CHECK_ALL", "RungsInUse"]
 
 #: Seconds between two uses of a rung in which messages may wait, ...
 CHECK = 1.5
-#: ... and between two searches for rungs of others, and for what is overdue in a rung.
+#: ... and between two searches for rungs of others.
 CHECK_ALL = 30.0
 #: Parts of the ladder that are looked at, or made, at once: each takes a channel for
 #: that.  RabbitMQ may let a user have few, and closes the connection where there are
@@ -99,7 +105,8 @@ class RungsInUse:
         self._last_use: dict[int, float] = {}  # as RabbitMQ sees it, of waits
         self._uses = DeclareOnce(self._use_one_alone)
         self._failing: dict[str, _Failing] = {}  # rungs
-        self._passed_on: dict[str, float] = {}  # when rungs had to pass on messages
+        self._overdue: dict[int, None] = {}  # waits whose rungs have to pass on
+        self._passing_on: Deferred[None] | None = None
         self._depths: dict[str, tuple[int, float]] = {}  # of rungs, and when
         self._surveyed: WeakKeyDictionary[Wire, float] = WeakKeyDictionary()  # when
 
@@ -163,34 +170,71 @@ class RungsInUse:
             if now - used > wait + _SLOW:
                 del self._used[wait]
         waits = list(self._used)
-        over = await self._wire_for_use(wire) if waits else wire
+        some = waits or self._overdue
+        over = await self._wire_for_use(wire) if some else wire
         while waits:
             try:
                 await self._use(wire, over, waits)
             except BrokerError as e:
                 if wire.closed:
                     raise
-                self.log.debug(
-                    "A queue in which delayed tasks wait cannot be used: {why}", why=e
-                )
+                self._not_used(e)
                 if over.closed or not isinstance(e, BrokerRefused):
                     break  # the others are used at the next look
+        if self._passing_on is None and self._overdue:
+            # A rung without a leader may take a minute, in which others are to be used.
+            self._passing_on = Deferred.fromCoroutine(self._pass_on(over, now))
+            self._passing_on.addBoth(self._passed_on)
         # After that: a connection that is new comes late already.
         if now - self._surveyed.get(wire, -math.inf) >= CHECK_ALL:
-            self._surveyed[wire] = now
             await self._survey(wire, now)
+
+    def _not_used(self, why: object) -> None:
+        self.log.debug(
+            "A queue in which delayed tasks wait cannot be used: {why}", why=why
+        )
+
+    def _passed_on(self, result: object) -> None:
+        self._passing_on = None
+        if isinstance(result, Failure):
+            result.trap(BrokerError)  # the next look tries again
+            self._not_used(result.value)
+
+    async def _pass_on(self, over: Wire, now: float) -> None:
+        """
+        Have some rungs pass on what may be overdue.
+
+        @param over: the connection over which rungs are used.
+        """
+
+        async def pass_on(wait: int) -> None:
+            rung = rungs.name(wait)
+            with self._noting_failure(rung, over.clock):
+                await pass_on_overdue(over, rung)
+            self._overdue.pop(wait, None)
+
+        rungs = self._rungs_of(over)
+        some = (each for each in self._overdue if self._may_ask(rungs.name(each), now))
+        await all_of(map(pass_on, list(islice(some, _AT_ONCE))), _AT_ONCE)
 
     async def _survey(self, wire: Wire, now: float) -> None:
         """
         Find the rungs in which messages wait that another process has put there, which
         may have ended.
         """
+        is_first = wire not in self._surveyed
+        self._surveyed[wire] = now
+        rungs = self._rungs_of(wire)
+        if rungs.quorum:
+            self._overdue.update(dict.fromkeys(self._used))
 
         async def look(wait: int) -> None:
             with suppress(MayNotLook):
-                found = await find_queue(wire, self._rungs_of(wire).name(wait))
+                found = await find_queue(wire, rungs.name(wait))
                 if found is not None and found.message_count:
                     self._used[wait] = now
+                if found is not None and is_first and rungs.quorum:
+                    self._overdue[wait] = None
 
         unused = (wait for wait in WAITS if wait not in self._used)
         await all_of(map(look, unused), CHANNELS)
@@ -244,28 +288,34 @@ class RungsInUse:
             self._used[wait] = now
         # Also where RabbitMQ tells of no messages: it does not count those that it
         # could not pass on yet.
-        if rungs.quorum and self._failing.get(rung, _NEVER).until <= now:
-            got = await self._get(channel, rung)
-            # One that came since they were counted does not expire within its wait.
+        if rungs.quorum and self._may_ask(rung, now):
+            with self._noting_failure(rung, clock):
+                got = await channel.get(rung)
+            # One that came since they were counted does not expire so soon.
             may_have_had = found.message_count or clock.seconds() - now > wait / 2
-            passed_on = self._passed_on.setdefault(rung, now)
-            if got is None and (may_have_had or now - passed_on >= CHECK_ALL):
-                self._passed_on[rung] = now
-                await pass_on_overdue(wire, rung)
+            if got is None and may_have_had:
+                self._overdue[wait] = None
         self._last_use[wait] = now
 
-    async def _get(self, channel: Channel, rung: str) -> Message | None:
+    def _may_ask(self, rung: str, now: float) -> bool:
         """
-        Have RabbitMQ see that a rung of quorum queues is in use.  A message that it
-        gives comes back when the channel is closed, soon.
+        Whether RabbitMQ may be asked for messages of a rung: it has not failed at that
+        lately.
+        """
+        return self._failing.get(rung, _NEVER).until <= now
+
+    @contextmanager
+    def _noting_failure(self, rung: str, clock: IReactorTime) -> Iterator[None]:
+        """
+        In this block, RabbitMQ is asked for messages of a rung.  One that it gives
+        comes back when the channel is closed, soon.
         """
         try:
-            got: Message | None = await channel.get(rung)
+            yield
         except BrokerRefused as e:
             if has_failed(e):  # at this rung, or at another one
                 times = self._failing.get(rung, _NEVER).times + 1
-                until = channel.client.clock.seconds() + pause_after(times)
+                until = clock.seconds() + pause_after(times)
                 self._failing[rung] = _Failing(times, until)
             raise
         self._failing.pop(rung, None)
-        return got

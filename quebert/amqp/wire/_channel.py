@@ -404,14 +404,14 @@ class Channel(AMQChannel):  # type: ignore[misc]
 
     def waits_for(self) -> Iterator[tuple[object, str]]:
         """
-        What has waited longest for an answer of each kind, and the words for it.
+        What has waited for longest for each kind of answer, and the words for it.
         """
         if self._asked:
             method, waiter = self._asked[0]
             yield waiter, f"{method.klass.name}.{method.name}"
         if (get := self._gets.oldest) is not None:
             yield get, "basic.get"
-        if (sent := self.publications.oldest) is not None:
+        for sent in self.publications.oldest():
             where = f"exchange {sent.exchange!r}, key {sent.routing_key!r}"
             yield sent, f"the confirm of a message ({where})"
 

@@ -8,7 +8,7 @@ them.  It knows no time: C{Channel.publish} has the clock.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from itertools import takewhile
 
@@ -138,12 +138,14 @@ class Publications:
         """
         return len(self._unsent) + len(self._unconfirmed)
 
-    @property
-    def oldest(self) -> Publication | None:
+    def oldest(self) -> Collection[Publication]:
         """
-        The one that has waited for its confirm for longest, if any does.
+        Of those for each address, the one that has waited for its confirm for longest.
         """
-        return next(iter(self._unconfirmed.values()), None)
+        first: dict[tuple[str, str], Publication] = {}
+        for each in self._unconfirmed.values():
+            first.setdefault((each.exchange, each.routing_key), each)
+        return first.values()
 
     def add(
         self,

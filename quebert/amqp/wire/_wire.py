@@ -247,7 +247,10 @@ class Wire(FrameClient):
         Look for what the broker leaves without an answer.  While it blocks, it reads
         nothing, and tells so.
         """
-        channels = () if self.blocked else list(self.channels.values())
+        if self.blocked is not None:
+            self._unanswered.forget()
+            return
+        channels = list(self.channels.values())
         self._unanswered.look(w for each in channels for w in each.waits_for())
 
     def fell_silent(self) -> None:
