@@ -22,7 +22,13 @@ from typing import TYPE_CHECKING
 import attrs
 
 from quebert._lanes import all_of
-from quebert.amqp.delays import FIRST_WAITS, WAITS, Rungs, has_quorum
+from quebert.amqp.delays import (
+    FIRST_WAITS,
+    WAITS,
+    Rungs,
+    has_quorum,
+    pass_on_overdue,
+)
 from quebert.amqp.queues import depth, held_at_most
 from quebert.amqp.wire import ERRORS, NOT_BEFORE, Message, temporary_channel, version_of
 from quebert.errors import BrokerRefused
@@ -243,6 +249,8 @@ class LadderLooks:
                     break
                 found.append(message)
                 room -= len(message.body)
+        if not found and room > 0:
+            await pass_on_overdue(self._wire, rung)
         return found
 
     def _task(self, message: Message, rung: str) -> WaitingTask:

@@ -20,6 +20,7 @@ from quebert.amqp import TxAMQPClient, WatchOptions
 from quebert.amqp.delays import LadderSearch
 from quebert.amqp.wire import version_of
 from quebert.operations import BrokerAccess, pause
+from quebert.operations._elsewhere import LadderLooks
 from quebert.outcome import Outcome, Retry
 from quebert.test.conftest import Names
 from quebert.test.support import options_of, until
@@ -99,17 +100,17 @@ EXPIRE = """
 
 
 @pytest_twisted.ensureDeferred
-@pytest.mark.parametrize("searches", [False, True])
+@pytest.mark.parametrize("how", ["used", "searched", "shown"])
 async def test_due_as_it_is_used(
     rabbitmq: RabbitMQNode,
     make_client: Callable[..., TxAMQPClient],
     names: Names,
     monkeypatch: pytest.MonkeyPatch,
-    searches: bool,
+    how: str,
 ) -> None:
     """
-    A task comes that is due at the very moment at which its rung is used, or searched
-    through, although RabbitMQ forgets it then.
+    A task comes that is due at the very moment at which its rung is used, searched
+    through, or shown, although RabbitMQ forgets it then.
     """
     came: list[bytes] = []
     client = make_client(rabbitmq.url)
@@ -121,11 +122,13 @@ async def test_due_as_it_is_used(
     )
     wire = await client.connected()
     rung = await client.ladder.rung_for(wire, names.queue, lambda: 60.0)
-    if searches:
+    if how != "used":
         monkeypatch.setattr(client.ladder, "check", nothing)
     await client.publish(rung, names.queue, b"task", {"delivery-mode": 2})
     rabbitmq.eval(" ".join(EXPIRE.format(queue=rung).split()) + ", ok")
-    if searches:
+    if how == "shown":
+        await LadderLooks(wire, time.time).look({rung})
+    if how == "searched":
         search = LadderSearch(
             wire, client.ladder, client.make_publisher(), time.time, most=10
         )

@@ -30,6 +30,7 @@ from quebert.amqp.delays._due import due_in
 from quebert.amqp.delays._forwarder import Forwarder
 from quebert.amqp.delays._ladder import Ladder, has_quorum
 from quebert.amqp.delays._ladder_search import LadderSearch
+from quebert.amqp.delays._overdue import pass_on_overdue
 from quebert.amqp.delays._refusals import LadderRefused
 from quebert.amqp.delays._rungs import (
     ARRIVALS,
@@ -58,4 +59,5 @@ __all__ = [
     "due_in",
     "has_quorum",
     "is_for",
+    "pass_on_overdue",
 ]
