@@ -86,7 +86,7 @@ class EventQueue:
         self._interrupted = interrupted
         self._keeping: Deferred[None] | None = None
         self._ended = False
-        self._was_deleted = False
+        self._was_ended = False
         self._lost = RepeatedWarning(
             self.log,
             lambda: client.reactor,
@@ -121,8 +121,9 @@ class EventQueue:
         while True:
             why = await channel.when_closed()
             self.consumed = False
-            if self._was_deleted:
-                why, self._was_deleted = BrokerError("its queue was deleted"), False
+            if self._was_ended:
+                text = "RabbitMQ has ended its consumer, as where its queue is deleted"
+                why, self._was_ended = BrokerError(text), False
             self._tell(why)
             seconds = _SOON
             while True:
@@ -151,6 +152,7 @@ class EventQueue:
         if self._ended:
             raise ChannelLost("this reader has ended")
         channel = await wire.open_channel(confirms=False)
+        self._was_ended = False
         try:
             await self._consume(channel)
         except BaseException:
@@ -190,7 +192,7 @@ class EventQueue:
         The queue was deleted: declare it again, on a new channel.
         """
         if self.channel is not None:
-            self._was_deleted = True
+            self._was_ended = True
             Deferred.fromCoroutine(self.channel.shut())
 
     async def _wait(self, seconds: float) -> None:

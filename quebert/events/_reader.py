@@ -74,8 +74,8 @@ class EventReader:
         one, else 16 MiB.
     @param positions: L{AttemptBatch.total} of the last batch that the handler has kept
         of each mediator, if it has kept any.
-    @param interrupted: called with the reason when the connection is lost, or the queue
-        deleted, and with C{None} when events are read again.  A reader without a
+    @param interrupted: called with the reason when the broker delivers no more, and
+        with C{None} when events are read again.  A reader without a
         durable queue misses what is published meanwhile.
     @ivar missing: how many records it has told as missing.
     @ivar unreadable: how many messages it could not read.

@@ -158,6 +158,7 @@ class LadderLooks:
         self._wire = wire
         self._now = now
         self._rungs = {each.name(w): w for each in self._kinds for w in WAITS}
+        self._quorum = {Rungs(quorum=True).name(wait) for wait in WAITS}
         self._logs_missing = version_of(wire) is not None
         self._there: list[str] = []
         self._asked_all = -_ALL_AGAIN
@@ -249,7 +250,7 @@ class LadderLooks:
                     break
                 found.append(message)
                 room -= len(message.body)
-        if not found and room > 0:
+        if not found and rung in self._quorum:
             await pass_on_overdue(self._wire, rung)
         return found
 

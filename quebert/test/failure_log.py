@@ -103,12 +103,13 @@ def of_rabbitmq(item: pytest.Item) -> Iterator[str]:
     these RabbitMQs have logged.
     """
     from quebert.errors import QuebertError
+    from quebert.test.cluster import RabbitMQCluster
     from quebert.testing import RabbitMQNode
 
     values = getattr(item, "funcargs", {}).values()
-    clusters = [getattr(each, "nodes", ()) for each in values]
-    found = dict.fromkeys([*values, *chain(*clusters)])
-    for node in [each for each in found if isinstance(each, RabbitMQNode)]:
+    clusters = (each.nodes for each in values if isinstance(each, RabbitMQCluster))
+    nodes = (each for each in values if isinstance(each, RabbitMQNode))
+    for node in dict.fromkeys([*nodes, *chain(*clusters)]):
         if node.running:
             try:
                 listed = node.ctl("list_queues", "--timeout", "20", *_COLUMNS)

@@ -117,7 +117,7 @@ def test_of_rabbitmq() -> None:
     queues += "waits\trunning\t1\t0\n"
     log = "operation queue.declare caused a channel exception not_found: no queue\n"
     node = Node(queues, f"started\n{log}")
-    item: Any = SimpleNamespace(funcargs={"either": node, "broker": node, "n": 1})
+    item: Any = SimpleNamespace(funcargs={"either": node, "broker": node, "n": {}})
     assert [*of_rabbitmq(item)] == ["name\tstate", "waits\trunning\t1\t0", "started"]
     silent: Any = SimpleNamespace(funcargs={"either": Node("", "started")})
     assert [*of_rabbitmq(silent)] == ["it does not answer", "started"]

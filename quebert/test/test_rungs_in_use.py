@@ -34,7 +34,11 @@ class OneChannel:
         queue = arguments.get("queue")
         if method == "basic_consume" and queue in self.client.refused_consumers:
             self._refusal = self.client.refused_consumers[queue]
-        return await self._do(self.client.call(method, **arguments))
+            self.client.tries += 1
+        called = self._do(self.client.call(method, **arguments))
+        if method == "basic_consume" and queue in self.client.hanging:
+            await self.client.hanging.pop(queue)
+        return await called
 
     async def get(self, queue: str) -> Any:
         """
@@ -66,6 +70,8 @@ class ClosingWire(FakeWire):
 
     @ivar refused_gets: names, and why the broker gives no message from there.
     @ivar refused_consumers: the same of those that may not be consumed from.
+    @ivar tries: how often that was tried.
+    @ivar hanging: the same of which one waits.
     @ivar expired: names of queues whose messages have just expired.
     @ivar slow: seconds that a C{basic.get} takes.
     @ivar shuts: how many channels were shut.
@@ -75,6 +81,8 @@ class ClosingWire(FakeWire):
         super().__init__()
         self.refused_gets: dict[str, BrokerRefused] = {}
         self.refused_consumers: dict[str, BrokerRefused] = {}
+        self.hanging: dict[str, Deferred[None]] = {}
+        self.tries = 0
         self.expired: set[str] = set()
         self.slow = 0.0
         self.shuts = 0
@@ -96,6 +104,20 @@ class ClosingWire(FakeWire):
         if queue in self.refused_gets:
             raise self.refused_gets[queue]
         return None if queue in self.expired else got
+
+
+class Spare:
+    """
+    A spare connection of which a test sees the same as of the other one.
+    """
+
+    async def instead_of(self, wire: ClosingWire) -> ClosingWire:
+        """
+        Another connection with the same queues.
+        """
+        spare = ClosingWire()
+        spare.__dict__ = wire.__dict__
+        return spare
 
 
 DENIED = BrokerRefused(403, "ACCESS_REFUSED")
@@ -122,7 +144,8 @@ class RungsInUseTests(SynchronousTestCase):
             self.wire.there.add(self.name(int(wait)))
 
         self.rungs = Rungs(quorum=self.quorum)
-        self.in_use = RungsInUse(lambda wire: self.rungs, make, None)
+        spare: Any = Spare()
+        self.in_use = RungsInUse(lambda wire: self.rungs, make, spare)
         self.wire.there |= {self.name(wait) for wait in range(1, 10)}
         for _ in range(3):  # after the survey, nothing is overdue
             self.use_all()
@@ -393,7 +416,7 @@ class QuorumRungsInUseTests(RungsInUseTests):
     def test_expired_and_refused(self) -> None:
         """
         Where that is refused, all else goes on.  Where RabbitMQ fails at it, it is
-        asked again after a pause.
+        asked again after a pause that grows.
         """
         name = self.name(5)
         self.wire.counts[name] = 1
@@ -407,15 +430,15 @@ class QuorumRungsInUseTests(RungsInUseTests):
         self.wire.refused_consumers.clear()
         self.assertEqual(self.passed_on(), [])  # once was enough
         self.wire.refused_consumers[name] = BrokerRefused(541, "INTERNAL_ERROR")
+        self.wire.tries = 0
         self.wire.counts[name] = 1
         self.wire.expired.add(name)
-        for _ in range(3):
+        for times in range(1, 4):
             self.use_all()
-            self.assertEqual(self.wire.made("basic_get"), [name])
-            self.clock.advance(0.74)
+            self.clock.advance(1.5**times / 2 - 0.01)
             self.use_all()
-            self.assertEqual(self.wire.made("basic_get"), [])
-            self.clock.advance(0.77)
+            self.assertEqual(self.wire.tries, times)
+            self.clock.advance(1.5**times / 2 + 0.02)
         self.wire.refused_consumers.clear()
         self.assertEqual(self.passed_on(), [name])
 
@@ -444,15 +467,44 @@ class QuorumRungsInUseTests(RungsInUseTests):
     def test_expired_before(self) -> None:
         """
         Another client may have ended then: over a new connection, all rungs have to do
-        that, eight at a time, and once.
+        that, once.
         """
         self.wire = ClosingWire()
         self.wire.clock = self.clock
         self.wire.there |= {self.name(wait) for wait in (*range(1, 10), 64)}
         self.use_all()
         names = [self.passed_on() for _ in range(3)]
-        self.assertEqual([len(each) for each in names], [8, 2, 0])
-        self.assertEqual({*names[0], *names[1]}, self.wire.there)
+        self.assertEqual([len(each) for each in names], [10, 0, 0])
+        self.assertEqual({*names[0]}, self.wire.there)
+
+    def test_expired_without_a_spare_connection(self) -> None:
+        """
+        Over the connection that consumes, only rungs in use have to: RabbitMQ may fail
+        at a rung that nobody uses, and closes the connection then.
+        """
+        self.in_use = RungsInUse(lambda wire: self.rungs, cast(Any, None), None)
+        self.wire = ClosingWire()
+        self.wire.clock = self.clock
+        self.wire.there |= {self.name(wait) for wait in range(1, 10)}
+        self.use_all()
+        self.publish(5)
+        self.assertEqual(self.passed_on(), [self.name(5)])
+
+    def test_one_hangs(self) -> None:
+        """
+        A rung at which RabbitMQ hangs holds up no other.
+        """
+        hanging: Deferred[None] = Deferred()
+        self.wire.hanging[self.name(3)] = hanging
+        for wait in (3, 5):
+            self.wire.counts[self.name(wait)] = 1
+            self.wire.expired.add(self.name(wait))
+        self.publish(3)
+        self.assertEqual(self.passed_on(), [])
+        self.publish(5)
+        self.assertEqual(self.passed_on(), [self.name(5)])
+        hanging.callback(None)
+        self.assertIn(self.name(3), self.wire.made("basic_consume"))
 
     def use(self) -> list[str]:
         """
@@ -522,9 +574,10 @@ class QuorumRungsInUseTests(RungsInUseTests):
 
     def test_no_spare_connection_for_nothing(self) -> None:
         """
-        Where no rung is in use, no spare connection is made.
+        Where no rung is there, no spare connection is made.
         """
         given: Any = SimpleNamespace(instead_of=self.fail)
-        in_use = RungsInUse(lambda wire: self.rungs, cast(Any, None), given)
-        using = in_use.use_all(self.wire, self.clock.seconds())
-        self.successResultOf(Deferred.fromCoroutine(using))
+        self.in_use = RungsInUse(lambda wire: self.rungs, cast(Any, None), given)
+        self.wire.there.clear()
+        for _ in range(2):
+            self.use_all()

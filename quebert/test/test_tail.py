@@ -28,7 +28,7 @@ from quebert.test.conftest import AnyBroker
 from quebert.test.contract.patience import until
 from quebert.test.support import PATIENCE
 from quebert.test.test_live_fold import record
-from quebert.testing import EmbeddedBroker
+from quebert.testing import EmbeddedBroker, free_port
 
 TAIL = [sys.executable, "-m", "quebert", "tail"]
 # Batches that are far more than a pipe takes.
@@ -185,13 +185,17 @@ def test_broker_is_away() -> None:
     """
     It tells that it reads nothing, and when it reads again.
     """
-    with EmbeddedBroker() as broker:
-        process, port = start(broker), broker.port
+    port = free_port()
+    with EmbeddedBroker(port=port) as broker:
+        process = start(broker)
         assert process.stderr is not None
         errors = process.stderr
-        said = errors.readline()
+        try:
+            assert errors.readline() == "attempts of all queues, until Ctrl-C\n"
+        except BaseException:
+            process.kill()
+            raise
     try:
-        assert said == "attempts of all queues, until Ctrl-C\n"
         assert errors.readline().startswith("no attempts now: ")
         with EmbeddedBroker(port=port):
             assert errors.readline() == "attempts are read again\n"

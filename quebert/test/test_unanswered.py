@@ -4,6 +4,8 @@ L{quebert.amqp.wire._unanswered}: the log tells what the broker does not answer.
 
 from __future__ import annotations
 
+from weakref import ref
+
 from pamqp.commands import Basic, Connection, Queue
 from pamqp.heartbeat import Heartbeat
 from twisted.internet.task import Clock
@@ -15,73 +17,93 @@ from quebert.test.support import logged
 from quebert.test.test_wire import NO_PROPERTIES, WireTestCase
 
 
+class Asked:
+    """
+    What waits.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def words(self) -> str:
+        """
+        The words for it.
+        """
+        return f"call {self.name}"
+
+
 class UnansweredTests(SynchronousTestCase):
     """
     What is told of what waits.
     """
 
-    def look(self, *waiting: object, after: float = 0.0) -> list[str]:
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.unanswered = Unanswered(lambda: self.clock, "quebert")
+        self.a, self.b = Asked("a"), Asked("b")
+
+    def look(self, *waiting: Asked, after: float = 0.0) -> list[str]:
         """
         Look at what waits, every ten seconds for some time; gives what is logged.
         """
         with logged(LogLevel.info) as lines:
             for _ in range(round(after / 10)):
                 self.clock.advance(10)
-                self.unanswered.look((each, f"call {each}") for each in waiting)
+                self.unanswered.look(((each, each.words) for each in waiting), 15)
         return lines
-
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.unanswered = Unanswered(lambda: self.clock, "quebert")
-        self.addCleanup(self.unanswered.end)
 
     def test_late(self) -> None:
         """
         What waits for as long is told, by its name, and again each minute; nothing is
         before.
         """
-        self.assertEqual(self.look("a", after=60), [])
-        said = self.look("a", "b", after=10)
-        self.assertEqual(
-            said,
-            [
-                "The broker does not answer on the connection 'quebert':"
-                " call a has waited for 60 s or more"
-            ],
-        )
-        self.assertEqual(self.look("a", after=50), [])
-        self.assertEqual(len(self.look("a", after=20)), 1)
+        self.assertEqual(self.look(self.a, after=60), [])
+        text = "The broker does not answer on the connection 'quebert': call a has"
+        said = self.look(self.a, self.b, after=10)
+        self.assertEqual(said, [f"{text} waited for 60 s"])
+        said = self.look(self.a, after=100)
+        self.assertEqual(said, [f"{text} waited for 120 s"])
 
     def test_answered(self) -> None:
         """
         What is answered in time is not told, and what comes after has its own time.
         """
-        for number in range(10):
-            self.assertEqual(self.look(number, after=60), [])
+        for _ in range(10):
+            self.assertEqual(self.look(Asked("another"), after=60), [])
 
     def test_asleep(self) -> None:
         """
         The time for which a machine was asleep does not count.
         """
-        self.look("a", after=10)
+        self.look(self.a, after=10)
         self.clock.advance(3_600)
-        self.assertEqual(self.look("a", after=20), [])
-        self.assertEqual(len(self.look("a", after=20)), 1)
+        self.assertEqual(self.look(self.a, after=40), [])
+        self.assertEqual(len(self.look(self.a, after=20)), 1)
+
+    def test_many(self) -> None:
+        """
+        Ten are told at a time.
+        """
+        many = [Asked(str(number)) for number in range(30)]
+        self.assertEqual(len(self.look(*many, after=70)), 10)
 
     def test_over(self) -> None:
         """
-        The end is told, too, but not because what waits is forgotten.
+        The end is told, too.
         """
-        self.look("a", after=70)
-        with logged(LogLevel.info) as lines:
-            self.unanswered.forget()
-            self.clock.pump([5.0] * 4)
-        self.assertEqual(lines, [])
-        with logged(LogLevel.info) as lines:
-            self.look()
-            self.unanswered.look(())
-            self.clock.pump([5.0] * 4)
-        self.assertIn("answers again on the connection 'quebert'", lines[0])
+        self.look(self.a, after=70)
+        self.unanswered.forget()
+        text = "The broker answers again on the connection 'quebert'."
+        self.assertEqual(self.look(after=20), [text])
+
+    def test_kept(self) -> None:
+        """
+        What is answered is not kept in memory.
+        """
+        self.look(self.a, after=70)
+        freed = ref(self.a)
+        del self.a
+        self.assertIsNone(freed())
 
 
 class OnTheWireTests(WireTestCase):

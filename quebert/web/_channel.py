@@ -153,7 +153,7 @@ class WebChannel(Protocol):
         data = self._rest = self._rest[begin:] if begin else self._rest
         end = data.find(b"\r\n\r\n", self._looked)
         try:
-            self._check_size(len(data) if end < 0 else end)
+            self._check_size(_size_so_far(data) if end < 0 else end)
             if end < 0:
                 self._wait_for_head()
                 return
@@ -179,7 +179,7 @@ class WebChannel(Protocol):
         most = self._limits.head
         if size <= most and size <= LONGEST_LINE:
             return
-        # A lower limit of the head is met first, in whatever pieces the head comes.
+        # A lower limit of the head is met first.
         tells_of_line = most >= LONGEST_LINE
         if tells_of_line and self._rest.find(b"\r\n", 0, LONGEST_LINE + 2) < 0:
             text = f"the request line has more than {LONGEST_LINE} bytes"
@@ -408,3 +408,14 @@ class WebChannel(Protocol):
             self._site.refused(self, "the answer was not taken in time")
         self._stage = Stage.CLOSING
         self._tcp.abortConnection()
+
+
+def _size_so_far(begun: bytes) -> int:
+    """
+    How many bytes a head has at least that is not whole: its last ones may belong to
+    the end.
+    """
+    for end in (b"\r\n\r", b"\r\n", b"\r"):
+        if begun.endswith(end):
+            return len(begun) - len(end)
+    return len(begun)

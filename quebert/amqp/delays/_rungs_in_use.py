@@ -14,17 +14,16 @@ limit (3.10.8, 4.0.5), and RabbitMQ passes a message on only when it is the firs
 
 A C{basic.get} may have messages stay in a rung when they are due
 (L{quebert.amqp.delays._overdue}).  Where that may have happened, the rung has to pass
-them on at the same look.  Others call C{basic.get}, too, and may have been killed
-then.  So a rung in use has to pass on what it has every L{CHECK_ALL} seconds, too, and
-every rung after each connect.
+them on right after that.  Others call C{basic.get}, too, and may have been killed then.
+So a rung in use has to pass on what it has every L{CHECK_ALL} seconds, too, and every
+rung once for each connection.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -106,7 +105,8 @@ class RungsInUse:
         self._uses = DeclareOnce(self._use_one_alone)
         self._failing: dict[str, _Failing] = {}  # rungs
         self._overdue: dict[int, None] = {}  # waits whose rungs have to pass on
-        self._passing_on: Deferred[None] | None = None
+        self._passing_on: set[int] = set()  # of these, at this moment
+        self._stuck: dict[str, _Failing] = {}  # rungs that could not
         self._depths: dict[str, tuple[int, float]] = {}  # of rungs, and when
         self._surveyed: WeakKeyDictionary[Wire, float] = WeakKeyDictionary()  # when
 
@@ -170,8 +170,7 @@ class RungsInUse:
             if now - used > wait + _SLOW:
                 del self._used[wait]
         waits = list(self._used)
-        some = waits or self._overdue
-        over = await self._wire_for_use(wire) if some else wire
+        over = await self._wire_for_use(wire) if waits or self._overdue else wire
         while waits:
             try:
                 await self._use(wire, over, waits)
@@ -181,10 +180,7 @@ class RungsInUse:
                 self._not_used(e)
                 if over.closed or not isinstance(e, BrokerRefused):
                     break  # the others are used at the next look
-        if self._passing_on is None and self._overdue:
-            # A rung without a leader may take a minute, in which others are to be used.
-            self._passing_on = Deferred.fromCoroutine(self._pass_on(over, now))
-            self._passing_on.addBoth(self._passed_on)
+        self._begin_to_pass_on(wire, over, now)
         # After that: a connection that is new comes late already.
         if now - self._surveyed.get(wire, -math.inf) >= CHECK_ALL:
             await self._survey(wire, now)
@@ -194,28 +190,43 @@ class RungsInUse:
             "A queue in which delayed tasks wait cannot be used: {why}", why=why
         )
 
-    def _passed_on(self, result: object) -> None:
-        self._passing_on = None
-        if isinstance(result, Failure):
-            result.trap(BrokerError)  # the next look tries again
-            self._not_used(result.value)
-
-    async def _pass_on(self, over: Wire, now: float) -> None:
+    def _begin_to_pass_on(self, wire: Wire, over: Wire, now: float) -> None:
         """
-        Have some rungs pass on what may be overdue.
+        Have rungs pass on what may be overdue.  Nobody waits for that: a rung without a
+        leader may take a minute.
 
         @param over: the connection over which rungs are used.
         """
+        if over is wire:
+            # RabbitMQ may fail at a rung, and closes the connection then: where there
+            # is no spare one, that is not risked for rungs that nobody uses.
+            for wait in self._overdue.keys() - self._used.keys():
+                del self._overdue[wait]
+        for wait in list(self._overdue):
+            if over.closed or len(self._passing_on) >= _AT_ONCE:
+                break
+            rung = self._rungs_of(wire).name(wait)
+            may_ask = _may_ask(self._failing, rung, now)
+            if may_ask and _may_ask(self._stuck, rung, now):
+                self._begin_with(over, wait, rung)
 
-        async def pass_on(wait: int) -> None:
-            rung = rungs.name(wait)
-            with self._noting_failure(rung, over.clock):
-                await pass_on_overdue(over, rung)
-            self._overdue.pop(wait, None)
+    def _begin_with(self, over: Wire, wait: int, rung: str) -> None:
+        if wait not in self._passing_on:
+            del self._overdue[wait]
+            self._passing_on.add(wait)
+            passing = Deferred.fromCoroutine(self._pass_on(over, rung))
+            passing.addBoth(self._passed_on, wait)
 
-        rungs = self._rungs_of(over)
-        some = (each for each in self._overdue if self._may_ask(rungs.name(each), now))
-        await all_of(map(pass_on, list(islice(some, _AT_ONCE))), _AT_ONCE)
+    async def _pass_on(self, over: Wire, rung: str) -> None:
+        with _noting(self._stuck, rung, over.clock):
+            await pass_on_overdue(over, rung)
+
+    def _passed_on(self, result: object, wait: int) -> None:
+        self._passing_on.discard(wait)
+        if isinstance(result, Failure):
+            self._overdue[wait] = None
+            result.trap(BrokerError)
+            self._not_used(result.value)
 
     async def _survey(self, wire: Wire, now: float) -> None:
         """
@@ -288,8 +299,8 @@ class RungsInUse:
             self._used[wait] = now
         # Also where RabbitMQ tells of no messages: it does not count those that it
         # could not pass on yet.
-        if rungs.quorum and self._may_ask(rung, now):
-            with self._noting_failure(rung, clock):
+        if rungs.quorum and _may_ask(self._failing, rung, now):
+            with _noting(self._failing, rung, clock):
                 got = await channel.get(rung)
             # One that came since they were counted does not expire so soon.
             may_have_had = found.message_count or clock.seconds() - now > wait / 2
@@ -297,25 +308,28 @@ class RungsInUse:
                 self._overdue[wait] = None
         self._last_use[wait] = now
 
-    def _may_ask(self, rung: str, now: float) -> bool:
-        """
-        Whether RabbitMQ may be asked for messages of a rung: it has not failed at that
-        lately.
-        """
-        return self._failing.get(rung, _NEVER).until <= now
 
-    @contextmanager
-    def _noting_failure(self, rung: str, clock: IReactorTime) -> Iterator[None]:
-        """
-        In this block, RabbitMQ is asked for messages of a rung.  One that it gives
-        comes back when the channel is closed, soon.
-        """
-        try:
-            yield
-        except BrokerRefused as e:
-            if has_failed(e):  # at this rung, or at another one
-                times = self._failing.get(rung, _NEVER).times + 1
-                until = clock.seconds() + pause_after(times)
-                self._failing[rung] = _Failing(times, until)
-            raise
-        self._failing.pop(rung, None)
+def _may_ask(failing: Mapping[str, _Failing], rung: str, now: float) -> bool:
+    """
+    Whether RabbitMQ may be asked for messages of a rung: it has not failed at that
+    lately.
+    """
+    return failing.get(rung, _NEVER).until <= now
+
+
+@contextmanager
+def _noting(
+    failing: dict[str, _Failing], rung: str, clock: IReactorTime
+) -> Iterator[None]:
+    """
+    In this block, RabbitMQ is asked for messages of a rung.  One that it gives comes
+    back when the channel is closed, soon.
+    """
+    try:
+        yield
+    except BrokerRefused as e:
+        if has_failed(e):  # at this rung, or at another one
+            times = failing.get(rung, _NEVER).times + 1
+            failing[rung] = _Failing(times, clock.seconds() + pause_after(times))
+        raise
+    failing.pop(rung, None)

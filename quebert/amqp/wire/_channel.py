@@ -55,6 +55,7 @@ from quebert.amqp.wire._publications import (
     Publications,
     ReturnedMessage,
 )
+from quebert.amqp.wire._unanswered import Waiting
 from quebert.errors import (
     BrokerError,
     ChannelLost,
@@ -402,18 +403,17 @@ class Channel(AMQChannel):  # type: ignore[misc]
         else:
             self.publications.returned(incoming)
 
-    def waits_for(self) -> Iterator[tuple[object, str]]:
+    def waits_for(self) -> Iterator[Waiting]:
         """
         What has waited for longest for each kind of answer, and the words for it.
         """
         if self._asked:
             method, waiter = self._asked[0]
-            yield waiter, f"{method.klass.name}.{method.name}"
+            yield waiter, partial("{}.{}".format, method.klass.name, method.name)
         if (get := self._gets.oldest) is not None:
-            yield get, "basic.get"
+            yield get, lambda: "basic.get"
         for sent in self.publications.oldest():
-            where = f"exchange {sent.exchange!r}, key {sent.routing_key!r}"
-            yield sent, f"the confirm of a message ({where})"
+            yield sent, sent.words
 
     # -- The end
 

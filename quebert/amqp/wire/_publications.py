@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from functools import partial
-from itertools import takewhile
+from itertools import islice, takewhile
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -37,6 +37,8 @@ __all__ = [
 
 #: How many publications may be sent and not confirmed; others wait for them.
 MAX_SENT = 5_000
+# How many are looked at, of which some may have waited for long.
+_OLDEST = 1_000
 #: And with how many bytes, unless it is a single one.
 MAX_SENT_BYTES = 64 * 2**20
 
@@ -97,6 +99,13 @@ class Publication:
             and self.exchange == returned.exchange
         )
 
+    def words(self) -> str:
+        """
+        The words for its confirm.
+        """
+        where = f"exchange {self.exchange!r}, key {self.routing_key!r}"
+        return f"the confirm of a message ({where})"
+
     def settle(self, problem: BrokerError | None) -> None:
         """
         The broker has answered, or never will.
@@ -140,10 +149,11 @@ class Publications:
 
     def oldest(self) -> Collection[Publication]:
         """
-        Of those for each address, the one that has waited for its confirm for longest.
+        Of those for each address, the one that has waited for its confirm for longest,
+        among those that have waited for longest.
         """
         first: dict[tuple[str, str], Publication] = {}
-        for each in self._unconfirmed.values():
+        for each in islice(self._unconfirmed.values(), _OLDEST):
             first.setdefault((each.exchange, each.routing_key), each)
         return first.values()
 

@@ -242,7 +242,7 @@ class Wire(FrameClient):
 
     # -- While it lasts
 
-    def beat(self) -> None:
+    def beat(self, seconds: float) -> None:
         """
         Look for what the broker leaves without an answer.  While it blocks, it reads
         nothing, and tells so.
@@ -251,7 +251,8 @@ class Wire(FrameClient):
             self._unanswered.forget()
             return
         channels = list(self.channels.values())
-        self._unanswered.look(w for each in channels for w in each.waits_for())
+        waiting = (each for channel in channels for each in channel.waits_for())
+        self._unanswered.look(waiting, 1.5 * seconds)
 
     def fell_silent(self) -> None:
         """
@@ -354,7 +355,6 @@ class Wire(FrameClient):
         Fail all that waits for an answer.
         """
         self._blockade.end()
-        self._unanswered.end()
         if self.why is None:
             text = f"the connection to the broker was lost: {reason.value}"
             self.why = ChannelLost(text)
