@@ -5,7 +5,6 @@ Tests for C{quebert tail}: lines for attempts, and no more than are read.
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 import threading
@@ -199,7 +198,7 @@ def test_broker_is_away() -> None:
         assert errors.readline().startswith("no attempts now: ")
         with EmbeddedBroker(port=port):
             assert errors.readline() == "attempts are read again\n"
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # SIGINT may be ignored, as in a background job
             assert process.wait(PATIENCE) == 0
             assert errors.read() == ""
     finally:

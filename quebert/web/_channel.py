@@ -179,9 +179,8 @@ class WebChannel(Protocol):
         most = self._limits.head
         if size <= most and size <= LONGEST_LINE:
             return
-        # A lower limit of the head is met first.
-        tells_of_line = most >= LONGEST_LINE
-        if tells_of_line and self._rest.find(b"\r\n", 0, LONGEST_LINE + 2) < 0:
+        has_line = self._rest.find(b"\r\n", 0, LONGEST_LINE + 2) >= 0
+        if size > LONGEST_LINE and not has_line:
             text = f"the request line has more than {LONGEST_LINE} bytes"
             raise APIProblem(HTTPStatus.REQUEST_URI_TOO_LONG, text)
         if size > most:
