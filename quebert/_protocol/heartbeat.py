@@ -49,6 +49,7 @@ class Heartbeat:
     @param dead: called when nothing was heard for two intervals, or for up to half an
         interval more.
     @ivar heard: to be set when anything comes.
+    @ivar beat_after: seconds from one beat to the next; 0 without heartbeats.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Heartbeat:
         self._send = send
         self._dead = dead
         self._silent = 0
-        self._beat_after = 0.0
+        self.beat_after = 0.0
         self._timer: _Delayed | None = None
         self.heard = True
 
@@ -69,7 +70,7 @@ class Heartbeat:
         @param interval: seconds; with 0 there are no heartbeats.
         """
         if interval:
-            self._beat_after = interval / _BEATS
+            self.beat_after = interval / _BEATS
             self._wait()
 
     def stop(self) -> None:
@@ -81,7 +82,7 @@ class Heartbeat:
             self._timer = None
 
     def _wait(self) -> None:
-        self._timer = self._clock.callLater(self._beat_after, self._beat)
+        self._timer = self._clock.callLater(self.beat_after, self._beat)
 
     def _beat(self) -> None:
         self._timer = None

@@ -86,7 +86,7 @@ class EventQueue:
         self._interrupted = interrupted
         self._keeping: Deferred[None] | None = None
         self._ended = False
-        self._was_ended = False
+        self._consumer_has_ended = False
         self._lost = RepeatedWarning(
             self.log,
             lambda: client.reactor,
@@ -121,9 +121,9 @@ class EventQueue:
         while True:
             why = await channel.when_closed()
             self.consumed = False
-            if self._was_ended:
+            if self._consumer_has_ended:
                 text = "RabbitMQ has ended its consumer, as where its queue is deleted"
-                why, self._was_ended = BrokerError(text), False
+                why, self._consumer_has_ended = BrokerError(text), False
             self._tell(why)
             seconds = _SOON
             while True:
@@ -152,7 +152,7 @@ class EventQueue:
         if self._ended:
             raise ChannelLost("this reader has ended")
         channel = await wire.open_channel(confirms=False)
-        self._was_ended = False
+        self._consumer_has_ended = False
         try:
             await self._consume(channel)
         except BaseException:
@@ -192,7 +192,7 @@ class EventQueue:
         The queue was deleted: declare it again, on a new channel.
         """
         if self.channel is not None:
-            self._was_ended = True
+            self._consumer_has_ended = True
             Deferred.fromCoroutine(self.channel.shut())
 
     async def _wait(self, seconds: float) -> None:

@@ -75,8 +75,8 @@ class EventReader:
     @param positions: L{AttemptBatch.total} of the last batch that the handler has kept
         of each mediator, if it has kept any.
     @param interrupted: called with the reason when the broker delivers no more, and
-        with C{None} when events are read again.  A reader without a
-        durable queue misses what is published meanwhile.
+        with C{None} when events are read again.  A reader without a durable queue
+        misses what is published meanwhile.
     @ivar missing: how many records it has told as missing.
     @ivar unreadable: how many messages it could not read.
     @ivar at: when the last batch was made that the handler has had; C{None} for none.

@@ -158,7 +158,8 @@ class LadderLooks:
         self._wire = wire
         self._now = now
         self._rungs = {each.name(w): w for each in self._kinds for w in WAITS}
-        self._quorum = {Rungs(quorum=True).name(wait) for wait in WAITS}
+        quorum = (each for each in self._kinds if each.quorum)
+        self._quorum = {each.name(wait) for each in quorum for wait in WAITS}
         self._logs_missing = version_of(wire) is not None
         self._there: list[str] = []
         self._asked_all = -_ALL_AGAIN

@@ -99,6 +99,27 @@ EXPIRE = """
 """
 
 
+def expire(node: RabbitMQNode, rung: str) -> None:
+    """
+    Have the messages of a rung be due, and RabbitMQ not know it yet.
+    """
+    node.eval(" ".join(EXPIRE.format(queue=rung).split()) + ", ok")
+
+
+async def bodies(client: TxAMQPClient, names: Names) -> list[bytes]:
+    """
+    Watch a queue; gives the bodies of what comes.
+    """
+    came: list[bytes] = []
+    await client.watch(
+        names.exchange,
+        names.queue,
+        names.key,
+        lambda message: came.append(message.body),
+    )
+    return came
+
+
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("how", ["used", "searched", "shown"])
 async def test_due_as_it_is_used(
@@ -112,20 +133,14 @@ async def test_due_as_it_is_used(
     A task comes that is due at the very moment at which its rung is used, searched
     through, or shown, although RabbitMQ forgets it then.
     """
-    came: list[bytes] = []
     client = make_client(rabbitmq.url)
-    await client.watch(
-        names.exchange,
-        names.queue,
-        names.key,
-        lambda message: came.append(message.body),
-    )
+    came = await bodies(client, names)
     wire = await client.connected()
     rung = await client.ladder.rung_for(wire, names.queue, lambda: 60.0)
     if how != "used":
         monkeypatch.setattr(client.ladder, "check", nothing)
     await client.publish(rung, names.queue, b"task", {"delivery-mode": 2})
-    rabbitmq.eval(" ".join(EXPIRE.format(queue=rung).split()) + ", ok")
+    expire(rabbitmq, rung)
     if how == "shown":
         await LadderLooks(wire, time.time).look({rung})
     if how == "searched":
@@ -143,23 +158,17 @@ async def test_due_as_somebody_looked(
     """
     So does a task that RabbitMQ forgot as somebody else used its rung, who is gone.
     """
-    came: list[bytes] = []
     other = make_client(rabbitmq.url)
     wire = await other.connected()
     rung = await other.ladder.rung_for(wire, names.queue, lambda: 60.0)
     await other.publish(rung, names.queue, b"task", {"delivery-mode": 2})
     await other.stop(grace=0)
-    rabbitmq.eval(" ".join(EXPIRE.format(queue=rung).split()) + ", ok")
+    expire(rabbitmq, rung)
     another = await make_client(rabbitmq.url).connected()
     channel = await another.open_channel(confirms=False)
     assert await channel.get(rung) is None
     client = make_client(rabbitmq.url)
-    await client.watch(
-        names.exchange,
-        names.queue,
-        names.key,
-        lambda message: came.append(message.body),
-    )
+    came = await bodies(client, names)
     await until(lambda: came)
 
 

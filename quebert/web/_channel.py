@@ -179,8 +179,7 @@ class WebChannel(Protocol):
         most = self._limits.head
         if size <= most and size <= LONGEST_LINE:
             return
-        has_line = self._rest.find(b"\r\n", 0, LONGEST_LINE + 2) >= 0
-        if size > LONGEST_LINE and not has_line:
+        if size > LONGEST_LINE and self._rest.find(b"\r\n", 0, LONGEST_LINE + 2) < 0:
             text = f"the request line has more than {LONGEST_LINE} bytes"
             raise APIProblem(HTTPStatus.REQUEST_URI_TOO_LONG, text)
         if size > most:

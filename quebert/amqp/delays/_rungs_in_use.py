@@ -322,8 +322,7 @@ def _noting(
     failing: dict[str, _Failing], rung: str, clock: IReactorTime
 ) -> Iterator[None]:
     """
-    In this block, RabbitMQ is asked for messages of a rung.  One that it gives comes
-    back when the channel is closed, soon.
+    In this block, RabbitMQ is asked for messages of a rung; note whether it fails.
     """
     try:
         yield

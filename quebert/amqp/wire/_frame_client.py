@@ -83,7 +83,6 @@ class FrameClient(AMQClient):  # type: ignore[misc]
         self.output = TransportWriter()
         self._reads_more = False
         self._heartbeat = Heartbeat(clock, self._beat, self.fell_silent)
-        self._interval = 0
         self.closing_channels: set[int] = set()
         self.left_channels: set[int] = set()
         self.channels[0] = self.channelFactory(0, self.outgoing, self)
@@ -106,7 +105,6 @@ class FrameClient(AMQClient):  # type: ignore[misc]
         """
         self.max_payload = frame_max - FRAME_OVERHEAD
         self._reader.max_payload = self.max_payload
-        self._interval = heartbeat
         self._heartbeat.start(heartbeat)
 
     # -- What a subclass makes of it
@@ -201,7 +199,7 @@ class FrameClient(AMQClient):  # type: ignore[misc]
 
     def _beat(self) -> None:
         self.output.write(HEARTBEAT_FRAME)
-        self.beat(self._interval / 2)
+        self.beat(self._heartbeat.beat_after)
 
     # -- The end
 

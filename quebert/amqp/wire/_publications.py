@@ -37,10 +37,10 @@ __all__ = [
 
 #: How many publications may be sent and not confirmed; others wait for them.
 MAX_SENT = 5_000
-# How many are looked at, of which some may have waited for long.
-_OLDEST = 1_000
 #: And with how many bytes, unless it is a single one.
 MAX_SENT_BYTES = 64 * 2**20
+# How many are looked at, of which some may have waited for long.
+_OLDEST = 1_000
 
 #: No publication of a channel has a higher tag.
 LAST_TAG = 2**64 - 1
