@@ -92,15 +92,18 @@ class Machine(RuleBasedStateMachine):
 
     # -- What is done
 
-    @rule(size=st.integers(0, 5), tag=st.sampled_from("ab"))
-    def deliver(self, size: int, tag: str) -> None:
+    @rule(size=st.integers(0, 5), tag=st.sampled_from("ab"), begins=st.booleans())
+    def deliver(self, size: int, tag: str, begins: bool) -> None:
         """
-        RabbitMQ delivers a message.
+        RabbitMQ delivers a message, which is with the callback at once if there is a
+        place.
         """
         message = Message(tag, len(self.all) + 1, False, "", "")
         message.body = b"x" * size
-        self.ledger.deliver(message)
-        self.all.append(Delivery(message))
+        self.all.append(Delivery(message, "callback" if begins else "waiting", begins))
+        number = self.ledger.deliver(message, begins=begins)
+        tags = [each.message.consumer_tag for each in self.live]
+        assert number == tags.count(tag)
 
     @precondition(lambda self: self.all)
     @rule(number=NUMBERS)
@@ -399,8 +402,13 @@ MUTANTS: dict[str, tuple[ModuleType, str, str]] = {
     ),
     "a message that waits as if it ran": (
         _ledger,
-        "self._states[message] = _WAITING",
-        "self._states[message] = State.RUNNING",
+        "state = _RUNNING if begins else _WAITING",
+        "state = _RUNNING",
+    ),
+    "a message that runs as if it waited": (
+        _ledger,
+        "state = _RUNNING if begins else _WAITING",
+        "state = _WAITING",
     ),
 }
 

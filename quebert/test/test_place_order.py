@@ -101,6 +101,57 @@ class PlacesTests(SynchronousTestCase):
             self.assertEqual(places.has_room(), number < 3)
             self.assertEqual(places.is_busy, number > 1)
 
+    def test_taken(self) -> None:
+        """
+        A free place is taken at once, and counts as any other: nobody else begins the
+        message.
+        """
+        places = self.make(4)
+        taken = [self.message() for _ in range(5)]
+        for number, message in enumerate(taken, 1):
+            self.assertEqual(places.take(message), number < 5)
+            self.assertEqual(places.has_place(message), number < 5)
+            self.assertEqual(self.busy, max(0, min(number, 4) - 2))
+        self.assertEqual(self.begun, [])
+        places.enter(taken[4])
+        self.assertEqual(self.begun, [])
+        places.leave(taken[0])
+        self.assertEqual(self.begun, [taken[4]])
+
+    def test_not_taken(self) -> None:
+        """
+        No place is taken before a message that waits for memory; by a message that
+        takes memory; where a throttle decides; or while no message begins.
+        """
+        heavy = 1_500_000
+        for case in ("waits", "is heavy", "throttle", "closed"):
+            throttles = [Noting()] if case == "throttle" else []
+            places = self.make(2, *throttles)
+            if case == "waits":
+                places.enter(self.message(heavy))
+                places.enter(self.message(heavy))
+            elif case == "closed":
+                places.close("test")
+            message = self.message(heavy if case == "is heavy" else 0)
+            self.assertFalse(places.take(message), case)
+            self.assertFalse(places.has_place(message))
+
+    def test_not_taken_before_others(self) -> None:
+        """
+        No place is taken before a message that waits for a place, also if that one is
+        about to get it.
+        """
+        places = self.make(2)
+        places.close("test")
+        for _ in range(2):
+            places.enter(self.message())
+        taken: list[bool] = []
+        self.patch(
+            places, "_begin", lambda _: taken.append(places.take(self.message()))
+        )
+        places.open("test")
+        self.assertEqual(taken, [False, False])
+
     def test_busy_while_closed(self) -> None:
         """
         It is busy while a message waits, although no place is taken, and whether or not

@@ -253,7 +253,6 @@ class Deliveries:
     # -- One message
 
     def _received(self, message: DeliveredMessage) -> None:
-        number = self.ledger.deliver(message)
         message.came = self._seconds()
         message.request_places = self._origins
         message.cancelled = self._cancelled
@@ -263,9 +262,18 @@ class Deliveries:
             message.tells_end = wants_end_note(message)
         # That is was_put_back, without a call.
         if message.redelivered or OURS in message.encoded_properties:
+            number = self.ledger.deliver(message)
             self._examinations.received(message)
-        else:  # nearly always
+        elif self._places.take(message):  # nearly always
+            # It begins: that is L{begin}, which is called where messages wait.
             message.may_have_past = False
+            if self._slow_after is not None:
+                self._patience.begin(message, self._slow_after)
+            number = self.ledger.deliver(message, begins=True)
+            self._handler.call(message, self._decided)
+        else:
+            message.may_have_past = False
+            number = self.ledger.deliver(message)
             self._places.enter(message)
         if number >= self.consumer.prefetch_count or self._throttles.limit_fetching:
             self.adapt()  # no more may come, or a throttle is against it
@@ -312,7 +320,9 @@ class Deliveries:
                 self._settlement.discard(message, outcome)
             else:
                 self._settlement.acknowledge(message)
-            self.leave(message)
+            # That is leave, one call less.
+            self._places.leave(message)
+            self._has_left()
 
     def _retry(self, message: DeliveredMessage, retry: Retry) -> None:
         if self._postponements.may_wait(message, retry):
@@ -350,6 +360,9 @@ class Deliveries:
         Free the place of a message, if it has one.
         """
         self._places.leave(message)
+        self._has_left()
+
+    def _has_left(self) -> None:
         self.adapt()
         if self._idle is not None and not self._is_at_work:
             idle, self._idle = self._idle, None

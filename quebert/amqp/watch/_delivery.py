@@ -2,7 +2,8 @@
 The states of a delivery, and which event leads from which to which.  Pure.
 
 Theory of operation: RabbitMQ has delivered a message, and waits until it is settled:
-acknowledged, or given back.  Until then the delivery is in one of these states::
+acknowledged, or given back.  Until then the delivery is in one of these states.  It
+begins as WAITING, or as RUNNING where a place is free::
 
                begin            overdue
      WAITING --------> RUNNING --------> OVERDUE

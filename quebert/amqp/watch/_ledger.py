@@ -30,7 +30,7 @@ class Delivered(Protocol):
 M = TypeVar("M", bound=Delivered)
 
 # Python looks up a member of an Enum slowly, and uses it slowly as an index.
-_WAITING = int(State.WAITING)
+_WAITING, _RUNNING = int(State.WAITING), int(State.RUNNING)
 
 
 class Counts:
@@ -137,14 +137,15 @@ class Ledger(Generic[M]):
         state = self._states.get(message)
         return None if state is None else State(state)
 
-    def deliver(self, message: M) -> int:
+    def deliver(self, message: M, *, begins: bool = False) -> int:
         """
         RabbitMQ has delivered a message.
 
+        @param begins: whether its callback is called at once, as it has a place.
         @return: how many deliveries its consumer has now.
         """
-        self._states[message] = _WAITING
-        self.numbers[_WAITING] += 1
+        self._states[message] = state = _RUNNING if begins else _WAITING
+        self.numbers[state] += 1
         self.bytes += len(message.body)
         tag, of_consumers = message.consumer_tag, self.of_consumers
         of_consumers[tag] = number = of_consumers.get(tag, 0) + 1

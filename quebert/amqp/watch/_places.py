@@ -57,6 +57,29 @@ class Places:
         self._memory = memory
         self._throttles = tuple(throttles)  # nearly always none
 
+    def take(self, message: DeliveredMessage) -> bool:
+        """
+        Give a message a place at once, if one is free, no message waits, and nothing
+        but the number of places decides.
+
+        @return: whether it has one.  Then it begins now, and C{begin} is not called.
+            If it has none, it is to L{enter}.
+        """
+        placed = self._placed
+        if (
+            self._waiting
+            or self._heavy
+            or self._closed
+            or self._throttles
+            or message.memory
+            or len(placed) >= self._prefetch
+        ):
+            return False
+        placed.add(message)
+        if len(placed) > self._half:
+            self.busy()
+        return True
+
     def enter(self, message: DeliveredMessage) -> None:
         """
         Give a message a place, now or later.
