@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from io import BytesIO
+from typing import Any, Protocol, TypeVar
 
 from quebert._protocol.frames import (
     FRAME_BODY,
@@ -23,6 +24,7 @@ from quebert.errors import ReplyCode
 __all__ = [
     "CLASS_BASIC",
     "CONTENT_HEADER",
+    "Content",
     "ContentReader",
     "ContentTooLarge",
     "content_head",
@@ -36,6 +38,8 @@ CLASS_BASIC = 60
 CONTENT_HEADER = struct.Struct(">HHQ")
 # Bytes of a body that memory is reserved for before they have come.
 _ROOM = 4 * 2**20
+
+_C = TypeVar("_C", bound="Content")
 
 
 class ContentTooLarge(FrameError):
@@ -52,24 +56,38 @@ class ContentTooLarge(FrameError):
         self.size = size
 
 
+class Content(Protocol):
+    """
+    What a method has beside its arguments.
+    """
+
+    encoded_properties: bytes
+    body: bytes
+
+
 class ContentReader:
     """
     Reads one content after the other.
 
-    @param whole: called with the encoded properties and the body of each content when
-        its last frame has come.
-    @ivar most: bytes that the body may have which is to come; C{None} where a content
-        is not expected.
+    @ivar into: where the content goes that is expected; C{None} where none is.
+    @ivar most: bytes that its body may have.
+    @ivar whole: called with C{into} when the last frame has come.
     @ivar missing: bytes of the body that have not come yet.
     """
 
-    def __init__(self, whole: Callable[[bytes, bytes], object]) -> None:
-        self.most: int | None = None
+    def __init__(self) -> None:
+        self.into: Any = None
+        self.most = 0
+        self.whole: Callable[[Any], object] = _nothing
         self.missing = 0
-        self._whole = whole
-        self._properties = b""
         # A body of several frames, each of which may be of one byte.
         self._begun: BytesIO | None = None
+
+    def expect(self, into: _C, most: int, whole: Callable[[_C], object]) -> None:
+        """
+        A method has come whose content follows: see the attributes.
+        """
+        self.into, self.most, self.whole = into, most, whole
 
     def header_received(self, payload: bytes) -> None:
         """
@@ -80,20 +98,21 @@ class ContentReader:
         @raise ContentTooLarge: the body is to have more than L{most} bytes.
         @raise struct.error: it is cut short.
         """
-        most = self.most
-        if most is None or self.missing:
+        into = self.into
+        if into is None or self.missing:
             raise UnexpectedFrame("a content header came unexpectedly")
         klass, _, size = CONTENT_HEADER.unpack_from(payload)
         if klass != CLASS_BASIC:
             text = f"expected content header for class {CLASS_BASIC}, got one for"
             raise UnexpectedFrame(f"{text} class {klass} instead")
-        if size > most:
-            raise ContentTooLarge(size, most)
-        self._properties = payload[CONTENT_HEADER.size :]
+        if size > self.most:
+            raise ContentTooLarge(size, self.most)
+        into.encoded_properties = payload[CONTENT_HEADER.size :]
         self.missing = size
         if not size:
-            self.most = None
-            self._whole(self._properties, b"")
+            self.into = None
+            into.body = b""
+            self.whole(into)
 
     def body_received(self, payload: bytes) -> None:
         """
@@ -116,19 +135,20 @@ class ContentReader:
             if missing:
                 return
             self._begun, payload = None, begun.getvalue()
-        self.most = None
-        self._whole(self._properties, payload)
+        into, self.into = self.into, None
+        into.body = payload
+        self.whole(into)
 
     def end(self) -> None:
         """
         The channel is closed: let go of what has come, which may be much, and of the
         channel, which has this reader.
         """
-        self.most, self.missing, self._begun = None, 0, None
-        self._properties, self._whole = b"", _nothing
+        self.into, self.missing, self._begun = None, 0, None
+        self.whole = _nothing
 
 
-def _nothing(properties: bytes, body: bytes) -> None:
+def _nothing(content: object) -> None:
     """
     Nobody waits for a content any more.
     """

@@ -5,6 +5,8 @@ Tests for L{quebert._protocol.content}.
 from __future__ import annotations
 
 import struct
+from types import SimpleNamespace
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,27 +96,35 @@ class ContentReaderTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.bodies: list[bytes] = []
         self.properties: list[bytes] = []
-        self.reader = ContentReader(self.whole)
+        self.reader = ContentReader()
 
-    def whole(self, properties: bytes, body: bytes) -> None:
+    def whole(self, content: Any) -> None:
         """
         Note it.
         """
-        self.properties.append(properties)
-        self.bodies.append(body)
+        self.assertIs(content, self.expected)
+        self.properties.append(content.encoded_properties)
+        self.bodies.append(content.body)
+
+    def expect(self, most: int = 1_000) -> None:
+        """
+        Have a content expected.
+        """
+        self.expected: Any = SimpleNamespace()
+        self.reader.expect(self.expected, most, self.whole)
 
     def announce(self, size: int, most: int = 1_000) -> None:
         """
         Have a content come, up to its header.
         """
-        self.reader.most = most
+        self.expect(most)
         self.reader.header_received(header(size))
 
     def test_header(self) -> None:
         """
         The header tells the size of the body, and the encoded properties.
         """
-        self.reader.most = 7
+        self.expect(7)
         self.reader.header_received(CONTENT_HEADER.pack(60, 0, 7) + b"more")
         self.assertEqual(self.reader.missing, 7)
         self.reader.body_received(b"content")
@@ -158,7 +168,7 @@ class ContentReaderTests(SynchronousTestCase):
         """
         A header of a class whose methods have no content is refused.
         """
-        self.reader.most = 1
+        self.expect(1)
         with self.assertRaisesRegex(
             UnexpectedFrame, "for class 60, got one for class 50"
         ):
@@ -168,7 +178,7 @@ class ContentReaderTests(SynchronousTestCase):
         """
         A header that is cut short is refused.
         """
-        self.reader.most = 1
+        self.expect(1)
         with self.assertRaises(struct.error):
             self.reader.header_received(header(1)[:11])
 
@@ -214,10 +224,9 @@ class ContentReaderTests(SynchronousTestCase):
         """
         self.announce(3)
         self.reader.body_received(b"ab")
-        calls = self.reader._whole, self.reader._begun
         self.reader.end()
-        self.assertNotIn(self.reader._whole, calls)
-        self.assertIsNone(self.reader._begun)
+        self.assertNotEqual(self.reader.whole, self.whole)
+        self.assertEqual((self.reader.into, self.reader._begun), (None, None))
         for received in (self.reader.body_received, self.reader.header_received):
             with self.assertRaises(UnexpectedFrame):
                 received(b"c")

@@ -1248,6 +1248,20 @@ class DeliveryTests(OpenChannelTestCase):
         self.broker.expect()
         self.check_bodies(b"one")
 
+    def test_closing_while_it_comes(self) -> None:
+        """
+        So is a delivery that is coming when the channel is closed here.
+        """
+        for count in (1, 2):
+            channel = self.channel()
+            channel.on_message = self.messages.append
+            frames = _frames_of(delivery(b"one", channel=channel.id))
+            self.wire.dataReceived(b"".join(frames[:count]))
+            self.ask(channel.shut())
+            self.broker.expect(ChannelClass.Close)
+            self.wire.dataReceived(b"".join(frames[count:]))
+            self.assertEqual((self.messages, self.wire.closed), ([], False))
+
     def test_settling_too_late(self) -> None:
         """
         Nothing is said of a delivery on a channel that is closed.
@@ -1732,6 +1746,18 @@ class PublishTests(WireTestCase):
         stream = marshalled(method, channel=1)
         stream += contents(large, properties=PERSISTENT, step=1000)
         self.wire.dataReceived(stream)
+        self.confirm(1)
+        self.failed(published, Unroutable)
+
+    def test_returned_while_closing(self) -> None:
+        """
+        A return that is coming when the channel is closed here is told.
+        """
+        published = self.publish(b"body")
+        method = Basic.Return(312, "NO_ROUTE", "flow", "key")
+        self.broker.send(method, channel=1)
+        self.ask(self.opened.shut())
+        self.wire.dataReceived(contents(b"body", properties=PERSISTENT))
         self.confirm(1)
         self.failed(published, Unroutable)
 

@@ -138,8 +138,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         self.on_message: Callable[[Any], None] = _unexpected
         self.on_cancel: Callable[[str], None] = _unexpected_cancel
         self.why: BrokerError | None = None
-        self._incoming: Message | ReturnedMessage | None = None
-        self._content = ContentReader(self._content_complete)
+        self._content = ContentReader()
         self.header_received = self._content.header_received
         self.body_received = self._content.body_received
         self._prefetch = Prefetch()
@@ -359,7 +358,8 @@ class Channel(AMQChannel):  # type: ignore[misc]
         """
         A method frame; returns whether it was read here, without txamqp.
         """
-        if self._incoming is not None:
+        content = self._content
+        if content.into is not None:
             text = "the broker sent a method in place of a content"
             raise ProtocolError(ReplyCode.UNEXPECTED_FRAME, text)
         method = payload[:4]
@@ -370,8 +370,9 @@ class Channel(AMQChannel):  # type: ignore[misc]
                 limit = self._prefetch.limit
                 text = f"the broker sent more than {limit:.0f} deliveries at once"
                 raise ProtocolError(ReplyCode.COMMAND_INVALID, text)
-            self._incoming = read_deliver(payload, self.message_type)
-            self._content.most = MESSAGE
+            message = read_deliver(payload, self.message_type)
+            self.acks.outstanding[message.delivery_tag] = False
+            content.expect(message, MESSAGE, self.on_message)
         elif method in (_ACK, _NACK):
             tag, flags = SETTLEMENT.unpack_from(payload)
             multiple, taken = bool(flags & 1), method == _ACK
@@ -381,27 +382,18 @@ class Channel(AMQChannel):  # type: ignore[misc]
                 text = "the broker returned a message, and none was published"
                 raise ProtocolError(ReplyCode.COMMAND_INVALID, text)
             _, *rest = METHODS["basic.return"].decode(payload)
-            self._incoming = ReturnedMessage(*rest)
-            self._content.most = self.publications.unconfirmed_bytes
+            returned = ReturnedMessage(*rest)
+            most = self.publications.unconfirmed_bytes
+            content.expect(returned, most, self.publications.returned)
         elif method == _GET_OK and self._gets.waiting:
-            self._incoming = read_get_ok(payload, Message)
-            self._content.most = MESSAGE
+            message = read_get_ok(payload, Message)
+            self.acks.outstanding[message.delivery_tag] = False
+            content.expect(message, MESSAGE, self.on_message)
         elif method == _GET_EMPTY and self._gets.waiting:
             self._gets.answered(None)
         else:
             return False
         return True
-
-    def _content_complete(self, properties: bytes, body: bytes) -> None:
-        incoming, self._incoming = self._incoming, None
-        assert incoming is not None  # the content of what else?
-        incoming.encoded_properties = properties
-        incoming.body = body
-        if isinstance(incoming, Message):
-            self.acks.outstanding[incoming.delivery_tag] = False
-            self.on_message(incoming)
-        else:
-            self.publications.returned(incoming)
 
     def waits_for(self) -> Iterator[Waiting]:
         """
@@ -440,6 +432,8 @@ class Channel(AMQChannel):  # type: ignore[misc]
         """
         if not self.closed and not self._shutting:
             self.on_message = _unwanted
+            if isinstance(self._content.into, Message):  # it comes just now
+                self._content.whole = _unwanted
             self.why = ChannelLost("the channel was closed here")
             closing = self.channel_close(reply_code=ReplyCode.REPLY_SUCCESS)
             self._shutting = True
@@ -460,7 +454,6 @@ class Channel(AMQChannel):  # type: ignore[misc]
         if self._shutting and not self.client.closed:
             self.client.closing_channels.add(self.id)  # close-ok will come still
         self.acks.end()
-        self._incoming = None
         self._content.end()
         super().do_close(reason)
         asked, self._asked = self._asked, deque()

@@ -32,15 +32,17 @@ __all__ = ["Publishing"]
 MOST_BODY = 2**27
 
 
-@attrs.frozen
+@attrs.define
 class _IncomingPublication:
     """
-    What is being published, as its method says.
+    What is being published: as its method says, with its content.
     """
 
     exchange: str
     routing_key: str
     mandatory: bool
+    encoded_properties: bytes = b""
+    body: bytes = b""
 
 
 class Publishing:
@@ -51,8 +53,7 @@ class Publishing:
     def __init__(self, writer: ChannelWriter) -> None:
         self._writer = writer
         self._vhost = writer.connection.vhost
-        self._publication: _IncomingPublication | None = None
-        self._content = ContentReader(self._published)
+        self._content = ContentReader()
         self._confirms = False
         self._last = 0  # the number of the last one, since they are confirmed
         self._last_confirmed = 0
@@ -67,15 +68,15 @@ class Publishing:
         """
         A message is about to come.
         """
-        self._publication = _IncomingPublication(exchange, routing_key, mandatory)
-        self._content.most = MOST_BODY
+        publication = _IncomingPublication(exchange, routing_key, mandatory)
+        self._content.expect(publication, MOST_BODY, self._published)
 
     @property
     def expects(self) -> int:
         """
         What kind of frame is to come next.
         """
-        if self._publication is None:
+        if self._content.into is None:
             return FRAME_METHOD
         return FRAME_BODY if self._content.missing else FRAME_HEADER
 
@@ -104,14 +105,12 @@ class Publishing:
         except UnexpectedFrame as e:
             raise AMQPConnectionError(ReplyCode.FRAME_ERROR, str(e)) from None
 
-    def _published(self, encoded: bytes, body: bytes) -> None:
-        publication, self._publication = self._publication, None
-        assert publication is not None
+    def _published(self, publication: _IncomingPublication) -> None:
         exchange = self._vhost.exchanges.named(publication.exchange)
         if exchange.internal:
             text = f"cannot publish to internal exchange '{exchange.name}'"
             raise access_refused(f"{text} in vhost '{self._vhost.name}'")
-        properties = read_properties(encoded)
+        properties = read_properties(publication.encoded_properties)
         user = properties.user
         if user is not None and user != self._writer.connection.user:
             text = f"user_id property set to '{user}' but authenticated user was"
@@ -119,6 +118,7 @@ class Publishing:
         if self._confirms:
             self._last += 1
         key = publication.routing_key
+        body = publication.body
         message = PublishedMessage(exchange.name, key, properties.encoded, body)
         keys = (key, *properties.further_keys)
         queues = self._vhost.route(exchange, keys, properties.headers)
