@@ -14,6 +14,8 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+import attrs
+
 from quebert._bounds import SHORT_STRING
 from quebert._protocol.codec import decode_field
 from quebert._protocol.extensions import DEATHS
@@ -27,6 +29,7 @@ from quebert.amqp.wire._headers import OURS
 __all__ = ["Message"]
 
 
+@attrs.define(slots=False, eq=False, repr=False)
 class Message:
     """
     One delivery: what RabbitMQ has sent.
@@ -42,23 +45,15 @@ class Message:
         that it has replaced.
     """
 
+    consumer_tag: str
+    delivery_tag: int
+    redelivered: bool
+    exchange: str
+    routing_key: str
+    # What comes after its method; and what few have.
+    body = b""
+    encoded_properties = b"\x00\x00"
     was_restored = False
-
-    def __init__(
-        self,
-        consumer_tag: str,
-        delivery_tag: int,
-        redelivered: bool,
-        exchange: str,
-        routing_key: str,
-    ) -> None:
-        self.consumer_tag = consumer_tag
-        self.delivery_tag = delivery_tag
-        self.redelivered = redelivered
-        self.exchange = exchange
-        self.routing_key = routing_key
-        self.body = b""
-        self.encoded_properties = b"\x00\x00"
 
     def __repr__(self) -> str:
         return (
