@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TypeVar
 
 from quebert._protocol.codec import CodecError, encode_shortstr
 from quebert._protocol.frames import FRAME_END, FRAME_METHOD
 
 __all__ = [
+    "ONE",
     "SETTLEMENT",
-    "ack",
+    "UP_TO",
+    "acks_on",
     "deliver",
     "deliver_head",
     "get_ok",
@@ -156,17 +158,20 @@ def read_get_ok(payload: bytes, make: Callable[[str, int, bool, str, str], _T]) 
 #: of which the first is C{multiple}.
 SETTLEMENT = struct.Struct(">4xQB")
 
-_SETTLE = struct.Struct(">BHIHHQBB")  # a whole frame of ack or nack
+_SETTLE = struct.Struct(">BHIHHQH")  # a whole frame of ack or nack
 _SETTLE_SIZE = 13  # of its payload
 
 
-def ack(channel: int, delivery_tag: int, *, multiple: bool = False) -> bytes:
+#: The bits of an ack, and the end of its frame: for one delivery, or for all up to it.
+ONE, UP_TO = FRAME_END, 1 << 8 | FRAME_END
+
+
+def acks_on(channel: int) -> Callable[[int, int], bytes]:
     """
-    The frame of a C{basic.ack} of one delivery, or with C{multiple} of all up to it.
+    Makes frames of C{basic.ack} on a channel, of a delivery tag and L{ONE} or L{UP_TO};
+    without a call of Python's, as nearly each message has one.
     """
-    return _SETTLE.pack(
-        FRAME_METHOD, channel, _SETTLE_SIZE, 60, 80, delivery_tag, multiple, FRAME_END
-    )
+    return partial(_SETTLE.pack, FRAME_METHOD, channel, _SETTLE_SIZE, 60, 80)
 
 
 def nack_with_requeue(
@@ -176,7 +181,5 @@ def nack_with_requeue(
     The frame of a C{basic.nack} of a delivery, or of all up to it, which are to be
     delivered again.
     """
-    flags = 2 | multiple
-    return _SETTLE.pack(
-        FRAME_METHOD, channel, _SETTLE_SIZE, 60, 120, delivery_tag, flags, FRAME_END
-    )
+    end = (2 | multiple) << 8 | FRAME_END
+    return _SETTLE.pack(FRAME_METHOD, channel, _SETTLE_SIZE, 60, 120, delivery_tag, end)

@@ -11,7 +11,9 @@ from pamqp.commands import Basic
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._protocol.basic import (
-    ack,
+    ONE,
+    UP_TO,
+    acks_on,
     deliver,
     deliver_head,
     get_ok,
@@ -35,7 +37,7 @@ PLAIN = st.text("abc.-_", max_size=60)
 
 class SettleTests(SynchronousTestCase):
     """
-    Tests for L{ack} and L{nack_with_requeue}.
+    Tests for L{acks_on} and L{nack_with_requeue}.
     """
 
     @QUICK
@@ -45,7 +47,7 @@ class SettleTests(SynchronousTestCase):
         The frames are those that pamqp writes.
         """
         wanted = peer.marshal(Basic.Ack(tag, multiple), channel)
-        self.assertEqual(ack(channel, tag, multiple=multiple), wanted)
+        self.assertEqual(acks_on(channel)(tag, UP_TO if multiple else ONE), wanted)
         wanted = peer.marshal(Basic.Nack(tag, multiple, requeue=True), channel)
         self.assertEqual(nack_with_requeue(channel, tag, multiple=multiple), wanted)
 

@@ -16,7 +16,7 @@ from itertools import takewhile
 
 from twisted.internet.interfaces import IReactorTime
 
-from quebert._protocol.basic import ack
+from quebert._protocol.basic import ONE, UP_TO, acks_on
 from quebert._turn import EndOfTurn
 
 __all__ = ["Acks"]
@@ -40,7 +40,7 @@ class Acks:
         write: Callable[[bytes], None],
         clock: IReactorTime,
     ) -> None:
-        self._channel = channel
+        self._ack = acks_on(channel)
         self._write = write
         self._turn = EndOfTurn(clock, self._write_done)
         self.outstanding: dict[int, bool] = {}
@@ -95,9 +95,9 @@ class Acks:
         for up_to in list(takewhile(outstanding.__getitem__, outstanding)):
             del outstanding[up_to]
         if up_to:
-            frames.append(ack(self._channel, up_to, multiple=True))
+            frames.append(self._ack(up_to, UP_TO))
         for tag in done:
             if tag > up_to:
                 outstanding.pop(tag, None)
-                frames.append(ack(self._channel, tag))
+                frames.append(self._ack(tag, ONE))
         self._write(b"".join(frames))

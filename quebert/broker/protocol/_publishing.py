@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import attrs
 
-from quebert._protocol.basic import ack
+from quebert._protocol.basic import ONE, UP_TO, acks_on
 from quebert._protocol.content import ContentReader, ContentTooLarge
 from quebert._protocol.frames import (
     FRAME_BODY,
@@ -54,6 +54,7 @@ class Publishing:
         self._writer = writer
         self._vhost = writer.connection.vhost
         self._content = ContentReader()
+        self._ack = acks_on(writer.number)
         self._confirms = False
         self._last = 0  # the number of the last one, since they are confirmed
         self._last_confirmed = 0
@@ -152,7 +153,6 @@ class Publishing:
 
     def _confirm_up_to(self, last: int) -> None:
         if (count := last - self._last_confirmed) > 0:
-            self._writer.connection.write(
-                ack(self._writer.number, last, multiple=count > 1)
-            )
+            frame = self._ack(last, UP_TO if count > 1 else ONE)
+            self._writer.connection.write(frame)
             self._last_confirmed = last
