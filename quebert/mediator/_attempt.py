@@ -44,6 +44,8 @@ class Attempt:
         success.
     @param observed: gets the status of the answer, once it is there; C{None} for none.
     @param admitted: is told how the request ends; C{None} for nobody.
+    @param result: what C{success} fires with in place of the body; C{None} for the
+        body.
     @ivar success: fires with the body of a 2xx.  Fails with
         L{BadStatus<quebert.errors.BadStatus>}, also where the body of such an answer is
         cut short, with L{RequestTimedOut<quebert.errors.RequestTimedOut>}, or however
@@ -59,6 +61,7 @@ class Attempt:
         "_observed",
         "_overruled",
         "_response",
+        "_result",
         "_seconds",
         "_what",
         "success",
@@ -74,6 +77,7 @@ class Attempt:
         overruled: Callable[[Any], bool] | None = None,
         observed: EndedTask | None = None,
         admitted: Admitted | None = None,
+        result: object = None,
     ) -> None:
         self._what = (method, url)
         self._seconds = seconds
@@ -81,10 +85,11 @@ class Attempt:
         self._overruled = overruled
         self._observed = observed
         self._admitted = admitted
+        self._result = result
         self._code = 0
         self._is_late = False
         self._is_success = False
-        self.success: Deferred[bytes] = answering
+        self.success: Deferred[Any] = answering
         deadlines.begin(self, seconds)
         answering.addCallbacks(self._head_came, self._failed)
 
@@ -95,7 +100,7 @@ class Attempt:
         self._is_late = True
         self.success.cancel()
 
-    def _head_came(self, response: Response) -> Deferred[bytes] | bytes:
+    def _head_came(self, response: Response) -> Any:
         if self._is_late:
             raise self._ended(self._too_late())
         self._response = response
@@ -118,13 +123,13 @@ class Attempt:
             raise
         return self._body_came(whole)
 
-    def _body_came(self, body: bytes) -> bytes:
+    def _body_came(self, body: bytes) -> Any:
         if not self._is_success:
             raise self._ended(self._bad_status(body))
         self._deadlines.end(self)
         if self._admitted is not None:
             self._admitted.ended(None)
-        return body
+        return body if self._result is None else self._result
 
     def _body_failed(self, failure: Failure) -> Failure:
         error: Any = failure.value

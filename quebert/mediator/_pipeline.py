@@ -164,14 +164,22 @@ class Pipeline:
                 return succeed(outcome)
         arguments = (task, message, began, whole, observation)
         deciding: Any
-        ended: Callable[[Any], Outcome]
+        ended: Callable[[Any], Outcome] | None = None
         if hooked or task.get("filter"):
             deciding = maybeDeferred(self._hooked, task, message, wanted, observation)
-            ended = _as_it_is if observation is None else observation.ended
+            if observation is not None:
+                ended = observation.ended
         else:
-            deciding = self._requests.make(message, request, message.body, observation)
-            ended = _done if observation is None else observation.done
-        deciding.addCallbacks(ended, self._failed, errbackArgs=arguments)
+            result: Outcome | None = _DONE  # nearly always nobody wants the body
+            if observation is not None:
+                result, ended = None, observation.done
+            deciding = self._requests.make(
+                message, request, message.body, observation, result
+            )
+        if ended is None:
+            deciding.addErrback(self._failed, *arguments)
+        else:
+            deciding.addCallbacks(ended, self._failed, errbackArgs=arguments)
         decided: Deferred[Outcome] = deciding
         return decided
 
@@ -299,7 +307,3 @@ class Pipeline:
 
 def _done(_: object) -> Outcome:
     return _DONE
-
-
-def _as_it_is(outcome: Outcome) -> Outcome:
-    return outcome

@@ -91,15 +91,18 @@ class Requests:
         request: Request,
         body: bytes,
         observation: Observation | None = None,
-    ) -> Deferred[bytes]:
+        result: object = None,
+    ) -> Deferred[Any]:
         """
         Make a request, if its message and its origin admit it.
 
         @param body: the task, as it is sent if it is the request's body.
         @param observation: is told, unless it is C{None}.
-        @return: fires with the body of a success, once the last byte of it is there;
-            fails with L{NotAdmitted} where the request has to wait, and with
-            L{TaskCancelled} where it is never to be made.
+        @param result: what is wanted of a success in place of the body of the answer;
+            C{None} for the body, which the callback task of C{message} needs.
+        @return: fires with that, once the last byte of the answer is there; fails with
+            L{NotAdmitted} where the request has to wait, and with L{TaskCancelled}
+            where it is never to be made.
         """
         method, url, headers, timeout, uuid, has_body, payload, _, id_token = request
         seconds = min(timeout or self.default_timeout, self.max_timeout)
@@ -134,7 +137,7 @@ class Requests:
         except Exception as e:
             if admitted is not None:
                 admitted.ended(e)
-            made: Deferred[bytes] = fail(e)
+            made: Deferred[Any] = fail(e)
         else:
             made = Attempt(
                 answering,
@@ -145,6 +148,7 @@ class Requests:
                 self._overrules,
                 observation,
                 admitted,
+                result,
             ).success
         if message.callback_task is not None:  # seldom
             made.addCallback(message.callback_task.answered)

@@ -107,6 +107,28 @@ class AttemptTests(SynchronousTestCase):
         self.check_over()
         self.assertEqual(self.ends, [None])
 
+    def test_result(self) -> None:
+        """
+        Where nobody wants the body, it fires with something else, just as late; a
+        failure has the body still.
+        """
+        done = object()
+        for code in (200, 500):
+            deadlines = Deadlines(lambda: self.clock, Attempt.late)
+            answering: Deferred[Any] = Deferred()
+            attempt = Attempt(
+                answering, "POST", "http://a/", 10, deadlines, result=done
+            )
+            response = FakeResponse(code, self._cancelling("body"))
+            answering.callback(response)
+            self.assertNoResult(attempt.success)
+            response.body.callback(b"body")
+            if code == 200:
+                self.assertIs(self.successResultOf(attempt.success), done)
+            else:
+                error = self.failureResultOf(attempt.success, BadStatus).value
+                self.assertEqual(error.body, b"body")
+
     def test_status(self) -> None:
         """
         It fails with any status but 2xx, once the body is there.
