@@ -5,6 +5,7 @@ Bodies of messages, of requests and of answers: what a mediator decodes and enco
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any, Union
 
 from quebert import task as tasks
@@ -25,31 +26,43 @@ class Codec:
 
     @param decode: from a body to a task.
     @param encode: from a task to a body.
-    @ivar bounds: of tasks and of their fields; bodies of answers have the default ones.
+    @ivar decode: the task in the body of a message.  Raises L{BadTask
+        <quebert.errors.BadTask>}: the body is too large, nested too deeply, or of too
+        many values; or it cannot be decoded.
     """
 
+    decode: Callable[[bytes], Any]
+
     def __init__(self, decode: Decode, encode: Encode, bounds: Bounds) -> None:
-        self.bounds = bounds
         self._decode = decode
         self._encode = encode
         self._decodes_json = decode == tasks.decode
         self._is_json = self._decodes_json and encode == tasks.encode
+        self.bounds = bounds
 
     # -- From a message
 
-    def decode(self, body: bytes) -> Any:
+    @property
+    def bounds(self) -> Bounds:
         """
-        The task in the body of a message.
+        Those of tasks and of their fields; bodies of answers have the default ones.
+        """
+        return self._bounds
 
-        @raise BadTask: the body is too large, nested too deeply, or of too many values;
-            or it cannot be decoded.
+    @bounds.setter
+    def bounds(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        if self._decodes_json:  # without a call in between: each message comes this way
+            self.decode = partial(tasks.decode_bounded, bounds=bounds)
+        else:
+            self.decode = self._decode_another
+
+    def _decode_another(self, body: bytes) -> Any:
         """
-        if len(body) > self.bounds.body:
-            most = self.bounds.body
-            raise BadTask(f"the body must have at most {most} bytes, not {len(body)}")
+        The same of what the user's C{decode} decodes.
+        """
+        tasks.check_size(body, self._bounds)
         try:
-            if self._decodes_json:
-                return tasks.decode(body, self.bounds)
             return self._decode(body)
         except BadTask:
             raise
@@ -66,7 +79,7 @@ class Codec:
         """
         Whether of a body only the fields can be decoded that mediators read.
         """
-        large = tasks.LARGE < len(body) <= self.bounds.body
+        large = tasks.LARGE < len(body) <= self._bounds.body
         return large and self._is_json and tasks.CAN_READ_PART
 
     def read_part(self, body: bytes) -> Generator[None, None, Task]:
@@ -75,7 +88,7 @@ class Codec:
 
         @raise BadTask: the body has no task.
         """
-        return tasks.read_part(body, self.bounds)
+        return tasks.read_part(body, self._bounds)
 
     def memory_of(self, body: bytes, in_part: bool) -> int:
         """
@@ -89,7 +102,7 @@ class Codec:
         if in_part:
             text = text_memory_of(body) if has_payload else 0
             return 2 * size + text  # as it came, and as it is sent
-        return memory_of(body, self.bounds.values) + 2 * size * has_payload
+        return memory_of(body, self._bounds.values) + 2 * size * has_payload
 
     # -- To an executor, and to a message
 

@@ -19,7 +19,9 @@ from quebert.task._callback import check_callback_url
 from quebert.task._cloud_tasks import CloudTasksField, IDTokenWanted, kept_headers
 from quebert.task._codec import (
     Task,
+    check_size,
     decode,
+    decode_bounded,
     encode,
     encode_finite,
     encode_new,
@@ -56,7 +58,9 @@ __all__ = [
     "ages_since_sent",
     "check_callback_url",
     "check_keywords",
+    "check_size",
     "decode",
+    "decode_bounded",
     "encode",
     "encode_finite",
     "encode_new",

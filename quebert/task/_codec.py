@@ -21,7 +21,9 @@ from quebert.task._plain import plain
 
 __all__ = [
     "Task",
+    "check_size",
     "decode",
+    "decode_bounded",
     "encode",
     "encode_finite",
     "encode_new",
@@ -101,6 +103,28 @@ def decode(body: bytes, bounds: Bounds = BOUNDS) -> Any:
         raise BadTask(f"the body is not JSON in UTF-8: {e}") from None
     except RecursionError:
         raise BadTask("the body is JSON nested too deeply to be read") from None
+
+
+def decode_bounded(body: bytes, bounds: Bounds) -> Any:
+    """
+    The same of the body of a message, whose length has a bound, too.
+
+    @raise BadTask: it is too large, or as L{decode}.
+    """
+    if len(body) > bounds.body:
+        check_size(body, bounds)
+    return decode(body, bounds)
+
+
+def check_size(body: bytes, bounds: Bounds) -> None:
+    """
+    Look whether the body of a message is small enough to be decoded.
+
+    @raise BadTask: it is not.
+    """
+    if len(body) > bounds.body:
+        most = bounds.body
+        raise BadTask(f"the body must have at most {most} bytes, not {len(body)}")
 
 
 def encode(task: Task) -> bytes:

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 from uuid import UUID
 
+import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -26,7 +27,9 @@ from quebert.task import (
     Schedule,
     _codec,
     _measure,
+    check_size,
     decode,
+    decode_bounded,
     encode,
     encode_finite,
     format_time,
@@ -97,6 +100,21 @@ class DecodeTests(SynchronousTestCase):
         An integer larger than any machine word keeps all its digits.
         """
         self.assertEqual(decode(b"1" + b"0" * 400), 10**400)
+
+    def test_bounded(self) -> None:
+        """
+        The body of a message is decoded if it is small enough, within all other bounds,
+        too; L{decode} takes one of any length.
+        """
+        bounds = Bounds(body=4, depth=2)
+        self.assertEqual(decode_bounded(b"[[]]", bounds), [[]])
+        check_size(b"[[]]", bounds)
+        for refuse in (decode_bounded, check_size):
+            text = refusal(BadTask, refuse, b"[[] ]", bounds)
+            self.assertEqual(text, "the body must have at most 4 bytes, not 5")
+        self.assertEqual(decode(b"[[] ]", bounds), [[]])
+        deep = attrs.evolve(bounds, body=9)
+        self.assertIn("levels", refusal(BadTask, decode_bounded, b"[[[]]]", deep))
 
     def test_not_utf8(self) -> None:
         """

@@ -36,6 +36,14 @@ class CodecTests(SynchronousTestCase):
         with self.assertRaisesRegex(BadTask, "at most 2 bytes, not 3"):
             small.decode(b"{ }")
         self.assertEqual(small.decode(b"{}"), {})
+        small.bounds = Bounds(body=3)
+        self.assertEqual(small.decode(b"{ }"), {})
+        self.assertEqual(small.bounds.body, 3)
+        other = Codec(json.loads, tasks.encode, BOUNDS)
+        other.bounds = Bounds(body=2)
+        self.assertEqual(other.decode(b"{}"), {})
+        with self.assertRaisesRegex(BadTask, "at most 2 bytes, not 3"):
+            other.decode(b"{ }")
         failing = Codec(raising(KeyError, "a\nb"), tasks.encode, BOUNDS)
         with self.assertRaisesRegex(BadTask, "the body cannot be decoded: 'a.*b'"):
             failing.decode(b"")
