@@ -7,7 +7,7 @@ HTTP; users can provide their own, and tests provide doubles.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Protocol, Union, runtime_checkable
 
@@ -248,21 +248,23 @@ class SigningHTTPClient(Protocol):
     """
     An L{HTTPClient} that has a request signed when it writes the request.  The request
     may have waited for a connection, and the time in a signature must not be old.
+    A mediator makes all its requests by L{make_request} then, signed or not.
     """
 
-    def request_signed(
+    def make_request(
         self,
         method: str,
         url: str,
-        *,
-        headers: Mapping[str, str],
-        data: Union[bytes, None],
-        sign: Callable[[], Mapping[str, str]],
+        fields: Iterable[tuple[str, str]],
+        body: Union[bytes, None],
+        sign: Union[Callable[[], Mapping[str, str]], None] = None,
     ) -> Deferred[Any]:
         """
         Make the request, without following redirects.
 
-        @param sign: gives further headers; called once there is a connection.
+        @param fields: of its header.
+        @param sign: gives further fields; called once there is a connection.
+        @return: as of L{HTTPClient.request}.
         """
 
 

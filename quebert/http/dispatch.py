@@ -8,7 +8,7 @@ or undone, and a body that ends early is an error.  Knows no tasks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from treq.client import HTTPClient
@@ -24,11 +24,15 @@ __all__ = ["Dispatcher"]
 class Dispatcher(HTTPClient):
     """
     A treq client whose L{request} is lean; its other methods are treq's.
+
+    @ivar make_request: the L{Agent}'s C{send}, as a
+        L{SigningHTTPClient<quebert.boundaries.SigningHTTPClient>} has it.
     """
 
     def __init__(self, agent: Agent) -> None:
         super().__init__(agent)
         self._lean = agent
+        self.make_request = agent.send
 
     @classmethod
     def with_reactor(cls, reactor: Any, guard: Guard | None = None) -> Dispatcher:
@@ -72,19 +76,4 @@ class Dispatcher(HTTPClient):
             fields: Any = headers
             unusual.update(headers=fields, data=data, allow_redirects=allow_redirects)
             return super().request(method, url, **unusual)
-        return self._lean.send(method, url, headers.items() if headers else (), data)
-
-    def request_signed(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str],
-        data: bytes | None,
-        sign: Callable[[], Mapping[str, str]],
-    ) -> Deferred[Any]:
-        """
-        Make a request that is signed when it is written: see
-        L{SigningHTTPClient<quebert.boundaries.SigningHTTPClient>}.
-        """
-        return self._lean.send(method, url, headers.items(), data, sign)
+        return self.make_request(method, url, headers.items() if headers else (), data)

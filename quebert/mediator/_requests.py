@@ -5,7 +5,7 @@ their time limit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,9 @@ from quebert.signatures import IDTokens, Signer
 from quebert.task import IDTokenWanted, Request
 
 __all__ = ["Requests"]
+
+# As C{SigningHTTPClient.make_request}; a coroutine will do, too.
+_MakeRequest = Callable[..., Any]
 
 
 class Requests:
@@ -64,6 +67,7 @@ class Requests:
         self.max_timeout = max_timeout
         self.id_tokens = id_tokens
         self._http = http
+        self._make_request: _MakeRequest | None = None  # of C{http}, once it was needed
         self._make_http = make_http
         self._clock = clock
         self._seconds: Callable[[], float] | None = None  # once they were needed
@@ -83,7 +87,7 @@ class Requests:
 
     @http.setter
     def http(self, http: HTTPClient) -> None:
-        self._http = http
+        self._http, self._make_request = http, None
 
     def make(
         self,
@@ -125,13 +129,12 @@ class Requests:
                 observation.begun()
             if self._cloud_events is not None:
                 headers = self._cloud_events.added(headers, uuid)
+            sign = None
             if self._signer is not None:
-                answering = self._signed(self._signer, request, headers, data)
-            else:
-                http: Any = self._http or self.http
-                answering = http.request(
-                    method, url, headers=headers, data=data, allow_redirects=False
-                )
+                sign = partial(self._signer.headers, uuid, data or b"")
+                headers = self._signer.unsigned(headers)
+            make_request = self._make_request or self._found_make_request()
+            answering = make_request(method, url, headers.items(), data, sign)
             if not isinstance(answering, Deferred):  # a coroutine will do
                 answering = Deferred.fromCoroutine(answering)
         except Exception as e:
@@ -171,24 +174,28 @@ class Requests:
         kept = {k: v for k, v in headers.items() if k.lower() != "authorization"}
         return {**kept, "Authorization": Secret(f"Bearer {token}")}
 
-    def _signed(
-        self,
-        signer: Signer,
-        request: Request,
-        headers: dict[str, str],
-        data: bytes | None,
-    ) -> Any:
+    def _found_make_request(self) -> _MakeRequest:
         """
-        Make a request that is signed as late as the HTTP client lets us.
+        How the HTTP client makes requests.
         """
-        http, method, url = self.http, request.method, request.url
-        sign = partial(signer.headers, request.uuid, data or b"")
-        headers = signer.unsigned(headers)
-        if isinstance(http, SigningHTTPClient):
-            return http.request_signed(
-                method, url, headers=headers, data=data, sign=sign
-            )
+        http: Any = self.http
+        signs = isinstance(http, SigningHTTPClient)
+        self._make_request = make = http.make_request if signs else partial(_make, http)
+        return make
+
+
+def _make(
+    http: HTTPClient,
+    method: str,
+    url: str,
+    fields: Iterable[tuple[str, str]],
+    body: bytes | None,
+    sign: Callable[[], Mapping[str, str]] | None,
+) -> Any:
+    """
+    Make a request by a client such as treq's, signed now.
+    """
+    headers = dict(fields)
+    if sign is not None:
         headers |= sign()
-        return http.request(
-            method, url, headers=headers, data=data, allow_redirects=False
-        )
+    return http.request(method, url, headers=headers, data=body, allow_redirects=False)

@@ -4,7 +4,7 @@ Mediators as a configuration file describes them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -154,21 +154,22 @@ class _SigningWithHeaders(_WithHeaders):
 
     _client: Any
 
-    def request_signed(
+    def make_request(
         self,
         method: str,
         url: str,
-        *,
-        headers: Mapping[str, str],
-        data: bytes | None,
-        sign: Callable[[], Mapping[str, str]],
+        fields: Iterable[tuple[str, str]],
+        body: bytes | None,
+        sign: Callable[[], Mapping[str, str]] | None = None,
     ) -> Deferred[Any]:
         """
         Make it; nothing but C{sign} gives the headers of the signature.
         """
-        added = Signer.unsigned(self._added(headers))
-        answering: Deferred[Any] = self._client.request_signed(
-            method, url, headers=added, data=data, sign=sign
+        added = self._added(dict(fields))
+        if sign is not None:
+            added = Signer.unsigned(added)
+        answering: Deferred[Any] = self._client.make_request(
+            method, url, added.items(), body, sign
         )
         return answering
 

@@ -8,7 +8,7 @@ the message that is being processed.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -136,20 +136,22 @@ class _TracedSigningClient(TracedClient):
     The same of a client that signs as late as it can.
     """
 
-    def request_signed(
+    def make_request(
         self,
         method: str,
         url: str,
-        *,
-        headers: Mapping[str, str],
-        data: bytes | None,
-        sign: Callable[[], Mapping[str, str]],
+        fields: Iterable[tuple[str, str]],
+        body: bytes | None,
+        sign: Callable[[], Mapping[str, str]] | None = None,
     ) -> Deferred[Any]:
         """
         Make a request.
         """
-        make = partial(self._client.request_signed, method, url, data=data, sign=sign)
-        return self._traced(method, url, headers, make)
+
+        def make(headers: Mapping[str, str]) -> Any:
+            return self._client.make_request(method, url, headers.items(), body, sign)
+
+        return self._traced(method, url, dict(fields), make)
 
 
 def traced_client(

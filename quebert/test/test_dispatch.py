@@ -901,9 +901,7 @@ class SignedTests(Case):
         Make a request, now or later.
         """
         sign = partial(self.sign, data or b"")
-        return self.dispatcher.request_signed(
-            "POST", URL, headers=headers, data=data, sign=sign
-        )
+        return self.dispatcher.make_request("POST", URL, headers.items(), data, sign)
 
     def verify(self, request: bytes) -> bytes:
         """

@@ -5,7 +5,7 @@ configuration file, and how it changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -138,19 +138,18 @@ class LateSigningHTTP(FakeHTTP):
         super().__init__()
         self.waiting: list[tuple[dict[str, str], Any]] = []
 
-    def request_signed(
+    def make_request(
         self,
         method: str,
         url: str,
-        *,
-        headers: Mapping[str, str],
-        data: bytes | None,
-        sign: Callable[[], Mapping[str, str]],
+        fields: Iterable[tuple[str, str]],
+        body: bytes | None,
+        sign: Callable[[], Mapping[str, str]] | None = None,
     ) -> Deferred[Any]:
         """
         Note it.
         """
-        self.waiting.append((dict(headers), sign))
+        self.waiting.append((dict(fields), sign))
         return Deferred()
 
 
@@ -822,6 +821,17 @@ class MediatorTests(SynchronousTestCase):
         self.assertEqual((headers["X-One"], headers["X-Two"]), ("1", "3"))
         self.assertEqual(finish()["webhook-id"], "u")
         self.assertFalse({"x-two", "webhook-id"} & headers.keys())
+
+    def test_signed_by_nobody(self) -> None:
+        """
+        Headers of a queue whose requests are not signed are all added.
+        """
+        http = LateSigningHTTP()
+        queue = attrs.evolve(A, headers={"X-One": "1", "webhook-id": "x"})
+        mediator(queue, http, Clock()).messageReceived(message(uuid="u"))
+        ((headers, finish),) = http.waiting
+        self.assertIsNone(finish)
+        self.assertEqual((headers["X-One"], headers["webhook-id"]), ("1", "x"))
 
     def test_signed(self) -> None:
         """

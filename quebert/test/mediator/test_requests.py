@@ -4,7 +4,7 @@ Tests for L{quebert.mediator._requests}: requests, as they are made for tasks.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -16,12 +16,32 @@ from quebert.errors import BadStatus, NoIDToken, RequestTimedOut
 from quebert.mediator._adapters import MESSAGES
 from quebert.mediator._admission import NotAdmitted
 from quebert.mediator._requests import Requests
-from quebert.signatures import IDTokens
+from quebert.signatures import IDTokens, SharedSecret, Signer
 from quebert.test.mediating import URL, FakeHTTP, FakeMessage
 from quebert.test.mediator.test_admission import AskingMessage, FakeAdmission
 from quebert.test.test_id_tokens import ISSUER, verified
 from quebert.test.test_task_cloud_tasks import ACCOUNT, FIELD
 from quebert.test.test_token_keys import KEYS
+
+
+class SigningHTTP:
+    """
+    A client that has requests signed.
+
+    @ivar made: the requests, each with what signs it.
+    """
+
+    def __init__(self) -> None:
+        self.made: list[Any] = []
+
+    def make_request(
+        self, method: str, url: str, fields: Any, body: Any, sign: Any = None
+    ) -> Deferred[Any]:
+        """
+        Note it.
+        """
+        self.made.append((method, url, dict(fields), body, sign))
+        return Deferred()
 
 
 class RequestTests(SynchronousTestCase):
@@ -77,6 +97,43 @@ class RequestTests(SynchronousTestCase):
         (http,) = self.made
         self.assertIs(requests.http, http)
         self.assertEqual([each.data for each in http.requests], [b"body"] * 2)
+
+    def test_another_client(self) -> None:
+        """
+        Another client makes the requests from then on, as its kind does; and does not
+        follow redirects.
+        """
+        requests = self.requests()
+        self.make(requests)
+        signing: Any = SigningHTTP()
+        requests.http = signing
+        self.make(requests)
+        requests.http = plain = FakeHTTP()
+        self.make(requests)
+        self.assertEqual(len(self.made[0].requests), 1)
+        (made,) = signing.made
+        method, url, headers, body, sign = made
+        told = (method, url, body, sign)
+        self.assertEqual(told, ("POST", URL, b"body", None))
+        (request,) = plain.requests
+        self.assertEqual((request.data, request.headers), (b"body", headers))
+        self.assertIs(request.allow_redirects, False)
+
+    def test_signed(self) -> None:
+        """
+        A request is signed by a client that does so when it writes; for another client
+        it is signed before.  A signature that the task claims to have is left out.
+        """
+        signer = Signer([SharedSecret.generate()])
+        requests = self.requests(signer=signer)
+        claimed = {"webhook-id": "mine", "X-A": "b"}
+        self.make(requests, uuid="u", headers=claimed)
+        self.assertEqual(self.made[0].requests[0].headers["webhook-id"], "u")
+        requests.http = signing = cast(Any, SigningHTTP())
+        self.make(requests, uuid="u", headers=claimed)
+        ((_, _, headers, _, sign),) = signing.made
+        self.assertEqual((headers["X-A"], "webhook-id" in headers), ("b", False))
+        self.assertEqual(sign()["webhook-id"], "u")
 
     def test_no_body(self) -> None:
         """

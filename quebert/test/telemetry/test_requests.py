@@ -85,12 +85,14 @@ class ScriptedSigningHTTP(ScriptedHTTP):
     One that signs.
     """
 
-    def request_signed(self, method: str, url: str, *, sign: Any, **more: Any) -> Any:
+    def make_request(
+        self, method: str, url: str, fields: Any, body: Any, sign: Any = None
+    ) -> Any:
         """
         Note the headers.
         """
-        more["headers"] = {**more["headers"], **sign()}
-        return self.request(method, url, **more)
+        more = {} if sign is None else sign()
+        return self.request(method, url, headers={**dict(fields), **more}, data=body)
 
 
 class RequestTests(SynchronousTestCase):
