@@ -8,9 +8,10 @@ request follow the other, C{_reader} reads the answer, and C{_pool} keeps connec
 Another version of HTTP would be another C{_connection} with a reader and a writer of
 its own, which would make the bytes of the request instead of C{_agent};
 C{_pool} would have to give one connection to several requests (C{_idle} has each
-connection in one line, and takes it out for a request), and its
-C{_ConnectionFactory} to offer it by ALPN (Twisted's C{IProtocolNegotiationFactory};
-L{HostTLS} need not change; C{Agent._endpoint} wraps TLS around an endpoint).
+connection in one line, and takes it out for a request; C{_writes} keeps one request for
+each), and its C{_ConnectionFactory} to offer it by ALPN (Twisted's
+C{IProtocolNegotiationFactory}; L{HostTLS} need not change; C{Agent._endpoint} wraps TLS
+around an endpoint).
 What stands in the way: C{_pool} makes a connection before the TLS handshake, when
 nobody knows the version; C{HTTPExchange.data}, and the head that C{_response} keeps and
 parses again, are bytes of HTTP/1.1; and to cancel a request, or to cut an answer,

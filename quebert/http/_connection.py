@@ -35,10 +35,9 @@ __all__ = ["HTTPConnection", "HTTPConnectionOwner"]
 _READ, _READ_MORE = 4_096, 16_384
 
 # Python looks up a member of an Enum slowly.
-_IDLE, _QUEUED, _WAITING, _HEAD, _BODY, _CLOSING, _LOST = HTTPState
-_SEND, _WRITE, _BEGIN, _TELL, _COMPLETE, _CLOSE, _LOSE = rows(HTTPEvent, TABLE)
-# Where the state before is known.
-_WRITTEN, _BEGUN = _WRITE[_QUEUED], _BEGIN[_WAITING]
+_IDLE, _WAITING, _HEAD, _BODY, _CLOSING, _LOST = HTTPState
+_SEND, _BEGIN, _TELL, _COMPLETE, _CLOSE, _LOSE = rows(HTTPEvent, TABLE)
+_BEGUN = _BEGIN[_WAITING]  # where the state before is known
 
 
 class HTTPConnectionOwner(Role):
@@ -62,9 +61,11 @@ class HTTPConnectionOwner(Role):
         allows for that.
         """
 
-    def write_soon(self, connection: HTTPConnection) -> None:
+    def withdrawn(self, connection: HTTPConnection) -> HTTPExchange | None:
         """
-        Call its L{HTTPConnection.write} now, or at the end of this turn of the reactor.
+        It is IDLE, and closed or lost now: no request can be sent over it.
+
+        @return: the one that was to be sent.
         """
 
     def body_begins(self, connection: HTTPConnection) -> None:
@@ -96,6 +97,7 @@ class HTTPConnection(Protocol):
     @param limit: bytes of an answer's body that are kept.
     @param readers: some that are free, to take one from and give it back.
     @ivar idle_until: when it is closed, if nobody uses it.
+    @ivar send_some: C{send} of its socket, as long as that takes requests at once.
     """
 
     # There may be thousands, and the less of them there is to find in memory the
@@ -106,7 +108,6 @@ class HTTPConnection(Protocol):
         "_owner",
         "_reader",
         "_readers",
-        "_send_some",
         "_state",
         "_tcp",
         "_used",
@@ -114,6 +115,7 @@ class HTTPConnection(Protocol):
         "_written_at",
         "connected",
         "idle_until",
+        "send_some",
         "transport",
     )
 
@@ -128,11 +130,11 @@ class HTTPConnection(Protocol):
         self._exchange: HTTPExchange | None = None  # until there is a head
         self._used = False  # an answer has come over it
         self._written_at = 0.0  # when the request was
-        self._send_some: Any = None  # of the socket, as long as it takes all at once
         self._writer: RequestWriter | None = None  # once that is needed
         self._tcp: Any = None
         self.connected = 0
         self.idle_until = 0.0
+        self.send_some: Any = None
 
     @property
     def state(self) -> HTTPState:
@@ -157,48 +159,32 @@ class HTTPConnection(Protocol):
         if isinstance(tcp, TCPConnection) and not tcp.TLS:
             # Straight into the socket: nearly always that is all, and the
             # reactor need not be asked to tell when it can be written to.
-            self._send_some = tcp.getHandle().send
+            self.send_some = tcp.getHandle().send
             self._tcp = tcp
             tcp.bufferSize = _READ
             tcp.protocol = self  # and not what an endpoint has put in between
             self._owner.read_together(tcp)
 
-    def send(self, exchange: HTTPExchange) -> bool:
+    def send(self, exchange: HTTPExchange, now: float) -> None:
         """
-        Make a request; there must be none yet.
+        Write a request; the connection must be IDLE.
 
-        @return: whether the connection is of use; if not, nothing is done.
+        @param now: the time.
         """
-        if self._state >= _CLOSING:
-            return False  # its transport is gone in the next turn
         self._state = _SEND[self._state]
         if exchange.finish is not None:
             exchange.data, exchange.finish = exchange.finish(), None
         exchange.owner = self
         self._exchange = exchange
-        if self._send_some is None:
-            self.write(self._owner.seconds())
-        else:
-            self._owner.write_soon(self)
-        return True
-
-    def write(self, now: float) -> None:
-        """
-        Write the request, if it is wanted still.
-        """
-        exchange = self._exchange
-        if self._state is not _QUEUED or exchange is None:
-            return
-        self._state = _WRITTEN
         self._written_at = now
         data, sent = exchange.data, 0
-        if self._send_some is not None and len(data) <= SMALL:
+        if self.send_some is not None and len(data) <= SMALL:
             try:
-                sent = self._send_some(data)
+                sent = self.send_some(data)
             except OSError:  # it is full, or lost, as writing will find out
                 sent = 0
         if sent < len(data) or exchange.large_body:
-            self._send_some = None  # from now on, behind what waits there
+            self.send_some = None  # from now on, behind what waits there
             if self._writer is None:
                 self._writer = RequestWriter(self.transport)
             self._writer.write(data[sent:], exchange.large_body)
@@ -312,8 +298,8 @@ class HTTPConnection(Protocol):
         return True
 
     def _was_missed(self, exchange: HTTPExchange) -> bool:
-        queued = self._state is _QUEUED
-        seconds = None if queued else self._owner.seconds() - self._written_at
+        unsent = self._state is _IDLE
+        seconds = None if unsent else self._owner.seconds() - self._written_at
         return was_missed(
             seconds, used=self._used, is_second_try=exchange.is_second_try
         )
@@ -353,6 +339,7 @@ class HTTPConnection(Protocol):
         it is told when the connection is gone.
         """
         if not self.closed:
+            self._withdraw()
             self._state = _CLOSE[self._state]
             self._owner.body_ends(self)
             transport: Any = self.transport
@@ -369,6 +356,7 @@ class HTTPConnection(Protocol):
         @param reason: why the transport is gone, or what is wrong with the answer; then
             the connection is closed.
         """
+        self._withdraw()
         exchange, reader = self._exchange, self._reader
         missed = reader is None and exchange is not None and self._was_missed(exchange)
         self._exchange = self._reader = None
@@ -392,6 +380,14 @@ class HTTPConnection(Protocol):
             exchange.fail(ExecutorError(text))
         if reader is not None:
             reader.forget()
+
+    def _withdraw(self) -> None:
+        """
+        No request is sent over it any more.  Who waits for the answer to the one that
+        was to be sent is told as if it had been.
+        """
+        if self._state is _IDLE:
+            self._exchange = self._owner.withdrawn(self)
 
     def _end_body(
         self, reader: Reader, response: Response, reason: Failure | str

@@ -35,8 +35,8 @@ class HTTPExchange:
         C{finish}.
     @ivar large_body: a body that stands apart, since to join it to C{data} takes 1.5 ms
         for 3 MiB.
-    @ivar finish: gives C{data} whole, called once there is a connection for the first
-        time.  It must not raise an exception.
+    @ivar finish: gives C{data} whole, called as it is written for the first time.  It
+        must not raise an exception.
     @ivar bodiless: whether the answer has no body whatever it says (HEAD).
     @ivar answered: fires with the L{Response}.
     @ivar owner: where it is, once it is somewhere.

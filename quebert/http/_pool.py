@@ -61,6 +61,7 @@ class _OriginConnections:
         "_connecting",
         "_endpoint",
         "_pool",
+        "_send_soon",
         "_waiting",
         "idle",
         "limits",
@@ -68,7 +69,6 @@ class _OriginConnections:
         "open",
         "origins",
         "read_together",
-        "write_soon",
     )
 
     def __init__(
@@ -85,7 +85,7 @@ class _OriginConnections:
         self.origins = origins  # those of the same guard
         self._pool = pool
         self.read_together = pool.reads.add
-        self.write_soon = pool.writes.write_soon
+        self._send_soon = pool.writes.send_soon
         self._endpoint = endpoint
         self._waiting: OrderedDict[HTTPExchange, None] = OrderedDict()
         self._connecting: dict[HTTPExchange, Deferred[Any]] = {}
@@ -103,9 +103,9 @@ class _OriginConnections:
 
         @return: whether there is one; if not, the request is to L{wait}.
         """
-        while self.idle:
-            if self._pool.idle.take(self.idle).send(exchange):
-                return True
+        if self.idle:
+            self._send_soon(self._pool.idle.take(self.idle), exchange)
+            return True
         return self._started_anew(exchange)
 
     def _started_anew(self, exchange: HTTPExchange) -> bool:
@@ -175,7 +175,7 @@ class _OriginConnections:
         if exchange.is_over:  # cancelled just now
             self.released(connection)
         else:
-            connection.send(exchange)
+            self._send_soon(connection, exchange)
 
     def _not_connected(self, failure: Failure, exchange: HTTPExchange) -> None:
         self._connecting.pop(exchange, None)
@@ -197,14 +197,17 @@ class _OriginConnections:
         if not self.limits.idle:
             connection.abort()
         elif self._waiting:
-            connection.send(self._waiting.popitem(last=False)[0])
+            self._send_soon(connection, self._waiting.popitem(last=False)[0])
         else:
             self._pool.idle.add(connection, self.idle, self.limits.idle)
             if self._pool.hungry:
                 self._pool.feed()
 
-    def lost(self, connection: HTTPConnection) -> None:
+    def withdrawn(self, connection: HTTPConnection) -> HTTPExchange | None:
         self._pool.idle.forget(connection)
+        return self._pool.writes.withdraw(connection)
+
+    def lost(self, connection: HTTPConnection) -> None:
         self._gone()
 
     def body_begins(self, connection: HTTPConnection) -> None:
@@ -248,7 +251,7 @@ class Pool:
     @ivar readers: those that are free.
     @ivar reads: reads all answers that have come in a turn of the reactor.
     @ivar slow: ends answers whose rest comes too slowly.
-    @ivar writes: writes requests, at once or at the end of a turn.
+    @ivar writes: has requests sent, at once or at the end of a turn.
     """
 
     def __init__(

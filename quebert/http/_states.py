@@ -4,18 +4,17 @@ The states of an HTTP connection, and which event leads from which to which.  Pu
 Theory of operation: a connection carries one request at a time.  It is in one of these
 states::
 
-            send             write              begin
-     IDLE --------> QUEUED --------> WAITING ---------> HEAD
-      ^                                                 |  |
-      |                   complete                      |  | tell
-      +-------------------------------------------------+  |
-      |                   complete                         v
-      +------------------------------------------------- BODY
+            send              begin
+     IDLE --------> WAITING ---------> HEAD
+      ^                                |  |
+      |           complete             |  | tell
+      +--------------------------------+  |
+      |           complete                v
+      +-------------------------------- BODY
 
- - IDLE: there is no request.
- - QUEUED: there is one, which is written at once or at the end of this turn of the
-   reactor.
- - WAITING: it is written, or a part of it; of the answer there is not a byte.
+ - IDLE: there is no request.  One may be chosen for it, and wait for the end of this
+   turn of the reactor (L{quebert.http._writes}).
+ - WAITING: a request is written, or a part of it; of the answer there is not a byte.
  - HEAD: the head of the answer is coming.
  - BODY: who has asked knows the head, and the body is coming.
 
@@ -30,8 +29,9 @@ cannot be read, if it comes too slowly, if nobody wants the rest, and if it says
 no other request may follow.  Whoever reads the body may have it closed with the last
 bytes: so an answer may be complete when the connection is CLOSING.
 
-What comes while it is IDLE or QUEUED answers nothing that the server was asked, and
-must not be taken for the answer to the next request: the connection is closed.
+What comes while it is IDLE answers nothing that the server was asked, and must not be
+taken for the answer to the next request: the connection is closed.  A connection that
+is closed or lost while it is IDLE is withdrawn: no request is sent over it any more.
 """
 
 from __future__ import annotations
@@ -48,7 +48,6 @@ class HTTPState(IntEnum):
     """
 
     IDLE = auto()
-    QUEUED = auto()
     WAITING = auto()
     HEAD = auto()
     BODY = auto()
@@ -62,7 +61,6 @@ class HTTPEvent(IntEnum):
     """
 
     SEND = auto()
-    WRITE = auto()
     BEGIN = auto()
     TELL = auto()
     COMPLETE = auto()
@@ -72,8 +70,7 @@ class HTTPEvent(IntEnum):
 
 #: For each event, the states in which it may happen, and the state that follows.
 TABLE: Mapping[HTTPEvent, Mapping[HTTPState, HTTPState]] = {
-    HTTPEvent.SEND: {HTTPState.IDLE: HTTPState.QUEUED},
-    HTTPEvent.WRITE: {HTTPState.QUEUED: HTTPState.WAITING},
+    HTTPEvent.SEND: {HTTPState.IDLE: HTTPState.WAITING},
     HTTPEvent.BEGIN: {HTTPState.WAITING: HTTPState.HEAD},
     HTTPEvent.TELL: {HTTPState.HEAD: HTTPState.BODY},
     HTTPEvent.COMPLETE: {

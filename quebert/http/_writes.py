@@ -1,13 +1,15 @@
 """
-When requests are written: at once, or at the end of a turn of the reactor.
+When requests are sent: at once, or at the end of a turn of the reactor.
 """
 
 from __future__ import annotations
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
 from quebert._turn import EndOfTurn
 from quebert.http._connection import HTTPConnection
+from quebert.http._exchange import HTTPExchange
 
 __all__ = ["FEW", "PAUSE", "Writes"]
 
@@ -25,33 +27,50 @@ class Writes:
     with the work for a task between them.  So where tasks come in large numbers, the
     requests of a turn are written together, at its end.  After a pause, a few requests
     need not wait for each other, and no timer is needed for them.
+
+    A connection whose request waits for the end of the turn is IDLE still.  If it is
+    closed or lost before that, it withdraws the request.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._last_at = 0.0
         self._in_row = 0
-        self._waiting: list[HTTPConnection] = []
+        self._waiting: dict[HTTPConnection, HTTPExchange] = {}
         self._turn = EndOfTurn(clock, self._end)
 
-    def write_soon(self, connection: HTTPConnection) -> None:
+    def send_soon(self, connection: HTTPConnection, exchange: HTTPExchange) -> None:
         """
-        It has something to write.
+        Have a connection that is IDLE send a request.  One that has no C{send_some}
+        does so at once: its transport writes later anyway.
         """
         now = self._clock.seconds()
         if not 0.0 <= now - self._last_at < PAUSE:  # the clock may be set back
             self._in_row = 0
         self._last_at = now
         self._in_row += 1
-        if self._in_row <= FEW:
-            connection.write(now)
+        if self._in_row <= FEW or connection.send_some is None:
+            connection.send(exchange, now)
             return
         if not self._waiting:
             self._turn.ask()
-        self._waiting.append(connection)
+        exchange.owner = connection
+        self._waiting[connection] = exchange
+
+    def withdraw(self, connection: HTTPConnection) -> HTTPExchange | None:
+        """
+        Nothing is to be sent over a connection any more.
+
+        @return: the request that was to be sent at the end of the turn.
+        """
+        return self._waiting.pop(connection, None)
 
     def _end(self) -> None:
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, {}
         now = self._clock.seconds()
-        for connection in waiting:
-            connection.write(now)
+        for connection, exchange in waiting.items():
+            try:
+                connection.send(exchange, now)
+            except Exception:  # a fault of ours: the other requests are sent
+                exchange.fail(Failure())
+                connection.abort()

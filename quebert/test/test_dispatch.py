@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from io import BytesIO
 from typing import Any
+from unittest.mock import Mock
 
 import attrs
 from twisted.internet._resolver import HostResolution
@@ -1427,6 +1428,36 @@ class KeepAliveTests(Case):
         self.assertIsNot(other, server)
         self.assertIn(b"POST", other.received)
 
+    def test_closing_among_others(self) -> None:
+        """
+        Such a connection is out of the way at once: the next request has another idle
+        one.
+        """
+        server, other = (self.begin()[1] for _ in range(2))
+        for each in (server, other):
+            each.received  # noqa: B018
+            each.send(b"HTTP/1.1 204 OK\r\n\r\n")
+        pool = self.dispatcher._lean._pool
+        self.assertEqual(len(pool.idle), 2)
+        other.send(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+        self.assertEqual(len(pool.idle), 1)
+        self.dispatcher.request("POST", URL + "/next")
+        self.assertIn(b"POST /run/next ", server.received)
+        other.close(ConnectionAborted())
+        self.assertEqual((self.connections(), pool.open), (2, 1))
+
+    def test_last_used_first(self) -> None:
+        """
+        The connection that was used last is used next.
+        """
+        servers = [self.begin()[1] for _ in range(3)]
+        for n in (2, 0, 1):
+            servers[n].received  # noqa: B018
+            servers[n].send(b"HTTP/1.1 204 OK\r\n\r\n")
+        for n in (1, 0, 2):
+            self.dispatcher.request("POST", URL)
+            self.assertEqual([bool(each.received) for each in servers][n], True)
+
     def test_closed(self) -> None:
         """
         Neither is one that the server has closed.
@@ -2098,6 +2129,102 @@ class SocketTests(Case):
         self.reactor.advance(0)
         self.assertEqual(tcp.sent + tcp.value(), b"")
         self.assertTrue(server.hung_up)
+
+    def sign(self) -> dict[str, str]:
+        """
+        The time at which a request is signed.
+        """
+        return {"Signed-At": f"{self.reactor.seconds():g}"}
+
+    def request_signed(self) -> Deferred[Any]:
+        """
+        Make a request that is signed.
+        """
+        return self.dispatcher.make_request("POST", URL, (), b"{}", self.sign)
+
+    def test_signed_as_it_is_written(self) -> None:
+        """
+        A request is signed at the end of the turn, and not at all if it is cancelled
+        before.
+        """
+        self.write_at_the_end()
+        _, tcp = self.used()
+        start = self.reactor.seconds()
+        self.request_signed()
+        self.reactor.advance(1)
+        signed_at = fields_of(tcp.sent)[b"signed-at"]
+        self.assertEqual(float(signed_at), start + 1)
+        self.sign = Mock(side_effect=ZeroDivisionError)  # type: ignore[method-assign]
+        self.used()
+        requested = self.request_signed()
+        requested.cancel()
+        self.failureResultOf(requested, CancelledError)
+        self.reactor.advance(1)
+        self.sign.assert_not_called()
+
+    def test_cancelled_before_alone(self) -> None:
+        """
+        The other requests of that turn are written.
+        """
+        self.write_at_the_end()
+        requests = [self.dispatcher.request("POST", f"{URL}/{n}") for n in range(3)]
+        servers = []
+        for _, _, factory, _, _ in self.reactor.tcpClients:
+            servers.append(FakeServer(factory, SocketTransport()))
+        requests[1].cancel()
+        self.failureResultOf(requests[1], CancelledError)
+        self.reactor.advance(0)
+        sent = [each.transport.sent.split(b" ")[1:2] for each in servers]  # type: ignore[attr-defined]
+        self.assertEqual(sent, [[b"/run/0"], [], [b"/run/2"]])
+        self.assertEqual([each.hung_up for each in servers], [False, True, False])
+
+    def test_not_idle_before(self) -> None:
+        """
+        A connection whose request waits for the end of the turn is used for no other
+        one, nor closed to make room.
+        """
+        self.write_at_the_end()
+        agent = Agent(self.reactor, limits=Limits(connections=1))
+        self.dispatcher = Dispatcher(agent)
+        server, tcp = self.used()
+        for url in (URL + "/a", URL + "/b", "http://127.0.0.9/"):
+            self.dispatcher.request("POST", url)
+        self.assertFalse(server.hung_up)
+        self.assertEqual((self.connections(), len(agent._pool.idle)), (1, 0))
+        for path in (b"/run/a", b"/run/b"):
+            self.assertEqual(tcp.sent, b"")
+            self.reactor.advance(0)
+            self.assertTrue(tcp.sent.startswith(b"POST %b HTTP/1.1" % path))
+            tcp.sent = b""
+            server.send(b"HTTP/1.1 204 OK\r\n\r\n")
+        self.assertTrue(server.hung_up)
+
+    def test_lost_before_at_its_origin(self) -> None:
+        """
+        The request whose connection is lost in that turn is made once more, for the
+        same origin, which the log tells of.
+        """
+        self.write_at_the_end()
+        agent = Agent(self.reactor, limits=Limits(per_origin=1))
+        self.dispatcher = Dispatcher(agent)
+        server, _ = self.used()
+        requested = self.dispatcher.request("POST", URL)
+        with logged(LogLevel.info) as lines:
+            server.close()
+        self.assertEqual(len(lines), 1)
+        self.assertIn("the request is sent again", lines[0])
+        waiting = self.dispatcher.request("POST", URL + "/next")
+        self.assertEqual(self.connections(), 2)
+        server, _ = self.accept_tcp()
+        server.close(ConnectionLost())
+        self.text_of(requested, ExecutorError)
+        self.assertEqual(self.connections(), 3)
+        server, tcp = self.accept_tcp()
+        self.reactor.advance(0)
+        self.assertTrue(tcp.sent.startswith(b"POST /run/next "))
+        server.send(b"HTTP/1.1 204 OK\r\n\r\n")
+        self.assertEqual(self.successResultOf(waiting).code, 204)
+        self.assertEqual((agent._pool.open, origins_in(agent._pool)), (1, 1))
 
     def test_lost_before(self) -> None:
         """

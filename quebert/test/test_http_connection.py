@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Protocol
 from twisted.internet.testing import AccumulatingProtocol, StringTransport
@@ -30,10 +31,13 @@ TIMEOUT = b"HTTP/1.1 408 Slow\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 class Owner:
     """
     Writes down what it is told.
+
+    @ivar unsent: a request that is to be sent.
     """
 
     def __init__(self) -> None:
         self.told: list[str] = []
+        self.unsent: HTTPExchange | None = None
         self.now = 1.0
         self.sent_again: list[HTTPExchange] = []
 
@@ -54,10 +58,13 @@ class Owner:
         There is no TCP.
         """
 
-    def write_soon(self, connection: HTTPConnection) -> None:
+    def withdrawn(self, connection: HTTPConnection) -> HTTPExchange | None:
         """
-        The test has it write.
+        Note it, and give the request.
         """
+        self.told.append("withdrawn")
+        unsent, self.unsent = self.unsent, None
+        return unsent
 
     def body_begins(self, connection: HTTPConnection) -> None:
         """
@@ -117,36 +124,34 @@ class ConnectionTestCase(SynchronousTestCase):
         self.connection = HTTPConnection(self.owner, 1_000, readers)
         self.connection.makeConnection(transport)
 
-    def send(self) -> bool:
+    def request(self) -> HTTPExchange:
         """
-        Make a request, which is written soon.
-
-        @return: whether the connection is of use.
+        Another request, which is not sent.
         """
         self.exchange = HTTPExchange(REQUEST, bodiless=False)
         self.answers: list[Response] = []
         self.errors: list[Failure] = []
         self.exchange.answered.addCallbacks(self.answers.append, self.errors.append)
-        return self.connection.send(self.exchange)
+        return self.exchange
 
-    def write(self) -> None:
+    def wait(self) -> None:
         """
-        It is the end of the turn.
+        A request is to be sent at the end of the turn.
         """
-        self.connection.write(self.owner.now)
+        self.owner.unsent = self.request()
+        self.exchange.owner = self.connection
+
+    def ask(self) -> None:
+        """
+        A request is sent.
+        """
+        self.connection.send(self.request(), self.owner.now)
 
     def lose(self, why: Exception | None = None) -> None:
         """
         The transport is gone.
         """
         self.connection.connectionLost(Failure(why or ConnectionDone()))
-
-    def ask(self) -> None:
-        """
-        A request is written.
-        """
-        self.send()
-        self.write()
 
     def use(self) -> None:
         """
@@ -166,15 +171,8 @@ class TableTests(ConnectionTestCase):
         A new connection, in a state.
         """
         self.connect(SocketTransport())
-        if state in (
-            HTTPState.QUEUED,
-            HTTPState.WAITING,
-            HTTPState.HEAD,
-            HTTPState.BODY,
-        ):
-            self.send()
         if state in (HTTPState.WAITING, HTTPState.HEAD, HTTPState.BODY):
-            self.write()
+            self.ask()
         if state is HTTPState.HEAD:
             self.connection.dataReceived(HEAD[:5])
         elif state is HTTPState.BODY:
@@ -205,8 +203,7 @@ class TableTests(ConnectionTestCase):
         Each event leads to the state that the table has.
         """
         events: dict[HTTPEvent, Callable[[], object]] = {
-            HTTPEvent.SEND: self.send,
-            HTTPEvent.WRITE: self.write,
+            HTTPEvent.SEND: self.ask,
             HTTPEvent.BEGIN: lambda: self.connection.dataReceived(HEAD[:5]),
             HTTPEvent.TELL: self.rest_of_head,
             HTTPEvent.COMPLETE: self.rest,
@@ -237,29 +234,34 @@ class TableTests(ConnectionTestCase):
 
     def test_one_request_at_a_time(self) -> None:
         """
-        A request can be made where there is none, and the connection is there.
+        A request can be made where there is none, and the connection is there; else
+        nothing of it is written.
         """
-        gone = HTTPState.CLOSING, HTTPState.LOST
         for state in HTTPState:
             if state is not HTTPState.IDLE:
                 self.reach(state)
-                if state in gone:
-                    self.assertFalse(self.send())
-                else:
-                    self.assertRaises(WrongEvent, self.send)
-                self.assertIs(self.connection.state, state)
-
-    def test_written_once(self) -> None:
-        """
-        Only a request that is still wanted, and was not written, is written.
-        """
-        for state in HTTPState:
-            if state is not HTTPState.QUEUED:
-                self.reach(state)
                 sent = self.transport.sent  # type: ignore[attr-defined]
-                self.write()
+                self.assertRaises(WrongEvent, self.ask)
                 self.assertIs(self.connection.state, state)
                 self.assertEqual(self.transport.sent, sent)  # type: ignore[attr-defined]
+
+    def test_withdrawn(self) -> None:
+        """
+        Once it is closed or lost while it is IDLE, whoever has requests sent is told,
+        at once and before all others.
+        """
+        for end in (
+            lambda: self.connection.abort(),
+            lambda: self.connection.dataReceived(HEAD + BODY),
+            self.lose,
+        ):
+            for state in HTTPState:
+                if state not in (HTTPState.CLOSING, HTTPState.LOST):
+                    self.reach(state)
+                    self.owner.told.clear()
+                    end()
+                    is_idle = state is HTTPState.IDLE
+                    self.assertEqual(self.owner.told[:1] == ["withdrawn"], is_idle)
 
     def test_unasked(self) -> None:
         """
@@ -268,7 +270,6 @@ class TableTests(ConnectionTestCase):
         """
         for state, closed in (
             (HTTPState.IDLE, HTTPState.CLOSING),
-            (HTTPState.QUEUED, HTTPState.CLOSING),
             (HTTPState.CLOSING, HTTPState.CLOSING),
             (HTTPState.LOST, HTTPState.LOST),
         ):
@@ -307,7 +308,7 @@ class TransportTests(ConnectionTestCase):
         A request is written as it is made.
         """
         self.connect(StringTransport())
-        self.send()
+        self.ask()
         self.assertIs(self.connection.state, HTTPState.WAITING)
         self.assertEqual(self.transport.value(), REQUEST)
 
@@ -330,7 +331,7 @@ class EndTests(ConnectionTestCase):
         Where nobody waits, the owner is told alone.
         """
         self.lose()
-        self.assertEqual(self.owner.told, ["body ends", "lost"])
+        self.assertEqual(self.owner.told, ["withdrawn", "body ends", "lost"])
 
     def test_no_answer(self) -> None:
         """
@@ -467,13 +468,37 @@ class EndTests(ConnectionTestCase):
         """
         Where nobody waits any more, the connection is closed, and nobody told.
         """
-        self.use()
-        self.send()
-        self.exchange.answered.cancel()
-        self.assertIs(self.connection.state, HTTPState.CLOSING)
-        self.write()
+        for begin in (self.wait, self.ask):
+            self.setUp()
+            self.use()
+            begin()
+            self.exchange.answered.cancel()
+            self.assertIs(self.connection.state, HTTPState.CLOSING)
+            self.assertIsNone(self.owner.unsent)
+            self.lose()
+            self.assertEqual(self.owner.sent_again, [])
+            self.errors.pop().trap(CancelledError)
+
+    def test_closed_before_it_was_sent(self) -> None:
+        """
+        Who waits for the answer to a request that was to be sent is told once the
+        connection is gone, whyever it was closed.
+        """
+        self.wait()
+        self.connection.abort()
+        self.assertEqual((self.errors, self.owner.unsent), ([], None))
         self.lose()
-        self.assertEqual(self.owner.sent_again, [])
+        self.assertIn("the connection failed before an answer: ", self.text())
+
+    def test_unasked_before_it_was_sent(self) -> None:
+        """
+        What comes over a new connection before a request was sent is no HTTP.
+        """
+        self.wait()
+        self.connection.dataReceived(HEAD + BODY)
+        self.assertIn("the server sent bytes before the request", self.text())
+        self.lose()
+        self.assertEqual((self.answers, self.owner.sent_again), ([], []))
 
     def test_told_before_it_is_given_up(self) -> None:
         """
@@ -493,15 +518,13 @@ class SecondTryTests(ConnectionTestCase):
     def test_lost(self) -> None:
         """
         A request is sent again if the connection is lost soon after it, or before it
-        was written.
+        was written, whenever the last one was.
         """
-        for written in (True, False):
+        for begin, seconds in ((self.ask, 1.0), (self.wait, 3.0)):
             self.setUp()
             self.use()
-            self.send()
-            if written:
-                self.write()
-            self.owner.now += 1.0
+            begin()
+            self.owner.now += seconds
             self.lose()
             self.assertEqual(self.owner.sent_again, [self.exchange])
             self.assertTrue(self.exchange.is_second_try)
@@ -512,8 +535,10 @@ class SecondTryTests(ConnectionTestCase):
         So it is if the server speaks first.
         """
         self.use()
-        self.send()
+        self.wait()
         self.connection.dataReceived(TIMEOUT)
+        self.assertEqual(self.owner.sent_again, [self.exchange])
+        self.lose()
         self.assertEqual(self.owner.sent_again, [self.exchange])
 
     def test_waited_for_too_long(self) -> None:
@@ -551,3 +576,14 @@ class SecondTryTests(ConnectionTestCase):
             self.lose()
             self.assertEqual(self.owner.sent_again, [])
             self.assertEqual(len(self.errors), 1)
+
+    def test_not_again_before_it_was_sent(self) -> None:
+        """
+        So it is where the connection is lost before the second try was written.
+        """
+        self.use()
+        self.wait()
+        self.exchange.is_second_try = True
+        self.lose()
+        self.assertEqual(self.owner.sent_again, [])
+        self.assertEqual(len(self.errors), 1)

@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert.http._exchange import HTTPExchange
 from quebert.http._idle import IdleConnections, Line
 from quebert.http._writes import FEW, PAUSE, Writes
 
@@ -17,13 +18,16 @@ class FakeConnection:
     """
     A connection.
 
-    @ivar written: the times at which it was told to write.
+    @ivar sent: what it was told to send, and at which times.
+    @ivar send_some: something, as a connection over a plain socket has it.
     """
+
+    send_some: object = len
 
     def __init__(self) -> None:
         self.idle_until = 0.0
         self.aborted = False
-        self.written: list[float] = []
+        self.sent: list[tuple[HTTPExchange, float]] = []
 
     def abort(self) -> None:
         """
@@ -31,11 +35,13 @@ class FakeConnection:
         """
         self.aborted = True
 
-    def write(self, now: float) -> None:
+    def send(self, exchange: HTTPExchange, now: float) -> None:
         """
         Note it.
         """
-        self.written.append(now)
+        if exchange.finish is not None:
+            exchange.finish()
+        self.sent.append((exchange, now))
 
 
 class IdleTests(SynchronousTestCase):
@@ -136,22 +142,34 @@ class WritesTests(SynchronousTestCase):
     Tests for L{Writes}.
     """
 
-    def write(self, writes: Writes, count: int) -> list[FakeConnection]:
+    def setUp(self) -> None:
         """
-        Have some connections written to; they are given.
+        No request was sent for long.
         """
-        connections = [FakeConnection() for _ in range(count)]
-        for each in connections:
-            writes.write_soon(each)  # type: ignore[arg-type]
+        self.clock = Clock()
+        self.clock.advance(3_600)
+        self.writes = Writes(self.clock)
+
+    def exchanges(self, count: int) -> list[HTTPExchange]:
+        """
+        Some requests.
+        """
+        return [HTTPExchange(b"", bodiless=False) for _ in range(count)]
+
+    def send(self, *exchanges: HTTPExchange) -> list[Any]:
+        """
+        Have requests sent, each over a connection, which are given.
+        """
+        connections: list[Any] = [FakeConnection() for _ in exchanges]
+        for connection, exchange in zip(connections, exchanges, strict=True):
+            self.writes.send_soon(connection, exchange)
         return connections
 
     def test_turns(self) -> None:
         """
-        The first few after a pause are made at once, and all others at the end of the
+        The first few after a pause are sent at once, and all others at the end of the
         turn; each once.
         """
-        clock = Clock()
-        writes = Writes(clock)
         for pause, count, at_once in (
             (0.0, 2, 2),
             (2 * PAUSE, FEW, FEW),
@@ -162,23 +180,70 @@ class WritesTests(SynchronousTestCase):
             (2 * PAUSE, 1, 1),
             (0.0, FEW, FEW - 1),
         ):
-            clock.advance(pause)
-            connections = self.write(writes, count)
-            made = [each for each in connections if each.written]
+            self.clock.advance(pause)
+            exchanges = self.exchanges(count)
+            connections = self.send(*exchanges)
+            made = [each for each in connections if each.sent]
             self.assertEqual(made, connections[:at_once])
-            clock.advance(0)
-            now = clock.seconds()
-            self.assertTrue(all(each.written == [now] for each in connections))
-            self.assertEqual(clock.getDelayedCalls(), [])
+            self.clock.advance(0)
+            now = self.clock.seconds()
+            sent = [each.sent for each in connections]
+            self.assertEqual(sent, [[(each, now)] for each in exchanges])
+            self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_clock_set_back(self) -> None:
         """
         Where the clock is set back, there was a pause.
         """
-        clock = Clock()
-        clock.advance(3_600)
-        writes = Writes(clock)
-        self.write(writes, FEW + 1)
-        clock.advance(-3_600)
-        [connection] = self.write(writes, 1)
-        self.assertEqual(connection.written, [0.0])
+        self.send(*self.exchanges(FEW + 1))
+        self.clock.advance(-3_600)
+        [exchange] = self.exchanges(1)
+        [connection] = self.send(exchange)
+        self.assertEqual(connection.sent, [(exchange, 0.0)])
+
+    def test_no_plain_socket(self) -> None:
+        """
+        Over a transport that keeps what it is given, each is sent at once.
+        """
+        self.send(*self.exchanges(FEW))
+        [exchange] = self.exchanges(1)
+        connection: Any = FakeConnection()
+        connection.send_some = None
+        self.writes.send_soon(connection, exchange)
+        self.assertEqual(connection.sent, [(exchange, 3_600.0)])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_withdraw(self) -> None:
+        """
+        What is withdrawn before the end of the turn is not sent, and given once; all
+        others are sent.
+        """
+        exchanges = self.exchanges(FEW + 3)
+        connections = self.send(*exchanges)
+        for n, unsent in ((0, None), (FEW + 1, exchanges[FEW + 1]), (FEW + 1, None)):
+            self.assertIs(self.writes.withdraw(connections[n]), unsent)
+        self.clock.advance(0)
+        sent = [len(each.sent) for each in connections]
+        self.assertEqual(sent, [1] * FEW + [1, 0, 1])
+
+    def test_at_its_connection(self) -> None:
+        """
+        A request that waits for the end of the turn is with its connection.
+        """
+        *_, exchange = exchanges = self.exchanges(FEW + 1)
+        *_, connection = self.send(*exchanges)
+        self.assertIs(exchange.owner, connection)
+
+    def test_cannot_be_sent(self) -> None:
+        """
+        A request that cannot even be finished fails, its connection is closed, and
+        those of the same turn are sent.
+        """
+        exchanges = self.exchanges(FEW + 3)
+        exchanges[FEW + 1].finish = lambda: b"%d" % (1 // 0)
+        connections = self.send(*exchanges)
+        self.clock.advance(0)
+        self.failureResultOf(exchanges[FEW + 1].answered, ZeroDivisionError)
+        sent = [(len(each.sent), each.aborted) for each in connections]
+        expected = [(1, False)] * (FEW + 1) + [(0, True), (1, False)]
+        self.assertEqual(sent, expected)

@@ -115,7 +115,12 @@ class _Owner:
         Nothing is to be done.
         """
 
-    write_soon = body_begins = body_ends = lost
+    body_begins = body_ends = lost
+
+    def withdrawn(self, connection: HTTPConnection) -> None:
+        """
+        Nothing was to be sent.
+        """
 
     def read_together(self, tcp: object) -> None:
         """
@@ -147,7 +152,7 @@ class _Talk:
         self.told: list[object] = []
         exchange.answered.addCallbacks(self._answered, self._failed)
         self.response: Response | None = None
-        self.connection.send(exchange)
+        self.connection.send(exchange, self.owner.seconds())
 
     def _answered(self, response: Response) -> Deferred[Any]:
         self.response = response
@@ -190,7 +195,7 @@ class _Talk:
         """
         exchange, found = HTTPExchange(_REQUEST, bodiless=False), list[Response]()
         exchange.answered.addCallback(found.append)
-        self.connection.send(exchange)
+        self.connection.send(exchange, self.owner.seconds())
         self.connection.dataReceived(b"HTTP/1.1 204 No Content\r\nNext: yes\r\n\r\n")
         assert [each.code for each in found] == [204]
         assert found[0].fields == [(b"Next", b"yes")]
