@@ -7,11 +7,10 @@ them (those that the socket does not take at once by C{_request_writer}) and has
 request follow the other, C{_reader} reads the answer, and C{_pool} keeps connections.
 Another version of HTTP would be another C{_connection} with a reader and a writer of
 its own, which would make the bytes of the request instead of C{_agent};
-C{_pool} would have to give one connection to several requests (C{_idle} has each
-connection in one line, and takes it out for a request; C{_writes} keeps one request for
-each), and its C{_ConnectionFactory} to offer it by ALPN (Twisted's
-C{IProtocolNegotiationFactory}; L{HostTLS} need not change; C{Agent._endpoint} wraps TLS
-around an endpoint).
+C{_pool} would have to give one connection to several requests (it takes an idle one
+out of its line for a request, and C{_writes} keeps one request for each), and its
+C{_ConnectionFactory} to offer it by ALPN (Twisted's C{IProtocolNegotiationFactory};
+L{HostTLS} need not change; C{Agent._endpoint} wraps TLS around an endpoint).
 What stands in the way: C{_pool} makes a connection before the TLS handshake, when
 nobody knows the version; C{HTTPExchange.data}, and the head that C{_response} keeps and
 parses again, are bytes of HTTP/1.1; and to cancel a request, or to cut an answer,

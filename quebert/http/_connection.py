@@ -96,7 +96,6 @@ class HTTPConnection(Protocol):
 
     @param limit: bytes of an answer's body that are kept.
     @param readers: some that are free, to take one from and give it back.
-    @ivar idle_until: when it is closed, if nobody uses it.
     @ivar send_some: C{send} of its socket, as long as that takes requests at once.
     """
 
@@ -114,7 +113,6 @@ class HTTPConnection(Protocol):
         "_writer",
         "_written_at",
         "connected",
-        "idle_until",
         "send_some",
         "transport",
     )
@@ -133,7 +131,6 @@ class HTTPConnection(Protocol):
         self._writer: RequestWriter | None = None  # once that is needed
         self._tcp: Any = None
         self.connected = 0
-        self.idle_until = 0.0
         self.send_some: Any = None
 
     @property

@@ -1,65 +1,51 @@
 """
-The connections that nobody uses, each closed after a while.
+Closes connections that nobody uses: each after a while, or sooner to make room.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from quebert.clock import stopwatch_of
 from quebert.http._connection import HTTPConnection
 
-__all__ = ["IdleConnections", "Line"]
+__all__ = ["Expiry"]
 
 # Seconds at least between two looks at which are to be closed.
 _SPACING = 0.1
 
-#: The idle connections of one origin.  The last one is used first.
-Line = list[HTTPConnection]
 
-
-class IdleConnections:
+class Expiry:
     """
-    Those of all origins, the longest idle first.
+    The end of idle connections.
+
+    @param idle: those of all origins, the longest idle first, and when each is to be
+        closed by C{seconds}.  One that is closed is taken out of it at once.
+    @ivar seconds: tells the time.
+    @ivar next_look: when it is looked which are to be closed.
     """
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(
+        self, clock: IReactorTime, idle: Mapping[HTTPConnection, float]
+    ) -> None:
         self._clock = clock
-        self._seconds = stopwatch_of(clock)
-        self._lines: dict[HTTPConnection, Line] = {}  # each is in one
-        self._expiry: IDelayedCall | None = None
-        self._next_look = math.inf
+        self._idle = idle
+        self._timer: IDelayedCall | None = None
+        self.seconds = stopwatch_of(clock)
+        self.next_look = math.inf
 
-    def __len__(self) -> int:
-        return len(self._lines)
-
-    def add(self, connection: HTTPConnection, line: Line, seconds: float) -> None:
+    def look_at(self, when: float) -> None:
         """
-        Keep a connection for so many seconds.
+        Look which are to be closed at a time that is before C{next_look}.
         """
-        line.append(connection)
-        self._lines[connection] = line
-        connection.idle_until = until = self._seconds() + seconds
-        if until < self._next_look:
-            self._look_at(until)
-
-    def take(self, line: Line) -> HTTPConnection:
-        """
-        Use one of a line.
-        """
-        connection = line.pop()
-        del self._lines[connection]
-        return connection
-
-    def forget(self, connection: HTTPConnection) -> None:
-        """
-        A connection is lost, which may have been idle.
-        """
-        line = self._lines.pop(connection, None)
-        if line is not None:
-            line.remove(connection)
+        if self._timer is not None:
+            self._timer.cancel()
+        self.next_look = when
+        seconds = max(0.0, when - self.seconds())
+        self._timer = self._clock.callLater(seconds, self._look)
 
     def close_oldest(self) -> bool:
         """
@@ -67,27 +53,15 @@ class IdleConnections:
 
         @return: whether there was one to be closed.
         """
-        for connection in self._lines:
-            self._close(connection)
+        for connection in self._idle:
+            connection.abort()
             return True
         return False
 
-    def _close(self, connection: HTTPConnection) -> None:
-        self.forget(connection)
-        connection.abort()
-
-    def _look_at(self, when: float) -> None:
-        if self._expiry is not None:
-            self._expiry.cancel()
-        self._next_look = when
-        seconds = max(0.0, when - self._seconds())
-        self._expiry = self._clock.callLater(seconds, self._expire)
-
-    def _expire(self) -> None:
-        self._expiry, self._next_look = None, math.inf
-        now = self._seconds()
-        for connection in [each for each in self._lines if each.idle_until <= now]:
-            self._close(connection)
-        if self._lines:
-            first = min(each.idle_until for each in self._lines)
-            self._look_at(max(first, now + _SPACING))
+    def _look(self) -> None:
+        self._timer, self.next_look = None, math.inf
+        now = self.seconds()
+        for connection in [each for each, until in self._idle.items() if until <= now]:
+            connection.abort()
+        if self._idle:
+            self.look_at(max(min(self._idle.values()), now + _SPACING))

@@ -23,7 +23,7 @@ from quebert.errors import ExecutorError
 from quebert.guard import Guard
 from quebert.http._connection import HTTPConnection
 from quebert.http._exchange import HTTPExchange
-from quebert.http._idle import IdleConnections, Line
+from quebert.http._idle import Expiry
 from quebert.http._limits import NO_HOSTS, Limits
 from quebert.http._reader import Reader
 from quebert.http._reads import Reads
@@ -78,7 +78,7 @@ class _OriginConnections:
         name: str,
         endpoint: IStreamClientEndpoint,
     ) -> None:
-        self.idle: Line = []
+        self.idle: list[HTTPConnection] = []  # the last one is used first
         self.open = 0  # made or being made
         self.name = name
         self.limits = pool.limits_of(name)
@@ -104,7 +104,9 @@ class _OriginConnections:
         @return: whether there is one; if not, the request is to L{wait}.
         """
         if self.idle:
-            self._send_soon(self._pool.idle.take(self.idle), exchange)
+            connection = self.idle.pop()
+            del self._pool.idle[connection]
+            self._send_soon(connection, exchange)
             return True
         return self._started_anew(exchange)
 
@@ -199,13 +201,19 @@ class _OriginConnections:
         elif self._waiting:
             self._send_soon(connection, self._waiting.popitem(last=False)[0])
         else:
-            self._pool.idle.add(connection, self.idle, self.limits.idle)
-            if self._pool.hungry:
-                self._pool.feed()
+            pool, expiry = self._pool, self._pool.expiry
+            self.idle.append(connection)
+            pool.idle[connection] = until = expiry.seconds() + self.limits.idle
+            if until < expiry.next_look:
+                expiry.look_at(until)
+            if pool.hungry:
+                pool.feed()
 
     def withdrawn(self, connection: HTTPConnection) -> HTTPExchange | None:
-        self._pool.idle.forget(connection)
-        return self._pool.writes.withdraw(connection)
+        if self._pool.idle.pop(connection, None) is None:
+            return self._pool.writes.withdraw(connection)
+        self.idle.remove(connection)
+        return None
 
     def lost(self, connection: HTTPConnection) -> None:
         self._gone()
@@ -245,7 +253,9 @@ class Pool:
     @ivar origins: those that there are, by guard and name: a connection is used
         again only under the guard that permitted it.
     @ivar open: how many connections there are, made or being made.
-    @ivar idle: the connections that nobody uses.
+    @ivar idle: the connections that nobody uses, the longest idle first, and when each
+        is to be closed.
+    @ivar expiry: closes these.
     @ivar hungry: the origins with requests that wait.
     @ivar feed: lets these have what there is.
     @ivar readers: those that are free.
@@ -272,7 +282,8 @@ class Pool:
         self.slow = SlowAnswers(clock)
         self.reads = Reads(clock)
         self.writes = Writes(clock)
-        self.idle = IdleConnections(clock)
+        self.idle: dict[HTTPConnection, float] = {}
+        self.expiry = Expiry(clock, self.idle)
 
     def origins_of(self, guard: Guard) -> dict[str, _OriginConnections]:
         """
@@ -322,7 +333,7 @@ class Pool:
         Whether there may be another connection; the one that has been idle
         for longest makes room for it.
         """
-        return self.open < self.limits.connections or self.idle.close_oldest()
+        return self.open < self.limits.connections or self.expiry.close_oldest()
 
     def gone(self, origin: _OriginConnections) -> None:
         """

@@ -228,7 +228,7 @@ async def stage(**answers: Sequence[Sequence[str]]) -> AsyncIterator[Stage]:
     try:
         yield Stage(good, bad, number, resolver, dialling, agent)
     finally:
-        while agent._pool.idle.close_oldest():
+        while agent._pool.expiry.close_oldest():
             pass
         for each in ports:
             await each.stopListening()

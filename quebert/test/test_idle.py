@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.http._exchange import HTTPExchange
-from quebert.http._idle import IdleConnections, Line
+from quebert.http._idle import Expiry
 from quebert.http._writes import FEW, PAUSE, Writes
 
 
@@ -18,14 +18,15 @@ class FakeConnection:
     """
     A connection.
 
+    @ivar idle: those that are, this one among them.
     @ivar sent: what it was told to send, and at which times.
     @ivar send_some: something, as a connection over a plain socket has it.
     """
 
     send_some: object = len
 
-    def __init__(self) -> None:
-        self.idle_until = 0.0
+    def __init__(self, idle: dict[Any, float] | None = None) -> None:
+        self.idle = idle
         self.aborted = False
         self.sent: list[tuple[HTTPExchange, float]] = []
 
@@ -34,6 +35,8 @@ class FakeConnection:
         Note it.
         """
         self.aborted = True
+        if self.idle is not None:
+            del self.idle[self]
 
     def send(self, exchange: HTTPExchange, now: float) -> None:
         """
@@ -44,26 +47,31 @@ class FakeConnection:
         self.sent.append((exchange, now))
 
 
-class IdleTests(SynchronousTestCase):
+class ExpiryTests(SynchronousTestCase):
     """
-    Connections of two origins.
+    Tests for L{Expiry}.
     """
 
     def setUp(self) -> None:
         """
-        One connection of one, and two of the other.
+        Three connections, that were released one second after the other.
         """
         self.clock = Clock()
         self.clock.advance(100)
-        self.idle = IdleConnections(self.clock)
-        self.one: Line = []
-        self.other: Line = []
-        self.connections: list[Any] = [FakeConnection() for _ in range(3)]
-        for each, line in zip(
-            self.connections, (self.one, self.other, self.other), strict=True
-        ):
-            self.idle.add(each, line, 4.0)
+        self.idle: dict[Any, float] = {}
+        self.expiry = Expiry(self.clock, self.idle)
+        self.connections = [FakeConnection(self.idle) for _ in range(3)]
+        for each in self.connections:
+            self.keep(each, 4.0)
             self.clock.advance(1)
+
+    def keep(self, connection: FakeConnection, seconds: float) -> None:
+        """
+        Keep a connection for so long.
+        """
+        self.idle[connection] = until = self.expiry.seconds() + seconds
+        if until < self.expiry.next_look:
+            self.expiry.look_at(until)
 
     @property
     def aborted(self) -> list[bool]:
@@ -72,12 +80,11 @@ class IdleTests(SynchronousTestCase):
         """
         return [each.aborted for each in self.connections]
 
-    def test_take(self) -> None:
+    def test_used(self) -> None:
         """
-        The last one of an origin is used first, and not closed any more.
+        One that is used meanwhile is not closed.
         """
-        self.assertIs(self.idle.take(self.other), self.connections[2])
-        self.assertEqual((len(self.idle), len(self.other)), (2, 1))
+        del self.idle[self.connections[2]]
         self.clock.advance(10)
         self.assertEqual(self.aborted, [True, True, False])
 
@@ -90,15 +97,14 @@ class IdleTests(SynchronousTestCase):
             seen.append(self.aborted.count(True))
             self.clock.advance(1)
         self.assertEqual(seen, [0, 1, 2, 3])
-        self.assertEqual((self.one, self.other, len(self.idle)), ([], [], 0))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_sooner(self) -> None:
         """
         One that is to be closed sooner than the others is.
         """
-        soon: Any = FakeConnection()
-        self.idle.add(soon, self.one, 0.5)
+        soon = FakeConnection(self.idle)
+        self.keep(soon, 0.5)
         self.clock.advance(0.5)
         self.assertTrue(soon.aborted)
         self.assertEqual(self.aborted, [False, False, False])
@@ -109,32 +115,24 @@ class IdleTests(SynchronousTestCase):
         Connections that are to be closed one shortly after the other are closed at one
         look.
         """
-        soon: list[Any] = [FakeConnection() for _ in range(3)]
+        soon = [FakeConnection(self.idle) for _ in range(3)]
         for each, seconds in zip(soon, (0.5, 0.51, 0.6), strict=True):
-            self.idle.add(each, self.one, seconds)
+            self.keep(each, seconds)
         closed = []
         for seconds in (0.5, 0.05, 0.05):
             self.clock.advance(seconds)
             closed.append([each.aborted for each in soon].count(True))
         self.assertEqual(closed, [1, 1, 3])
 
-    def test_forget(self) -> None:
-        """
-        One that is lost is in no line any more; one that was not idle never was.
-        """
-        self.idle.forget(self.connections[1])
-        self.idle.forget(self.connections[1])
-        self.assertEqual(self.other, [self.connections[2]])
-
     def test_close_oldest(self) -> None:
         """
         To make room, the one is closed that was not used for longest.
         """
         for n in range(3):
-            self.assertTrue(self.idle.close_oldest())
+            self.assertTrue(self.expiry.close_oldest())
             self.assertEqual(self.aborted.count(True), n + 1)
             self.assertTrue(self.connections[n].aborted)
-        self.assertFalse(self.idle.close_oldest())
+        self.assertFalse(self.expiry.close_oldest())
 
 
 class WritesTests(SynchronousTestCase):

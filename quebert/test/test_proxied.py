@@ -248,6 +248,6 @@ async def test_proxy_tls() -> None:
         assert server.connections == 1
         with pytest.raises(ExecutorError):
             await agent.send("GET", f"https://b.example:{number}/")
-        while agent._pool.idle.close_oldest():
+        while agent._pool.expiry.close_oldest():
             pass
     await port.stopListening()
