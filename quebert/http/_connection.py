@@ -243,6 +243,8 @@ class HTTPConnection(Protocol):
             self._owner.body_ends(self)
         elif response.code == WAITED_TOO_LONG and self._sends_again(exchange, reader):
             return
+        else:  # to cancel it would close what may carry the next request
+            exchange.owner = None
         self._state = _COMPLETE[self._state]
         self._exchange = self._reader = None
         self._used = True
@@ -261,8 +263,8 @@ class HTTPConnection(Protocol):
             self.abort()
         if exchange is None:
             response.end()
-        else:
-            exchange.succeed(response)
+        elif not exchange.answered.called:  # as succeed() has it, without a call
+            exchange.answered.callback(response)
 
     @property
     def paused(self) -> bool:

@@ -39,7 +39,7 @@ class HTTPExchange:
         must not raise an exception.
     @ivar bodiless: whether the answer has no body whatever it says (HEAD).
     @ivar answered: fires with the L{Response}.
-    @ivar owner: where it is, once it is somewhere.
+    @ivar owner: what has it, and is told if it is cancelled.
     @ivar is_second_try: whether the request is sent for the second time.
     """
 

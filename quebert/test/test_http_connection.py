@@ -33,11 +33,13 @@ class Owner:
     Writes down what it is told.
 
     @ivar unsent: a request that is to be sent.
+    @ivar on_release: called once the connection may be used again.
     """
 
     def __init__(self) -> None:
         self.told: list[str] = []
         self.unsent: HTTPExchange | None = None
+        self.on_release: Callable[[], object] = list
         self.now = 1.0
         self.sent_again: list[HTTPExchange] = []
 
@@ -46,6 +48,7 @@ class Owner:
         Note it.
         """
         self.told.append("released")
+        self.on_release()
 
     def lost(self, connection: HTTPConnection) -> None:
         """
@@ -478,6 +481,18 @@ class EndTests(ConnectionTestCase):
             self.lose()
             self.assertEqual(self.owner.sent_again, [])
             self.errors.pop().trap(CancelledError)
+
+    def test_cancelled_once_answered(self) -> None:
+        """
+        A request that is cancelled while its connection is released, before its answer
+        is told, does not close the connection, which may carry the next request.
+        """
+        self.ask()
+        self.owner.on_release = self.exchange.answered.cancel
+        self.connection.dataReceived(HEAD + BODY)
+        self.assertIs(self.connection.state, HTTPState.IDLE)
+        self.assertEqual(self.answers, [])
+        self.errors.pop().trap(CancelledError)
 
     def test_closed_before_it_was_sent(self) -> None:
         """
