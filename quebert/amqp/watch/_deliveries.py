@@ -316,13 +316,16 @@ class Deliveries:
                 telling = self._settlement.tell_end(message, outcome)
                 self._settlement.begin(message, telling)
                 return
+            # Nearly always nothing follows when a message leaves.  Whether anything
+            # does is clear before it leaves.
+            nothing_follows = self._idle is None and self._fetches_as_usual
             if isinstance(outcome, Discard):
                 self._settlement.discard(message, outcome)
             else:
                 self._settlement.acknowledge(message)
-            # That is leave, one call less.
             self._places.leave(message)
-            self._has_left()
+            if not nothing_follows:
+                self._has_left()
 
     def _retry(self, message: DeliveredMessage, retry: Retry) -> None:
         if self._postponements.may_wait(message, retry):
@@ -447,13 +450,18 @@ class Deliveries:
         """
         Have another consumer take over, if that is needed.
         """
-        # Nearly always there is nothing to do, and this is asked for each message.
-        consumer = self.consumer
-        if (
+        if not self._fetches_as_usual:
+            self.consumer.adapt()
+
+    @property
+    def _fetches_as_usual(self) -> bool:
+        """
+        Whether nothing but its prefetch count limits what the consumer fetches.
+        """
+        return not (
             self.ledger.numbers[_HELD]
             or self.ledger.numbers[_OVERDUE]
             or self._origins.waiting
             or self._throttles.limit_fetching
-            or consumer.is_wide
-        ):
-            consumer.adapt()
+            or self.consumer.is_wide
+        )
