@@ -248,7 +248,8 @@ class SigningHTTPClient(Protocol):
     """
     An L{HTTPClient} that has a request signed when it writes the request.  The request
     may have waited for a connection, and the time in a signature must not be old.
-    A mediator makes all its requests by L{make_request} then, signed or not.
+    A mediator makes all its requests by L{make_request} then, signed or not, and none
+    by C{request}.
     """
 
     def make_request(
@@ -262,7 +263,7 @@ class SigningHTTPClient(Protocol):
         """
         Make the request, without following redirects.
 
-        @param fields: of its header.
+        @param fields: of its header; no name is there twice.
         @param sign: gives further fields; called once there is a connection.
         @return: as of L{HTTPClient.request}.
         """

@@ -168,8 +168,8 @@ ONE, UP_TO = FRAME_END, 1 << 8 | FRAME_END
 
 def acks_on(channel: int) -> Callable[[int, int], bytes]:
     """
-    Makes frames of C{basic.ack} on a channel, of a delivery tag and L{ONE} or L{UP_TO};
-    without a call of Python's, as nearly each message has one.
+    A function that makes frames of C{basic.ack} on a channel, of a delivery tag and
+    L{ONE} or L{UP_TO}.  It is all in C, as each message needs a frame.
     """
     return partial(_SETTLE.pack, FRAME_METHOD, channel, _SETTLE_SIZE, 60, 80)
 

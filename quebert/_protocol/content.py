@@ -69,25 +69,27 @@ class ContentReader:
     """
     Reads one content after the other.
 
-    @ivar into: where the content goes that is expected; C{None} where none is.
+    @ivar content: what is filled in by the next frames; C{None} where no content is
+        expected.
     @ivar most: bytes that its body may have.
-    @ivar whole: called with C{into} when the last frame has come.
+    @ivar completed: called with C{content} when its last frame has come.
     @ivar missing: bytes of the body that have not come yet.
     """
 
     def __init__(self) -> None:
-        self.into: Any = None
+        self.content: Any = None
         self.most = 0
-        self.whole: Callable[[Any], object] = _nothing
+        self.completed: Callable[[Any], object] = _nothing
         self.missing = 0
         # A body of several frames, each of which may be of one byte.
         self._begun: BytesIO | None = None
 
-    def expect(self, into: _C, most: int, whole: Callable[[_C], object]) -> None:
+    def expect(self, content: _C, most: int, completed: Callable[[_C], object]) -> None:
         """
-        A method has come whose content follows: see the attributes.
+        A method has come whose content follows; the parameters become the attributes
+        of these names.
         """
-        self.into, self.most, self.whole = into, most, whole
+        self.content, self.most, self.completed = content, most, completed
 
     def header_received(self, payload: bytes) -> None:
         """
@@ -98,8 +100,8 @@ class ContentReader:
         @raise ContentTooLarge: the body is to have more than L{most} bytes.
         @raise struct.error: it is cut short.
         """
-        into = self.into
-        if into is None or self.missing:
+        content = self.content
+        if content is None or self.missing:
             raise UnexpectedFrame("a content header came unexpectedly")
         klass, _, size = CONTENT_HEADER.unpack_from(payload)
         if klass != CLASS_BASIC:
@@ -107,12 +109,12 @@ class ContentReader:
             raise UnexpectedFrame(f"{text} class {klass} instead")
         if size > self.most:
             raise ContentTooLarge(size, self.most)
-        into.encoded_properties = payload[CONTENT_HEADER.size :]
+        content.encoded_properties = payload[CONTENT_HEADER.size :]
         self.missing = size
         if not size:
-            self.into = None
-            into.body = b""
-            self.whole(into)
+            self.content = None
+            content.body = b""
+            self.completed(content)
 
     def body_received(self, payload: bytes) -> None:
         """
@@ -135,17 +137,17 @@ class ContentReader:
             if missing:
                 return
             self._begun, payload = None, begun.getvalue()
-        into, self.into = self.into, None
-        into.body = payload
-        self.whole(into)
+        content, self.content = self.content, None
+        content.body = payload
+        self.completed(content)
 
     def end(self) -> None:
         """
         The channel is closed: let go of what has come, which may be much, and of the
         channel, which has this reader.
         """
-        self.into, self.missing, self._begun = None, 0, None
-        self.whole = _nothing
+        self.content, self.missing, self._begun = None, 0, None
+        self.completed = _nothing
 
 
 def _nothing(content: object) -> None:

@@ -8,7 +8,7 @@ or undone, and a body that ends early is an error.  Knows no tasks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from treq.client import HTTPClient
@@ -23,16 +23,20 @@ __all__ = ["Dispatcher"]
 
 class Dispatcher(HTTPClient):
     """
-    A treq client whose L{request} is lean; its other methods are treq's.
-
-    @ivar make_request: the L{Agent}'s C{send}, as a
-        L{SigningHTTPClient<quebert.boundaries.SigningHTTPClient>} has it.
+    A treq client whose L{request} is lean; its other methods are treq's.  It is a
+    L{SigningHTTPClient<quebert.boundaries.SigningHTTPClient>}, too.
     """
 
     def __init__(self, agent: Agent) -> None:
         super().__init__(agent)
         self._lean = agent
-        self.make_request = agent.send
+        kind = type(self)
+        if (
+            kind.request is Dispatcher.request
+            and kind.make_request is Dispatcher.make_request
+        ):
+            # Without a call in between: each task of a mediator comes this way.
+            self.make_request = agent.send  # type: ignore[method-assign]
 
     @classmethod
     def with_reactor(cls, reactor: Any, guard: Guard | None = None) -> Dispatcher:
@@ -76,4 +80,20 @@ class Dispatcher(HTTPClient):
             fields: Any = headers
             unusual.update(headers=fields, data=data, allow_redirects=allow_redirects)
             return super().request(method, url, **unusual)
-        return self.make_request(method, url, headers.items() if headers else (), data)
+        return self._lean.send(method, url, headers.items() if headers else (), data)
+
+    def make_request(
+        self,
+        method: str,
+        url: str,
+        fields: Iterable[tuple[str, str]],
+        body: bytes | None = None,
+        sign: Callable[[], Mapping[str, str]] | None = None,
+    ) -> Deferred[Any]:
+        """
+        Make a request, which may be signed when it is written.  A subclass may override
+        this method, or L{request}, by which this one makes what is not signed.
+        """
+        if sign is None:
+            return self.request(method, url, headers=dict(fields), data=body)
+        return self._lean.send(method, url, fields, body, sign)

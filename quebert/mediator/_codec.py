@@ -55,11 +55,11 @@ class Codec:
         if self._decodes_json:  # without a call in between: each message comes this way
             self.decode = partial(tasks.decode_bounded, bounds=bounds)
         else:
-            self.decode = self._decode_another
+            self.decode = self._decode_by_theirs
 
-    def _decode_another(self, body: bytes) -> Any:
+    def _decode_by_theirs(self, body: bytes) -> Any:
         """
-        The same of what the user's C{decode} decodes.
+        The task in the body of a message, decoded by a function of the user's.
         """
         tasks.check_size(body, self._bounds)
         try:

@@ -179,7 +179,8 @@ class Requests:
         How the HTTP client makes requests.
         """
         http: Any = self.http
-        signs = isinstance(http, SigningHTTPClient)
+        # Its class says so: a double may have any attribute.
+        signs = issubclass(type(http), SigningHTTPClient)
         self._make_request = make = http.make_request if signs else partial(_make, http)
         return make
 

@@ -107,13 +107,17 @@ def decode(body: bytes, bounds: Bounds = BOUNDS) -> Any:
 
 def decode_bounded(body: bytes, bounds: Bounds) -> Any:
     """
-    The same of the body of a message, whose length has a bound, too.
+    What the body of a message says, within all bounds.
 
-    @raise BadTask: it is too large, or as L{decode}.
+    @raise BadTask: the body is too large, is not JSON, is nested too deeply, or has too
+        many values; or there is no memory for it.
     """
     if len(body) > bounds.body:
         check_size(body, bounds)
-    return decode(body, bounds)
+    try:
+        return decode(body, bounds)
+    except MemoryError as e:
+        raise BadTask("the body cannot be decoded: there is no memory for it") from e
 
 
 def check_size(body: bytes, bounds: Bounds) -> None:

@@ -58,8 +58,9 @@ from quebert.http._response import Response
 from quebert.mediator import Mediator, PolicyMediator
 from quebert.outcome import Bury, Done, Outcome, Retry
 from quebert.policy import RetryPolicy
-from quebert.signatures import Signer, Verifier
+from quebert.signatures import SharedSecret, Signer, Verifier
 from quebert.test.doubles import MemoryReactor, Resolver
+from quebert.test.mediating import FakeMessage
 from quebert.test.support import logged
 from quebert.test.transports import SocketTransport
 
@@ -987,6 +988,52 @@ class SignedTests(Case):
         self.assertEqual(self.verify(server.received), b"350")
         server.send(self.EMPTY)
         self.assertEqual(self.successResultOf(outcome), Done())
+
+
+class OverriddenTests(Case):
+    """
+    A subclass has its own way of making requests, and a mediator takes that way.
+    """
+
+    def requested(self, kind: type[Dispatcher], **options: Any) -> None:
+        """
+        Have a mediator make a request.
+        """
+        http = kind.with_reactor(self.reactor)
+        mediator = Mediator(http=http, clock=self.reactor, **options)
+        mediator.messageReceived(FakeMessage(b'{"url": "http://a/"}'))
+
+    def test_request(self) -> None:
+        """
+        By C{request}, unless the request is signed.
+        """
+        made: list[Any] = []
+
+        class Noting(Dispatcher):
+            def request(self, method: Any, url: Any, **options: Any) -> Deferred[Any]:
+                made.append((method, url, options["data"]))
+                return super().request(method, url, **options)
+
+        self.requested(Noting)
+        self.assertEqual(made, [("POST", "http://a/", b'{"url": "http://a/"}')])
+        self.assertEqual(self.connections(), 1)
+        self.requested(Noting, signer=Signer([SharedSecret.generate()]))
+        self.assertEqual((len(made), self.connections()), (1, 2))
+
+    def test_make_request(self) -> None:
+        """
+        By C{make_request}.
+        """
+        made: list[Any] = []
+
+        class Noting(Dispatcher):
+            def make_request(self, *arguments: Any) -> Deferred[Any]:
+                made.append(arguments[:2])
+                return super().make_request(*arguments)
+
+        self.requested(Noting)
+        self.assertEqual(made, [("POST", "http://a/")])
+        self.assertEqual(self.connections(), 1)
 
 
 class BodyLimitTests(Case):

@@ -225,8 +225,8 @@ class ContentReaderTests(SynchronousTestCase):
         self.announce(3)
         self.reader.body_received(b"ab")
         self.reader.end()
-        self.assertNotEqual(self.reader.whole, self.whole)
-        self.assertEqual((self.reader.into, self.reader._begun), (None, None))
+        self.assertNotEqual(self.reader.completed, self.whole)
+        self.assertEqual((self.reader.content, self.reader._begun), (None, None))
         for received in (self.reader.body_received, self.reader.header_received):
             with self.assertRaises(UnexpectedFrame):
                 received(b"c")

@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import unquote
 from uuid import UUID
 
-import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -41,6 +40,7 @@ from quebert.task import (
 )
 from quebert.task._keywords import FIELDS
 from quebert.test.checks import QUICK, in_one_go, refusal
+from quebert.test.mediating import raising
 
 #: 2026-11-23T20:15:00Z
 NOW = 1_795_464_900.0
@@ -113,7 +113,15 @@ class DecodeTests(SynchronousTestCase):
             text = refusal(BadTask, refuse, b"[[] ]", bounds)
             self.assertEqual(text, "the body must have at most 4 bytes, not 5")
         self.assertEqual(decode(b"[[] ]", bounds), [[]])
-        deep = attrs.evolve(bounds, body=9)
+        self.patch(_codec, "decode", raising(MemoryError))
+        text = refusal(BadTask, decode_bounded, b"[[]]", bounds)
+        self.assertIn("no memory", text)
+
+    def test_bounded_levels(self) -> None:
+        """
+        So are its levels.
+        """
+        deep = Bounds(body=9, depth=2)
         self.assertIn("levels", refusal(BadTask, decode_bounded, b"[[[]]]", deep))
 
     def test_not_utf8(self) -> None:

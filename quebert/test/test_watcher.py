@@ -905,6 +905,19 @@ class StartTests(WatcherTestCase):
         channel = self.begin(prefetch=0)
         self.assertEqual(channel.argument("basic_qos", "prefetch_count"), [0])
 
+    def test_past(self) -> None:
+        """
+        A message that comes for the first time has no past, whether or not a place is
+        free; one that was delivered before may have one.
+        """
+        self.begin(prefetch=1)
+        first = self.deliver()
+        second = self.deliver(beyond_prefetch=True)
+        again = self.deliver(redelivered=True, beyond_prefetch=True)
+        self.assertEqual(self.called, [first])
+        pasts = [each.may_have_past for each in (first, second, again)]
+        self.assertEqual(pasts, [False, False, True])
+
     def check_refused(self, **options: Any) -> None:
         """
         There is no watcher with these options.

@@ -1293,6 +1293,19 @@ class DeliveryTests(OpenChannelTestCase):
         asked = frame.marshal(Basic.Get(0, "queue", False), 1)
         self.assertTrue(self.transport.value().endswith(asked))
 
+    def test_asked_for_and_unsettled(self) -> None:
+        """
+        It is unsettled until it is acknowledged, as a delivery is.
+        """
+        asked = self.ask(self.opened.get("queue"))
+        self.broker.send(Basic.GetOk(1, False, "flow", "key", 0), channel=1)
+        self.wire.dataReceived(contents(b"body"))
+        message: Any = self.successResultOf(asked)
+        self.assertEqual((message.body, self.opened.acks.unsettled), (b"body", 1))
+        self.opened.ack(message.delivery_tag)
+        self.clock.advance(0)
+        self.assertEqual(self.opened.acks.unsettled, 0)
+
     def test_nothing_asked_of_a_closed_one(self) -> None:
         """
         A closed channel says why to all that ask something of it, and sends nothing.

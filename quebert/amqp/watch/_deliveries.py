@@ -265,7 +265,7 @@ class Deliveries:
             number = self.ledger.deliver(message)
             self._examinations.received(message)
         elif self._places.take(message):  # nearly always
-            # It begins: that is L{begin}, which is called where messages wait.
+            # This does what L{begin} does for messages that have waited.
             message.may_have_past = False
             if self._slow_after is not None:
                 self._patience.begin(message, self._slow_after)

@@ -21,8 +21,8 @@ class Places:
     At most C{prefetch} messages have a place; the others wait in their order.
 
     @param prefetch: how many places there are; 0 for no limit.
-    @param begin: called with each message as it gets its place; that message
-        may leave at once.
+    @param begin: called with each message as it gets a place, unless it takes one; that
+        message may leave at once.
     @param throttles: all of which must let a message begin.
     @param memory: of the watch; C{None} for no limit.  A message that takes memory
         begins only if C{memory} admits it.  Messages that take little overtake one that

@@ -30,8 +30,8 @@ class Acks:
     @param write: sends frames.
     @ivar outstanding: the deliveries that the broker waits for, of all consumers of the
         channel, by their tags, in the broker's order.  The value: whether the delivery
-        is done, and its acknowledgement not yet written.  The channel adds those that
-        come.  C{queues/_browse} goes by them, too.
+        is done, and its acknowledgement not yet written.  The channel adds each
+        with its method.  C{queues/_browse} goes by them, too.
     """
 
     def __init__(

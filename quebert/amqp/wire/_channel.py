@@ -120,7 +120,8 @@ class Channel(AMQChannel):  # type: ignore[misc]
 
     @ivar message_type: makes messages of what is delivered to consumers: L{Message}, or
         a class that has more.
-    @ivar on_message: called with each message delivered.
+    @ivar on_message: called with each message delivered.  It is to be set before the
+        method of a delivery comes.
     @ivar on_cancel: called with the consumer tag of a C{basic.cancel} of the broker:
         the queue was deleted, or, from RabbitMQ 4.3 on, its consumer timeout has
         passed.
@@ -358,8 +359,8 @@ class Channel(AMQChannel):  # type: ignore[misc]
         """
         A method frame; returns whether it was read here, without txamqp.
         """
-        content = self._content
-        if content.into is not None:
+        reader = self._content
+        if reader.content is not None:
             text = "the broker sent a method in place of a content"
             raise ProtocolError(ReplyCode.UNEXPECTED_FRAME, text)
         method = payload[:4]
@@ -372,7 +373,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
                 raise ProtocolError(ReplyCode.COMMAND_INVALID, text)
             message = read_deliver(payload, self.message_type)
             self.acks.outstanding[message.delivery_tag] = False
-            content.expect(message, MESSAGE, self.on_message)
+            reader.expect(message, MESSAGE, self.on_message)
         elif method in (_ACK, _NACK):
             tag, flags = SETTLEMENT.unpack_from(payload)
             multiple, taken = bool(flags & 1), method == _ACK
@@ -384,11 +385,11 @@ class Channel(AMQChannel):  # type: ignore[misc]
             _, *rest = METHODS["basic.return"].decode(payload)
             returned = ReturnedMessage(*rest)
             most = self.publications.unconfirmed_bytes
-            content.expect(returned, most, self.publications.returned)
+            reader.expect(returned, most, self.publications.returned)
         elif method == _GET_OK and self._gets.waiting:
             message = read_get_ok(payload, Message)
             self.acks.outstanding[message.delivery_tag] = False
-            content.expect(message, MESSAGE, self.on_message)
+            reader.expect(message, MESSAGE, self.on_message)
         elif method == _GET_EMPTY and self._gets.waiting:
             self._gets.answered(None)
         else:
@@ -432,8 +433,8 @@ class Channel(AMQChannel):  # type: ignore[misc]
         """
         if not self.closed and not self._shutting:
             self.on_message = _unwanted
-            if isinstance(self._content.into, Message):  # it comes just now
-                self._content.whole = _unwanted
+            if isinstance(self._content.content, Message):  # it comes just now
+                self._content.completed = _unwanted
             self.why = ChannelLost("the channel was closed here")
             closing = self.channel_close(reply_code=ReplyCode.REPLY_SUCCESS)
             self._shutting = True

@@ -77,7 +77,7 @@ class Publishing:
         """
         What kind of frame is to come next.
         """
-        if self._content.into is None:
+        if self._content.content is None:
             return FRAME_METHOD
         return FRAME_BODY if self._content.missing else FRAME_HEADER
 

@@ -5,6 +5,7 @@ Tests for L{quebert.mediator._requests}: requests, as they are made for tasks.
 from __future__ import annotations
 
 from typing import Any, cast
+from unittest.mock import Mock
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -118,6 +119,17 @@ class RequestTests(SynchronousTestCase):
         (request,) = plain.requests
         self.assertEqual((request.data, request.headers), (b"body", headers))
         self.assertIs(request.allow_redirects, False)
+
+    def test_double(self) -> None:
+        """
+        A double that has any attribute is asked as all clients are.
+        """
+        requests = self.requests()
+        requests.http = double = Mock()
+        double.request.return_value = Deferred()
+        self.make(requests)
+        double.request.assert_called_once()
+        double.make_request.assert_not_called()
 
     def test_signed(self) -> None:
         """
