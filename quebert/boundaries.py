@@ -264,7 +264,7 @@ class SigningHTTPClient(Protocol):
         Make the request, without following redirects.
 
         @param fields: of its header; no name is there twice.
-        @param sign: gives further fields; called once there is a connection.
+        @param sign: gives further fields; called once, as the request is written.
         @return: as of L{HTTPClient.request}.
         """
 

@@ -7,8 +7,8 @@ them (those that the socket does not take at once by C{_request_writer}) and has
 request follow the other, C{_reader} reads the answer, and C{_pool} keeps connections.
 Another version of HTTP would be another C{_connection} with a reader and a writer of
 its own, which would make the bytes of the request instead of C{_agent};
-C{_pool} would have to give one connection to several requests (it takes an idle one
-out of its line for a request, and C{_writes} keeps one request for each), and its
+C{_pool} would have to give one connection to several requests (it takes one out of the
+idle ones for a request, and C{_writes} keeps one request for each), and its
 C{_ConnectionFactory} to offer it by ALPN (Twisted's C{IProtocolNegotiationFactory};
 L{HostTLS} need not change; C{Agent._endpoint} wraps TLS around an endpoint).
 What stands in the way: C{_pool} makes a connection before the TLS handshake, when

@@ -120,9 +120,10 @@ class Agent:
             for a server at a Unix socket.
         @param fields: of the header, beside the host and the length.  Who
             makes the request is said, too, unless they do.
-        @param sign: gives the last fields of the header.  It is called when there is a
-            connection, which the request may have waited for.  It must not raise an
-            exception; names and values must be ASCII without line breaks.
+        @param sign: gives the last fields of the header.  It is called as the request
+            is written, which may have waited for a connection, and for the end of a
+            turn of the reactor.  It must not raise an exception, nor make or cancel
+            requests; names and values must be ASCII without line breaks.
         @return: fires with the L{Response} as soon as there is its head.
             Fails with L{ExecutorError<quebert.errors.ExecutorError>}, of which
             L{Forbidden<quebert.errors.Forbidden>} is the guard's.  Cancelling it

@@ -61,9 +61,9 @@ class HTTPConnectionOwner(Role):
         allows for that.
         """
 
-    def withdrawn(self, connection: HTTPConnection) -> HTTPExchange | None:
+    def withdraw(self, connection: HTTPConnection) -> HTTPExchange | None:
         """
-        It is IDLE, and closed or lost now: no request can be sent over it.
+        Send no request over it, as it is closed or lost while it is IDLE.
 
         @return: the one that was to be sent.
         """
@@ -164,7 +164,8 @@ class HTTPConnection(Protocol):
 
     def send(self, exchange: HTTPExchange, now: float) -> None:
         """
-        Write a request; the connection must be IDLE.
+        Write a request.  The connection must be IDLE, and no other request may be
+        chosen for it.
 
         @param now: the time.
         """
@@ -382,11 +383,11 @@ class HTTPConnection(Protocol):
 
     def _withdraw(self) -> None:
         """
-        No request is sent over it any more.  Who waits for the answer to the one that
-        was to be sent is told as if it had been.
+        Have no request sent over it any more.  The one that was to be sent is its own
+        from now on, and is sent over another connection, or fails, as it ends.
         """
         if self._state is _IDLE:
-            self._exchange = self._owner.withdrawn(self)
+            self._exchange = self._owner.withdraw(self)
 
     def _end_body(
         self, reader: Reader, response: Response, reason: Failure | str

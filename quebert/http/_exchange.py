@@ -36,7 +36,7 @@ class HTTPExchange:
     @ivar large_body: a body that stands apart, since to join it to C{data} takes 1.5 ms
         for 3 MiB.
     @ivar finish: gives C{data} whole, called as it is written for the first time.  It
-        must not raise an exception.
+        must not raise an exception, nor make or cancel requests.
     @ivar bodiless: whether the answer has no body whatever it says (HEAD).
     @ivar answered: fires with the L{Response}.
     @ivar owner: what has it, and is told if it is cancelled.

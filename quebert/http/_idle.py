@@ -25,7 +25,7 @@ class Expiry:
     @param idle: those of all origins, the longest idle first, and when each is to be
         closed by C{seconds}.  One that is closed is taken out of it at once.
     @ivar seconds: tells the time.
-    @ivar next_look: when it is looked which are to be closed.
+    @ivar next_look: the time of the next look; infinity if there is none.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Expiry:
 
     def look_at(self, when: float) -> None:
         """
-        Look which are to be closed at a time that is before C{next_look}.
+        Look for those that are to be closed at a time before C{next_look}.
         """
         if self._timer is not None:
             self._timer.cancel()

@@ -209,7 +209,7 @@ class _OriginConnections:
             if pool.hungry:
                 pool.feed()
 
-    def withdrawn(self, connection: HTTPConnection) -> HTTPExchange | None:
+    def withdraw(self, connection: HTTPConnection) -> HTTPExchange | None:
         if self._pool.idle.pop(connection, None) is None:
             return self._pool.writes.withdraw(connection)
         self.idle.remove(connection)

@@ -31,7 +31,8 @@ bytes: so an answer may be complete when the connection is CLOSING.
 
 What comes while it is IDLE answers nothing that the server was asked, and must not be
 taken for the answer to the next request: the connection is closed.  A connection that
-is closed or lost while it is IDLE is withdrawn: no request is sent over it any more.
+is closed or lost while it is IDLE tells its owner at once, which sends no request over
+it any more.
 """
 
 from __future__ import annotations

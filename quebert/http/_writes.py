@@ -29,7 +29,7 @@ class Writes:
     need not wait for each other, and no timer is needed for them.
 
     A connection whose request waits for the end of the turn is IDLE still.  If it is
-    closed or lost before that, it withdraws the request.
+    closed or lost before that, the request is withdrawn.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
@@ -50,7 +50,7 @@ class Writes:
         self._last_at = now
         self._in_row += 1
         if self._in_row <= FEW or connection.send_some is None:
-            connection.send(exchange, now)
+            _send(connection, exchange, now)
             return
         if not self._waiting:
             self._turn.ask()
@@ -66,11 +66,21 @@ class Writes:
         return self._waiting.pop(connection, None)
 
     def _end(self) -> None:
-        waiting, self._waiting = self._waiting, {}
         now = self._clock.seconds()
-        for connection, exchange in waiting.items():
-            try:
-                connection.send(exchange, now)
-            except Exception:  # a fault of ours: the other requests are sent
-                exchange.fail(Failure())
-                connection.abort()
+        for connection in list(self._waiting):
+            exchange = self.withdraw(connection)
+            if exchange is not None:  # else that was done meanwhile
+                _send(connection, exchange, now)
+        if self._waiting:  # others have come meanwhile
+            self._turn.ask()
+
+
+def _send(connection: HTTPConnection, exchange: HTTPExchange, now: float) -> None:
+    """
+    Send a request.  If that fails, which is a fault of ours, the request fails alone.
+    """
+    try:
+        connection.send(exchange, now)
+    except Exception:
+        exchange.fail(Failure())
+        connection.abort()

@@ -61,7 +61,7 @@ class Owner:
         There is no TCP.
         """
 
-    def withdrawn(self, connection: HTTPConnection) -> HTTPExchange | None:
+    def withdraw(self, connection: HTTPConnection) -> HTTPExchange | None:
         """
         Note it, and give the request.
         """

@@ -235,13 +235,37 @@ class WritesTests(SynchronousTestCase):
     def test_cannot_be_sent(self) -> None:
         """
         A request that cannot even be finished fails, its connection is closed, and
-        those of the same turn are sent.
+        those of the same turn are sent: at once, or at the end of the turn.
         """
-        exchanges = self.exchanges(FEW + 3)
-        exchanges[FEW + 1].finish = lambda: b"%d" % (1 // 0)
+        for number in (1, FEW + 1):
+            self.setUp()
+            exchanges = self.exchanges(FEW + 3)
+            exchanges[number].finish = lambda: b"%d" % (1 // 0)
+            connections = self.send(*exchanges)
+            self.clock.advance(0)
+            self.failureResultOf(exchanges[number].answered, ZeroDivisionError)
+            sent = [(len(each.sent), each.aborted) for each in connections]
+            expected = [(1, False)] * len(exchanges)
+            expected[number] = (0, True)
+            self.assertEqual(sent, expected)
+
+    def test_while_others_are_sent(self) -> None:
+        """
+        While requests are sent at the end of a turn, others of these may be withdrawn,
+        and more may come, which are sent, too.
+        """
+        *_, failing, gone, _ = exchanges = self.exchanges(FEW + 3)
+        *_, late = self.exchanges(1)
+        failing.finish = lambda: b"%d" % (1 // 0)
         connections = self.send(*exchanges)
+        more: list[Any] = []
+
+        def failed(_: object) -> None:
+            self.assertIs(self.writes.withdraw(connections[-2]), gone)
+            more.extend(self.send(late))
+
+        failing.answered.addErrback(failed)
         self.clock.advance(0)
-        self.failureResultOf(exchanges[FEW + 1].answered, ZeroDivisionError)
-        sent = [(len(each.sent), each.aborted) for each in connections]
-        expected = [(1, False)] * (FEW + 1) + [(0, True), (1, False)]
-        self.assertEqual(sent, expected)
+        sent = [len(each.sent) for each in (*connections, *more)]
+        self.assertEqual(sent, [1] * FEW + [0, 0, 1, 1])
+        self.assertEqual(self.clock.getDelayedCalls(), [])

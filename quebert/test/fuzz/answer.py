@@ -117,7 +117,7 @@ class _Owner:
 
     body_begins = body_ends = lost
 
-    def withdrawn(self, connection: HTTPConnection) -> None:
+    def withdraw(self, connection: HTTPConnection) -> None:
         """
         Nothing was to be sent.
         """
