@@ -33,8 +33,8 @@ T = TypeVar("T")
 
 class Deadlines(Generic[T]):
     """
-    When what is under way is too late.  Nothing is called where nothing is
-    under way: then there is no timer, either.
+    Calls C{late} with each thing whose time is over.  While nothing is under way, there
+    is no timer.
 
     @param clock: gives what keeps the time, when it is needed.
     @param late: called, once, with each thing that has not ended in its time,

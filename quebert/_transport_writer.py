@@ -24,8 +24,8 @@ class TransportWriter:
     """
     What one connection writes.
 
-    @ivar may_send: whether L{write_last} may write into the socket, which it does once;
-        it is set when something has come.
+    @ivar may_send: whether L{write_last} may write into the socket, as it may once
+        after each read from it.  Who reads sets this.
     """
 
     def __init__(self) -> None:

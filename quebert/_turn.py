@@ -32,7 +32,7 @@ class EndOfTurn:
 
     def ask(self) -> None:
         """
-        It is to be called at the end of this turn.
+        Have C{call} called at the end of this turn.
         """
         pending: Any = self._pending
         if pending is None or not pending.active():
@@ -42,14 +42,14 @@ class EndOfTurn:
 
     def now(self) -> None:
         """
-        If it is to be called, do so now.
+        Call C{call} now, if that was asked for.
         """
         if self.cancel():
             self._call()
 
     def cancel(self) -> bool:
         """
-        It is not to be called any more.
+        Do not call C{call} any more.
 
         @return: whether it was to be called.
         """

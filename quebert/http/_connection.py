@@ -99,8 +99,7 @@ class HTTPConnection(Protocol):
     @ivar send_some: C{send} of its socket, as long as that takes requests at once.
     """
 
-    # There may be thousands, and the less of them there is to find in memory the
-    # quicker that goes.
+    # There may be thousands: small objects make good use of the processor's cache.
     __slots__ = (
         "_exchange",
         "_limit",
@@ -221,7 +220,7 @@ class HTTPConnection(Protocol):
 
     def _more(self, reader: Reader, response: Response) -> None:
         """
-        There is the head, and not all of the body.
+        There is the head, which is told, and not all of the body.
         """
         exchange = self._exchange
         if exchange is not None:
@@ -237,7 +236,7 @@ class HTTPConnection(Protocol):
 
     def _complete(self, reader: Reader, response: Response) -> None:
         """
-        There is all of the answer.
+        There is all of the answer: the connection is released, and the answer told.
         """
         exchange = self._exchange
         if exchange is None:  # its head was told

@@ -28,8 +28,8 @@ class ExchangeOwner(Protocol):
 
 class HTTPExchange:
     """
-    It is told once what becomes of it.  What comes after that, or after a cancellation,
-    is told to nobody.
+    A request and the Deferred of its answer.  The Deferred fires once; what comes after
+    that, or after it was cancelled, is dropped.
 
     @ivar data: the request, head and body; its last fields are missing if there is
         C{finish}.

@@ -52,7 +52,7 @@ class _ConnectionFactory(Factory):
 
 class _OriginConnections:
     """
-    The connections that lead to one place, and the requests that wait for one.
+    The connections to one origin, and the requests that wait for one of them.
     """
 
     log = Logger()
@@ -93,7 +93,7 @@ class _OriginConnections:
     @property
     def unused(self) -> bool:
         """
-        Whether nothing is lost by forgetting it.
+        Whether it has no connection, and no request waits.
         """
         return not self.open and not self._waiting
 
@@ -257,8 +257,8 @@ class Pool:
         is to be closed.
     @ivar expiry: closes these.
     @ivar hungry: the origins with requests that wait.
-    @ivar feed: lets these have what there is.
-    @ivar readers: those that are free.
+    @ivar feed: starts these requests, as many as there may be connections for.
+    @ivar readers: readers of answers that no connection uses.
     @ivar reads: reads all answers that have come in a turn of the reactor.
     @ivar slow: ends answers whose rest comes too slowly.
     @ivar writes: has requests sent, at once or at the end of a turn.

@@ -116,7 +116,7 @@ class Response:
     request: Any = None
     previousResponse: Any = None
 
-    # As it is for most, of which there are many.
+    # Attributes of the class, since most responses set none of these.
     whole: bytes | None = None
     _around: int | None = None  # bytes that came around the body with the head
     paused = False

@@ -2,7 +2,8 @@
 One HTTP request and its whole answer, within its time.
 
 Written with bare callbacks, since every task has one of these: as a coroutine
-it would cost 5 µs more.  Knows no tasks, and of HTTP the status alone.
+it would cost 5 µs more.  It knows of HTTP the status alone, and of the task nothing but
+who is told that.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Attempt:
     @param admitted: is told how the request ends; C{None} for nobody.
     @param result: what C{success} fires with in place of the body; C{None} for the
         body.
-    @ivar success: fires with the body of a 2xx.  Fails with
+    @ivar success: C{answering}, which fires with the body of a 2xx now.  Fails with
         L{BadStatus<quebert.errors.BadStatus>}, also where the body of such an answer is
         cut short, with L{RequestTimedOut<quebert.errors.RequestTimedOut>}, or however
         the request does.  Cancelling it cancels what is waited for.

@@ -2,9 +2,9 @@
 The straight line from a message to its L{Outcome<quebert.outcome>}: decode, cancelled?,
 purged?, expired?, early?, given up?, pre-hooks, admission, request, post-hooks.
 
-The methods of L{Pipeline} stand in the order of these steps.  Whatever fails on the way
-leaves it for L{Failures}.  It is written with bare callbacks, since every task goes
-this way.
+The methods that take these steps stand in this order in L{Pipeline}.  Whatever fails on
+the way leaves it for L{Failures}.  It is written with bare callbacks, since every task
+goes this way.
 
 Hooks and the request see the context variables that were set when the message came,
 whatever had to be waited for in between.
@@ -106,7 +106,7 @@ class Pipeline:
 
     def reads_part(self, body: bytes) -> bool:
         """
-        Whether of a body only the fields are decoded that mediators read.  Hooks get
+        Whether only the fields that mediators read are decoded of a body.  Hooks get
         all fields.
         """
         hooked = self.prehooks or self.posthooks
@@ -135,7 +135,7 @@ class Pipeline:
         @param part: the fields that mediators read, if no others are to be decoded.
         """
         hooked = bool(self.prehooks or self.posthooks)
-        whole = part is None or hooked  # they may have been added meanwhile
+        whole = part is None or hooked  # hooks may have been added meanwhile
         task: Any = part
         try:
             if whole:

@@ -35,8 +35,8 @@ class Requests:
     """
     Makes the requests of a mediator.
 
-    @param http: makes them.
-    @param make_http: makes that, where it is C{None} and the first request comes.
+    @param http: the HTTP client.
+    @param make_http: makes the HTTP client at the first request, where none is given.
     @param clock: gives what keeps the time limits.
     @param signer: signs each request.
     @param cloud_events: makes an event of each request.
@@ -104,9 +104,9 @@ class Requests:
         @param observation: is told, unless it is C{None}.
         @param result: what is wanted of a success in place of the body of the answer;
             C{None} for the body, which the callback task of C{message} needs.
-        @return: fires with that, once the last byte of the answer is there; fails with
-            L{NotAdmitted} where the request has to wait, and with L{TaskCancelled}
-            where it is never to be made.
+        @return: fires with C{result}, or with the body, once the last byte of the
+            answer is there; fails with L{NotAdmitted} where the request has to wait,
+            and with L{TaskCancelled} where it is never to be made.
         """
         method, url, headers, timeout, uuid, has_body, payload, _, id_token = request
         seconds = min(timeout or self.default_timeout, self.max_timeout)

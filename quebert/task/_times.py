@@ -51,7 +51,7 @@ class Schedule:
         return self.expires_at is not None and now > self.expires_at
 
 
-#: Of a task that has no such times.
+#: The schedule of a task without C{run_at} and C{ttl}.
 ANY_TIME = Schedule(run_at=None, expires_at=None)
 
 
@@ -83,8 +83,8 @@ def times_of(
     task: object, sent_at: float | None = None, bounds: Bounds = BOUNDS
 ) -> tuple[Schedule, float | None]:
     """
-    The same, and its C{timestamp} in seconds since the epoch; C{None} where it has
-    none, nor C{sent_at}.
+    When a task may run, as L{schedule} tells; and its C{timestamp} in seconds since the
+    epoch, or C{sent_at} where it has none.
     """
     if not isinstance(task, dict):
         raise BadTask(f"a task is a JSON object, not {kind_of(task)}")

@@ -39,6 +39,7 @@ from quebert.amqp.watch import (
     DeliveredMessage,
     OneSuspect,
     Suspects,
+    Throttle,
     Watcher,
     WatchOptions,
     _backlog,
@@ -57,7 +58,7 @@ from quebert.errors import (
     PublishRefused,
     Unroutable,
 )
-from quebert.outcome import EXHAUSTED, POISON, Bury, Discard, Done, Retry
+from quebert.outcome import EXHAUSTED, POISON, Bury, Discard, Done, Outcome, Retry
 from quebert.policy import BURIED_AT
 from quebert.test.checks import QUICK
 from quebert.test.doubles import FakeForwarder
@@ -627,6 +628,25 @@ class FakeChannel:
         tag = list(self.consumers)[-1]
         del self.consumers[tag]
         self.on_cancel(tag)
+
+
+class Slots(Throttle):
+    """
+    A throttle that lets C{number} messages be at work at once.
+    """
+
+    def __init__(self) -> None:
+        self.number = 1
+        self._begun = 0
+
+    def may_begin(self, again: Callable[[], None]) -> bool:
+        return self._begun < self.number
+
+    def begun(self, message: DeliveredMessage) -> None:
+        self._begun += 1
+
+    def left(self, message: DeliveredMessage) -> None:
+        self._begun -= 1
 
 
 class WatcherTestCase(SynchronousTestCase):
@@ -1918,6 +1938,38 @@ class WaitTests(WatcherTestCase):
         self.assertEqual(list(channel.consumers), [tags[1]])
         self.assertTrue(self.watcher.consuming)
 
+    def check_renewed_by_a_throttle(self, outcome: Outcome | None) -> None:
+        """
+        A message leaves, and the two that a throttle has refused begin, of which one is
+        held at once: another message may be fetched, for the place that is free.
+        """
+        slots = Slots()
+        self.patch(FakeClient, "make_throttles", lambda *_: [slots])
+        channel = self.begin(prefetch=2)
+        running = self.deliver(b"run")
+        slots.number = 2
+        self.at_once[b"again"] = Retry(after=1)
+        self.deliver(b"again")  # a second consumer takes over
+        slots.number = 1
+        self.advance(1)
+        self.confirm()
+        self.at_once[b"wait"] = Retry(after=60)
+        self.deliver(b"wait")
+        self.deliver(b"run")
+        self.assertEqual(channel.methods().count("basic_consume"), 2)
+        self.finish(running, outcome)
+        self.assertEqual([each.body for each in self.called[-2:]], [b"wait", b"run"])
+        self.assertEqual(channel.methods().count("basic_consume"), 3)
+
+    def test_renewed_after_a_throttle(self) -> None:
+        """
+        Another consumer is made, too, if it is a throttle alone that has kept messages
+        waiting until another one was done, or was dropped.
+        """
+        for outcome in (None, Discard("no")):
+            self.setUp()
+            self.check_renewed_by_a_throttle(outcome)
+
     def test_not_renewed(self) -> None:
         """
         Another consumer is made only where there is nothing left to fetch, and
@@ -2019,6 +2071,23 @@ class WaitTests(WatcherTestCase):
             self.confirm()
         self.assertEqual(channel.argument("basic_qos", "prefetch_count"), [2, 4, 8, 2])
         self.assertEqual(list(channel.consumers.values()), [2])
+
+    def test_narrow_once_done(self) -> None:
+        """
+        That comes with the end of the last message of an older consumer, if it had to
+        wait for that.
+        """
+        channel = self.begin(prefetch=2)
+        running = self.deliver(b"run")
+        self.at_once[b"wait"] = Retry(after=60)
+        for _ in range(8):
+            self.deliver(b"wait")
+        self.advance(60)
+        for _ in range(8):
+            self.confirm()
+        self.assertNotIn(2, channel.argument("basic_qos", "prefetch_count")[1:])
+        self.finish(running)
+        self.assertEqual(channel.argument("basic_qos", "prefetch_count")[-1], 2)
 
     def test_due_tasks_are_not_starved(self) -> None:
         """

@@ -28,8 +28,9 @@ messages, by their tenant or by the size of a body, needs more.  It needs lines 
 messages in L{Places<quebert.amqp.watch._places.Places>}, as memory has one (C{_heavy}).
 C{Deliveries} makes a rule of its own; one that is shared it gets by a role in
 C{watch/_session}, which C{TxAMQPClient} fills.  The messages in these lines must not
-use up the prefetch: they count in C{Backlog.size}, C{Places.has_room} and the condition
-of C{Deliveries.adapt}.  They need a time limit, as those that wait for memory have one
+use up the prefetch: they count in C{Backlog.size}, C{Places.has_room} and
+C{Deliveries._fetches_as_usual}; and C{Places.take} gives no place while the rule may
+choose another message.  They need a time limit, as those that wait for memory have one
 (C{Deliveries._put_off_heavy}).  The rule counts a message from C{Deliveries.begin} to
 C{Deliveries._decided}.  To join and leave with its watch, it is also a throttle that
 overrides C{join} and C{leave} alone, as C{SharedRate} is.  A message is

@@ -61,8 +61,9 @@ class DeliveredMessage(Message):
         C{None} where it always may.
     @ivar origin: that of its request, for C{request_places}, while the message has one
         there, or waits for one.
-    @ivar waits_since: when it began to wait for them; C{None} where it never did.
-    @ivar turned_away: whether it has to wait for other requests there.
+    @ivar waits_since: since when it has waited in the line of its origin; C{None} where
+        it never did.
+    @ivar turned_away: whether its request has to wait for others to its origin.
     @ivar refused_for: in how many seconds its origin may take a request, if it was
         turned away since the origin took none.
     @ivar was_begun: whether it was with its callback before it waited.

@@ -1,8 +1,8 @@
 """
-Gives messages to the callback, and carries out the outcomes.
+Gives each message to the callback, and carries out its outcome.
 
-The ledger (L{Ledger<quebert.amqp.watch._ledger.Ledger>}) knows where each delivery
-stands; this module has the events happen.  It knows no frames and no HTTP.
+The ledger (L{Ledger<quebert.amqp.watch._ledger.Ledger>}) knows the state of each
+delivery; this module tells the ledger each event.  It knows no frames and no HTTP.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Deliveries:
 
     @param client: what it shares with other watches.
     @param throttles: what keeps messages from beginning.
-    @param publisher: publishes what takes their places.
+    @param publisher: publishes the replacements of messages.
     @ivar ledger: where each delivery stands.
     @ivar consumer: has RabbitMQ deliver them.
     @ivar returns: returns them.
@@ -232,7 +232,8 @@ class Deliveries:
 
     async def until_idle(self, seconds: float) -> None:
         """
-        Wait until nothing is at work, for C{seconds} at most.
+        Wait until no callback runs and no message is examined or replaced, for
+        C{seconds} at most.
         """
         if self._is_at_work and seconds > 0:
             self._idle = Deferred()
@@ -316,15 +317,19 @@ class Deliveries:
                 telling = self._settlement.tell_end(message, outcome)
                 self._settlement.begin(message, telling)
                 return
-            # Nearly always nothing follows when a message leaves.  Whether anything
-            # does is clear before it leaves.
-            nothing_follows = self._idle is None and self._fetches_as_usual
+            # Without a throttle it is known before the message leaves whether the
+            # consumer has to adapt, or somebody waits until the watch is idle.
+            needs_look = (
+                self._idle is not None
+                or bool(self._throttles.all)
+                or not self._fetches_as_usual
+            )
             if isinstance(outcome, Discard):
                 self._settlement.discard(message, outcome)
             else:
                 self._settlement.acknowledge(message)
             self._places.leave(message)
-            if not nothing_follows:
+            if needs_look:
                 self._has_left()
 
     def _retry(self, message: DeliveredMessage, retry: Retry) -> None:
@@ -448,7 +453,7 @@ class Deliveries:
 
     def adapt(self) -> None:
         """
-        Have another consumer take over, if that is needed.
+        Have the consumer fetch as much as may begin, if something limits that.
         """
         if not self._fetches_as_usual:
             self.consumer.adapt()

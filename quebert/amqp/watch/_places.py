@@ -28,8 +28,8 @@ class Places:
         begins only if C{memory} admits it.  Messages that take little overtake one that
         is refused.
     @param throttled: called when a throttle has not let the first message begin, or
-        has called C{again}: it may be far, and the messages that wait are to be taken
-        out then; or it may have more or fewer messages fetched.
+        has called C{again}.  The throttle may be far: then the watch returns the
+        messages that wait.  Or the throttle may allow another prefetch.
     @param busy: called when a message has come, and L{is_busy}.
     @ivar busy: the same.
     """
@@ -59,11 +59,11 @@ class Places:
 
     def take(self, message: DeliveredMessage) -> bool:
         """
-        Give a message a place at once, if one is free, no message waits, and nothing
-        but the number of places decides.
+        Give a message a place at once, if one is free, no message waits, the places are
+        open, and neither a throttle nor memory has a say.
 
-        @return: whether it has one.  Then it begins now, and C{begin} is not called.
-            If it has none, it is to L{enter}.
+        @return: whether it has one.  Then the caller begins it, and C{begin} is not
+            called.  If it has none, it is to L{enter}.
         """
         placed = self._placed
         if (

@@ -6,7 +6,7 @@ One C{basic.ack} with C{multiple} acknowledges a delivery and all before it.  It
 the broker less than ten single ones do.  To acknowledge one by one is a third of what a
 message costs the broker.
 
-It is told what was delivered, and what became of it.
+The channel enters each delivery in C{outstanding}; who settles it tells.
 """
 
 from __future__ import annotations
@@ -92,6 +92,7 @@ class Acks:
     def _write_done(self) -> None:
         done, self._done = self._done, []
         outstanding, frames, up_to = self.outstanding, [], 0
+        # All that are done at the beginning: one frame acknowledges them.
         for up_to in list(takewhile(outstanding.__getitem__, outstanding)):
             del outstanding[up_to]
         if up_to:
