@@ -24,6 +24,7 @@ What changes together:
    C{_reader}, C{_response} and C{_slow_answers}; a field of L{Host
    <quebert.config.Host>}, read by C{config/_host.py} and passed on by C{_connections}
    in C{service/_ways}; C{docs/limits.rst}.
+ - Another rule of when requests are written, one by one or together: C{_writes}.
  - Another scheme of URLs: C{_URL} and C{_endpoint} in C{_agent}; L{quebert._url};
    C{SCHEMES} in C{guard/_guard}, and C{config/_guard.py}.
  - Trailers: those of an answer are dropped (C{_HeadReader} in C{_response}), and count

@@ -17,6 +17,10 @@ What changes together:
    L{quebert.config}.
  - Another field of tasks: L{quebert.task}; C{Request} and C{Wanted} are tuples, which
    C{_requests} and C{_pipeline} unpack.
+ - Another codec than JSON: programs give L{Mediator} a C{decode} and an C{encode}, for
+   and C{_codec} calls nothing that knows JSON then.  C{identity_of} in
+   C{watch/_held_tasks} (for C{quebert cancel}) knows JSON alone, and C{task/_request}
+   tells executors that the body is JSON.
  - What handlers of Cloud Tasks are told: C{_handler_headers}; their tokens,
    L{quebert.signatures._oidc}, which C{_requests} adds; the C{httpTarget} of their
    queue, C{_target}.

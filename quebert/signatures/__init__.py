@@ -11,11 +11,12 @@ valid while a secret is replaced.
 To add a kind of key: a class in C{_keys}, L{Key} and C{_KINDS} there, and C{check_use}
 (who signs with it, who verifies); an option of C{quebert secret} (C{cli/_secret});
 C{docs/signatures.rst}.  To add another scheme, with other headers: a class beside
-L{Signer} with its methods C{headers} and C{unsigned}; C{Signing} and C{_signing} in
-L{quebert.config}, and C{service/_mediators}, which makes a L{Signer} and takes foreign
-headers of a signature away; and for executors L{quebert.executor}.  A header that is a
-fixed secret, such as a token, needs neither: the table C{headers} of a queue
-(C{config/_outside}) has it.
+L{Signer} with its methods C{headers} (called as a request is written: it raises no
+exception, and its names and values are ASCII) and C{unsigned}; C{Signing} and
+C{_signing} in L{quebert.config}, and C{service/_mediators}, which makes a L{Signer} and
+takes foreign headers of a signature away; and for executors L{quebert.executor}.  A
+header that is a fixed secret, such as a token, needs neither: the table C{headers} of a
+queue (C{config/_outside}) has it.
 """
 
 from quebert.signatures._keys import (

@@ -13,8 +13,8 @@ holds.
 
 By default nothing limits how long dead letters are kept.  L{_ways} has the arguments
 that C{<queue>.dead} is declared with: a time to live would go there.  An option for it
-would be passed on as the type of the queue is: C{Deliveries} -> C{Settlement} ->
-C{Replacements} (all in C{watch}) -> L{DeadLetters}.  A copy that browsing makes of a
+would be passed on as the type of the queue is: C{Deliveries} -> C{Settlement} (both in
+C{watch}) -> L{DeadLetters}.  A copy that browsing makes of a
 dead letter (L{quebert.amqp.queues._browse}) begins its time to live anew.  A queue
 that exists keeps its own arguments, and C{docs/operating.rst} says so.  Three others
 must know of a time to live that we set: L{losses<quebert.amqp.queues._declared.losses>}
