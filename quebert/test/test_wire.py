@@ -1618,6 +1618,19 @@ class PublishTests(WireTestCase):
         self.confirm(1)
         self.successResultOf(published)
 
+    def test_blocked(self) -> None:
+        """
+        What is published while the broker takes nothing is sent once it says that it
+        does, and confirmed as any other.
+        """
+        self.broker.send(Connection.Blocked("low on memory"))
+        published = self.publish()
+        self.broker.expect()
+        self.broker.send(Connection.Unblocked())
+        self.check_published(b"body")
+        self.confirm(1)
+        self.successResultOf(published)
+
     def test_confirmed(self) -> None:
         """
         A publication has succeeded when it is confirmed, in whatever order.

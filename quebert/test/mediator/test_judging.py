@@ -47,6 +47,8 @@ class TimeTests(SynchronousTestCase):
         """
         times = Schedule(NOW + 90, None)
         self.assertIsNone(early(times, NOW + 90, as_it_is))
+        outcome = early(times, NOW + 89.5, as_it_is)
+        self.assertEqual(outcome, Retry(after=0.5, attempted=False))
         for set_by, after in ((0, 90), (-88, DOUBT), (-3600, DOUBT), (-50, 40)):
 
             def unset(now: float, set_by: float = set_by) -> float:
