@@ -110,6 +110,7 @@ class PlacesTests(SynchronousTestCase):
         taken = [self.message() for _ in range(5)]
         for number, message in enumerate(taken, 1):
             self.assertEqual(places.take(message), number < 5)
+            places.is_beginning = False
             self.assertEqual(places.has_place(message), number < 5)
             self.assertEqual(self.busy, max(0, min(number, 4) - 2))
         self.assertEqual(self.begun, [])
@@ -117,6 +118,23 @@ class PlacesTests(SynchronousTestCase):
         self.assertEqual(self.begun, [])
         places.leave(taken[0])
         self.assertEqual(self.begun, [taken[4]])
+
+    def test_put_off(self) -> None:
+        """
+        While a message begins that has taken its place, no other one does; those that
+        came meanwhile begin after it.
+        """
+        places = self.make(4)
+        self.assertTrue(places.take(self.message()))
+        later = [self.message() for _ in range(2)]
+        for each in later:
+            self.assertFalse(places.take(each))
+            places.enter(each)
+        self.assertEqual((self.begun, places.is_put_off), ([], True))
+        places.is_beginning = False
+        places.begin_put_off()
+        self.assertEqual((self.begun, places.is_put_off), (later, False))
+        self.assertTrue(places.take(self.message()))
 
     def test_not_taken(self) -> None:
         """

@@ -938,6 +938,33 @@ class StartTests(WatcherTestCase):
         pasts = [each.may_have_past for each in (first, second, again)]
         self.assertEqual(pasts, [False, False, True])
 
+    def test_not_within_another(self) -> None:
+        """
+        A message that comes while the callback runs with another one waits until that
+        call has returned, whether or not it ends at once.
+        """
+        for answer in (None, Deferred[None]()):
+            self.setUp()
+            order: list[bytes] = []
+
+            def callback(
+                message: DeliveredMessage,
+                answer: Any = answer,
+                order: list[bytes] = order,
+            ) -> Any:
+                order.append(message.body + b" begins")
+                if message.body == b"one":
+                    self.channel.deliver(b"two")
+                    self.channel.deliver(b"three")
+                order.append(message.body + b" returns")
+                return answer
+
+            self.begin(prefetch=4, callback=callback)
+            self.deliver(b"one")
+            told = [b" begins", b" returns"]
+            bodies = [b"one", b"two", b"three"]
+            self.assertEqual(order, [body + what for body in bodies for what in told])
+
     def check_refused(self, **options: Any) -> None:
         """
         There is no watcher with these options.

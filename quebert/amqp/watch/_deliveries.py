@@ -271,7 +271,12 @@ class Deliveries:
             if self._slow_after is not None:
                 self._patience.begin(message, self._slow_after)
             number = self.ledger.deliver(message, begins=True)
-            self._handler.call(message, self._decided)
+            try:
+                self._handler.call(message, self._decided)
+            finally:
+                self._places.is_beginning = False
+            if self._places.is_put_off:
+                self._places.begin_put_off()
         else:
             message.may_have_past = False
             number = self.ledger.deliver(message)

@@ -32,6 +32,10 @@ class Places:
         messages that wait.  Or the throttle may allow another prefetch.
     @param busy: called when a message has come, and L{is_busy}.
     @ivar busy: the same.
+    @ivar is_beginning: whether a message begins just now, so that no other one does:
+        callbacks of a watch do not run within each other.  Who has called L{take} sets
+        it to C{False}, and then calls L{begin_put_off} if L{is_put_off}.
+    @ivar is_put_off: whether others might have begun meanwhile.
     """
 
     def __init__(
@@ -52,22 +56,23 @@ class Places:
         self._waiting: deque[DeliveredMessage] = deque()
         # Those that have waited for memory.
         self._heavy: deque[DeliveredMessage] = deque()
-        self._filling = False
+        self.is_beginning = self.is_put_off = False
         self._closed: set[str] = set()  # for which reasons
         self._memory = memory
         self._throttles = tuple(throttles)  # nearly always none
 
     def take(self, message: DeliveredMessage) -> bool:
         """
-        Give a message a place at once, if one is free, no message waits, the places are
-        open, and neither a throttle nor memory has a say.
+        Give a message a place at once, if one is free, no message waits or begins, the
+        places are open, and neither a throttle nor memory has a say.
 
         @return: whether it has one.  Then the caller begins it, and C{begin} is not
             called.  If it has none, it is to L{enter}.
         """
         placed = self._placed
         if (
-            self._waiting
+            self.is_beginning
+            or self._waiting
             or self._heavy
             or self._closed
             or self._throttles
@@ -76,9 +81,17 @@ class Places:
         ):
             return False
         placed.add(message)
+        self.is_beginning = True
         if len(placed) > self._half:
             self.busy()
         return True
+
+    def begin_put_off(self) -> None:
+        """
+        Begin what was put off.
+        """
+        self.is_put_off = False
+        self._fill()
 
     def enter(self, message: DeliveredMessage) -> None:
         """
@@ -167,9 +180,10 @@ class Places:
         self._fill()
 
     def _fill(self) -> None:
-        if self._filling:
-            return  # a message left as soon as it had begun
-        self._filling, was_refused = True, False
+        if self.is_beginning:  # a message left as soon as it had begun
+            self.is_put_off = True
+            return
+        self.is_beginning, was_refused = True, False
         waiting, placed, heavy = self._waiting, self._placed, self._heavy
         try:
             while waiting or heavy:
@@ -187,7 +201,7 @@ class Places:
                 placed.add(message)
                 self._begin(message)
         finally:
-            self._filling = False
+            self.is_beginning = self.is_put_off = False
         if was_refused:
             self._throttled()
 
