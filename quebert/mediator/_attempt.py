@@ -3,7 +3,7 @@ One HTTP request and its whole answer, within its time.
 
 Written with bare callbacks, since every task has one of these: as a coroutine
 it would cost 5 µs more.  It knows of HTTP the status alone, and of the task nothing but
-who is told that.
+the record that gets this status.
 """
 
 from __future__ import annotations

@@ -112,8 +112,7 @@ def decode_bounded(body: bytes, bounds: Bounds) -> Any:
     @raise BadTask: the body is too large, is not JSON, is nested too deeply, or has too
         many values; or there is no memory for it.
     """
-    if len(body) > bounds.body:
-        check_size(body, bounds)
+    check_size(body, bounds)
     try:
         return decode(body, bounds)
     except MemoryError as e:

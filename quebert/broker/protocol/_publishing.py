@@ -119,8 +119,9 @@ class Publishing:
         if self._confirms:
             self._last += 1
         key = publication.routing_key
-        body = publication.body
-        message = PublishedMessage(exchange.name, key, properties.encoded, body)
+        message = PublishedMessage(
+            exchange.name, key, properties.encoded, publication.body
+        )
         keys = (key, *properties.further_keys)
         queues = self._vhost.route(exchange, keys, properties.headers)
         if publication.mandatory and not queues:
