@@ -6,9 +6,11 @@ is not taken comes when it is due.
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 from quebert.amqp import Message, TxAMQPClient
 from quebert.amqp.delays import LadderSearch
+from quebert.amqp.delays._ladder import Ladder
 from quebert.outcome import Retry
 from quebert.test.memory_network import NetworkTestCase
 
@@ -112,6 +114,25 @@ class LadderSearchTests(NetworkTestCase):
         self.network.pass_time(50)
         self.search(gone[1])
         self.all_come(*gone)
+
+    def test_for_days(self) -> None:
+        """
+        Messages of the longest rung may have days left, and wait for all of them.
+        """
+        self.wait("a", *(200_000 + n for n in range(30)))
+        search = self.search()
+        self.assertEqual((search.seen, search.total, search.unseen), (30, 30, 0))
+        self.network.pass_time(190_000, 5_000.0)
+        self.assertEqual(self.came, {})
+
+    def test_in_a_shorter_rung(self) -> None:
+        """
+        So do messages that were put into a shorter rung, since theirs was new.
+        """
+        with patch.object(Ladder, "_old", lambda ladder, wire, wait: min(wait, 64)):
+            self.wait("a", *(600 + n / 8 for n in range(30)))
+            self.search()
+        self.all_come()
 
     def test_most(self) -> None:
         """

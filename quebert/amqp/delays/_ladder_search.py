@@ -21,6 +21,7 @@ them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -49,8 +50,6 @@ _AT_ONCE = 24
 _CHANNELS = 8
 # Seconds in which the broker must take a message.
 _PATIENCE = 60.0
-# The longest wait that no other follows.
-_LAST_WAIT = 64
 
 
 class LadderSearch:
@@ -171,7 +170,7 @@ class LadderSearch:
                         if not message.number_in(NOT_BEFORE):
                             kept += 1  # nobody knows how long it is to wait
                             continue
-                        await self._wait_on(ladder, wait, message)
+                        await self._wait_on(ladder, message)
                 except BaseException:
                     left = 0
                     raise
@@ -186,16 +185,14 @@ class LadderSearch:
             return self._ladder
         return Ladder(quorum=rungs.quorum, spare=self._spare)
 
-    async def _wait_on(self, ladder: Ladder, wait: int, message: Message) -> None:
+    async def _wait_on(self, ladder: Ladder, message: Message) -> None:
         """
         Have a message wait for what is left; returns when it is safe there.
-
-        @param wait: that of its rung.
         """
         clock, queue = self._wire.clock, message.routing_key
-        # Our clock may be wrong.
-        latest = wait if wait <= _LAST_WAIT else 2.0 * wait
-        left = min(message.number_in(NOT_BEFORE) - self._now(), latest)
+        # Our clock may be wrong: less is left than when the message began to wait.
+        delay = message.number_in(DELAY) or math.inf
+        left = min(message.number_in(NOT_BEFORE) - self._now(), delay)
         due = clock.seconds() + left
         rung = await ladder.rung_for(
             self._wire, queue, lambda: max(0.0, due - clock.seconds())
