@@ -2,7 +2,8 @@
 Many time limits on one timer.
 
 A reactor's own timers cost microseconds each, and nearly all of ours are for
-something that ends in time.  Knows not what it limits.
+something that ends in time.  Nothing here knows what is limited; when a task expires is
+told by C{task/_times}.
 """
 
 from __future__ import annotations

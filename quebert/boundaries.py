@@ -89,8 +89,8 @@ class WatchedMessage(Message, Protocol):
 
     @ivar may_have_past: whether it may have been put back, or delivered before.  If
         not, nothing was tried, and its properties need not be decoded to know it.
-    @ivar cancelled: the tasks of its queue that somebody has cancelled, by their uuids.
-        More may come at any time.
+    @ivar cancelled_tasks: the tasks of its queue that somebody has cancelled, by their
+        uuids.  More may come at any time.
     @ivar runs_now: whether somebody wants its task to run although its time has not
         come.
     @ivar tells_end: whether its watch tells somebody how its task ends.  A mediator
@@ -105,7 +105,7 @@ class WatchedMessage(Message, Protocol):
     tells_end: bool = False
     last_attempt: EndedTask | None = None
     callback_task: CallbackTask | None = None
-    cancelled: Mapping[str, CancelMark] = MappingProxyType({})
+    cancelled_tasks: Mapping[str, CancelMark] = MappingProxyType({})
     runs_now: bool = False
 
     def may_request(self, url: str) -> bool:

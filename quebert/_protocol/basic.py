@@ -13,8 +13,8 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import TypeVar
 
-from quebert._protocol.codec import CodecError, encode_shortstr
 from quebert._protocol.frames import FRAME_END, FRAME_METHOD
+from quebert._protocol.values import CodecError, encode_shortstr
 
 __all__ = [
     "ONE",

@@ -14,8 +14,8 @@ import attrs
 from pamqp import base, commands
 
 from quebert._bounds import SHORT_STRING
-from quebert._protocol.codec import decode_arguments, encode_arguments
 from quebert._protocol.frames import FRAME_METHOD, frame
+from quebert._protocol.values import decode_arguments, encode_arguments
 
 __all__ = [
     "METHODS",

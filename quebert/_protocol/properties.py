@@ -9,7 +9,7 @@ import struct
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from quebert._protocol.codec import (
+from quebert._protocol.values import (
     CodecError,
     Table,
     decode_value,

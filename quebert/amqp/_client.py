@@ -37,7 +37,7 @@ from quebert.amqp.link import (
 )
 from quebert.amqp.queues import Bindings, QueueBinding
 from quebert.amqp.watch import (
-    DRAIN,
+    DEFAULT_GRACE,
     Budget,
     OneSuspect,
     Suspects,
@@ -326,7 +326,7 @@ class TxAMQPClient:
 
     def make_switch(self, queue: str, halt: Step, go_on: Step) -> Switch:
         """
-        What tells a watch of C{queue} to rest, and to go on.
+        What pauses a watch of C{queue}, and has it go on.
         """
         return PauseSwitch(self.pauses, queue, halt, go_on)
 
@@ -389,7 +389,7 @@ class TxAMQPClient:
         """
         return await self._consuming.connected(timeout)
 
-    def stop(self, grace: float = DRAIN) -> Deferred[None]:
+    def stop(self, grace: float = DEFAULT_GRACE) -> Deferred[None]:
         """
         End all watches, then the connections.
 

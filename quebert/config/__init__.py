@@ -7,12 +7,12 @@ What changes together, each with C{docs/configuration.rst} and C{examples/queber
    at a reload without another line, unless it is secret (C{_SECRET}) or no table
    (C{_is_table}); C{service/_ways}, which translates it, and C{Watches.change}, which
    passes it on; C{cli/_check}, if it can be checked without a broker.
- - Another key of a queue: a field of L{QueueSettings}, read by C{queue} in C{_queue}.
+ - Another key of a queue: a field of L{QueueSettings}, read in C{_queue}: by
+   C{handling}, if queues that are made over the API have it, too, else by C{queue}.
    An option of the watch: L{quebert.amqp.watch._options}.  An option of the mediator:
    C{mediator} and C{_PARTS} in C{service/_mediators}; what is missing there is not
    heeded at a reload.
- - Another key of the queues that were made over the API, in the file: C{handling} in
-   C{_queue}, which queues of the file have, too.  In their definitions: a field of
+ - Another key of queues that are made over the API, in their definitions: a field of
    L{QueueDefinition}, and C{settings_of_made} in C{_made_queues}; older mediators skip
    a definition that has it.
  - Another key of C{[service]}: L{Service}, C{_service} in C{_file}, and

@@ -35,7 +35,8 @@ class Stage(enum.Enum):
     @cvar WORK: it is being answered.
     @cvar ANSWER: the answer is on its way.
     @cvar IDLE: there is no request.
-    @cvar REFUSED: the connection is one too many.
+    @cvar REFUSED: an answer was written before all of the request had come, or since
+        the connection is one too many; more that comes is dropped.
     @cvar CLOSING: the connection is being closed.
     """
 

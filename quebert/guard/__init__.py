@@ -2,7 +2,8 @@
 Which addresses a task may reach: the guard against forged requests (SSRF).  Pure.
 
 L{Guard} says what is allowed and judges an address that is about to be dialled;
-L{quebert.http} asks it before each connection.
+L{quebert.http} asks it before each connection.  Its C{proxy} is no rule: it is what
+makes the connections.
 
 To add a rule: a field of L{Guard}, with its converter; L{Guard.check}, if the URL
 alone decides, or L{Guard.permits}, if the address does; C{_KEYS} in

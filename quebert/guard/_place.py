@@ -63,7 +63,8 @@ class Place:
     @classmethod
     def of_proxy(cls, url: str) -> Place:
         """
-        Where the proxy with this URL listens.
+        Where the proxy with this URL listens.  The URL is C{http://host:port}; its
+        scheme is not kept.
 
         @raise ConfigError: it is no such URL; the text goes on from the name of C{url}.
         """

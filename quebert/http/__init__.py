@@ -5,18 +5,20 @@ L{Dispatcher} is what mediators use, and makes the requests of L{Agent}.  What g
 a connection is HTTP/1.1: C{_agent} makes the bytes of a request, C{_connection} writes
 them (those that the socket does not take at once by C{_request_writer}) and has one
 request follow the other, C{_reader} reads the answer, and C{_pool} keeps connections.
+
 Another version of HTTP would be another C{_connection} with a reader and a writer of
-its own, which would make the bytes of the request instead of C{_agent};
-C{_pool} would have to give one connection to several requests (it takes one out of the
-idle ones for a request, and C{_writes} keeps one request for each), and its
-C{_ConnectionFactory} to offer it by ALPN (Twisted's C{IProtocolNegotiationFactory};
-L{HostTLS} need not change; C{Agent._endpoint} wraps TLS around an endpoint).
-What stands in the way: C{_pool} makes a connection before the TLS handshake, when
-nobody knows the version; C{HTTPExchange.data}, and the head that C{_response} keeps and
-parses again, are bytes of HTTP/1.1; and to cancel a request, or to cut an answer,
-closes its connection (C{HTTPConnection.abandon}, C{Response}, C{_slow_answers}).
-Whether a host may have it would be a field of L{Host<quebert.config.Host>}, as a limit
-is.
+its own.  The writer would make the bytes of a request, which C{_agent} makes now.
+C{_pool} would give one connection to several requests: it takes one out of the idle
+ones for a request, and C{_writes} keeps one request for each.  Its
+C{_ConnectionFactory} would offer the version by ALPN (Twisted's
+C{IProtocolNegotiationFactory}).  L{HostTLS} and C{Agent._endpoint} need no change.  A
+field of L{Host<quebert.config.Host>} would say whether a host may have it.
+
+What stands in the way of it: C{_pool} makes an C{HTTPConnection} before the TLS
+handshake, when nobody knows the version.  C{HTTPExchange.data}, and the head that
+C{_response} keeps and parses again, are bytes of HTTP/1.1.  To cancel a request, or to
+cut an answer, closes its connection (C{HTTPConnection.abandon}, C{Response},
+C{_slow_answers}).
 
 What changes together:
 
@@ -24,6 +26,12 @@ What changes together:
    C{_reader}, C{_response} and C{_slow_answers}; a field of L{Host
    <quebert.config.Host>}, read by C{config/_host.py} and passed on by C{_connections}
    in C{service/_ways}; C{docs/limits.rst}.
+ - Another way to a host, such as another kind of proxy: an endpoint like those in
+   C{_guarded} and C{_proxied}; C{Agent._endpoint}, which chooses one; C{Guard.proxy}
+   and C{Place.of_proxy} (L{quebert.guard}); C{config/_guard}; C{docs/security.rst},
+   C{docs/configuration.rst} and C{examples/quebert.toml}.
+ - Another rule of when a connection is kept or closed: C{_OriginConnections.released}
+   in C{_pool}; when an idle one is closed, C{_idle}.
  - Another rule of when requests are written, one by one or together: C{_writes}.
  - Another scheme of URLs: C{_URL} and C{_endpoint} in C{_agent}; L{quebert._url};
    C{SCHEMES} in C{guard/_guard}, and C{config/_guard.py}.

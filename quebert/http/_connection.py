@@ -47,7 +47,8 @@ class HTTPConnectionOwner(Role):
 
     def released(self, connection: HTTPConnection) -> None:
         """
-        It may be used again.
+        The answer is complete: keep the connection, send another request over it, or
+        close it.
         """
 
     def lost(self, connection: HTTPConnection) -> None:
@@ -83,10 +84,10 @@ class HTTPConnectionOwner(Role):
         The time.
         """
 
-    def missed(self, exchange: HTTPExchange) -> None:
+    def send_again(self, exchange: HTTPExchange) -> None:
         """
-        The server was closing the connection when the request came, which is to be
-        made over another one.
+        Send a request again, over another connection: the server was closing this one
+        when the request came.
         """
 
 
@@ -94,21 +95,21 @@ class HTTPConnection(Protocol):
     """
     A connection to one origin.
 
-    @param limit: bytes of an answer's body that are kept.
+    @param body_limit: bytes of an answer's body that are kept.
     @param readers: some that are free, to take one from and give it back.
     @ivar send_some: C{send} of its socket, as long as that takes requests at once.
     """
 
     # There may be thousands: small objects make good use of the processor's cache.
     __slots__ = (
+        "_body_limit",
         "_exchange",
-        "_limit",
+        "_has_answered",
         "_owner",
         "_reader",
         "_readers",
         "_state",
         "_tcp",
-        "_used",
         "_writer",
         "_written_at",
         "connected",
@@ -117,15 +118,15 @@ class HTTPConnection(Protocol):
     )
 
     def __init__(
-        self, owner: HTTPConnectionOwner, limit: int, readers: list[Reader]
+        self, owner: HTTPConnectionOwner, body_limit: int, readers: list[Reader]
     ) -> None:
         self._state = _IDLE
         self._owner = owner
-        self._limit = limit
+        self._body_limit = body_limit
         self._readers = readers
         self._reader: Reader | None = None  # of the answer that is coming
         self._exchange: HTTPExchange | None = None  # until there is a head
-        self._used = False  # an answer has come over it
+        self._has_answered = False  # an answer has come over it
         self._written_at = 0.0  # when the request was
         self._writer: RequestWriter | None = None  # once that is needed
         self._tcp: Any = None
@@ -193,7 +194,7 @@ class HTTPConnection(Protocol):
         if self._state is _WAITING and exchange is not None:
             self._state = _BEGUN
             reader = self._reader = self._readers.pop() if self._readers else Reader()
-            reader.begin(self, exchange.bodiless, self._limit)
+            reader.begin(self, exchange.bodiless, self._body_limit)
         elif reader is None or self._state >= _CLOSING:
             self._unasked()
             return
@@ -247,7 +248,7 @@ class HTTPConnection(Protocol):
             exchange.owner = None
         self._state = _COMPLETE[self._state]
         self._exchange = self._reader = None
-        self._used = True
+        self._has_answered = True
         fit, writer = reader.keeps_alive and not reader.has_excess, self._writer
         if fit and not reader.bodiless:
             self._readers.append(reader)
@@ -300,12 +301,12 @@ class HTTPConnection(Protocol):
         unsent = self._state is _IDLE
         seconds = None if unsent else self._owner.seconds() - self._written_at
         return was_missed(
-            seconds, used=self._used, is_second_try=exchange.is_second_try
+            seconds, used=self._has_answered, is_second_try=exchange.is_second_try
         )
 
     def _send_again(self, exchange: HTTPExchange) -> None:
         exchange.is_second_try = True
-        self._owner.missed(exchange)
+        self._owner.send_again(exchange)
 
     # -- Reading on, or not
 

@@ -28,7 +28,8 @@ def affordable() -> int:
 @attrs.frozen
 class Limits:
     """
-    How much there may be of what.
+    How many connections and waiting requests there may be, and how much of an answer is
+    read, and how slowly.
 
     @ivar connections: to all origins together; L{affordable} by default.
     @ivar per_origin: connections to each.
@@ -43,8 +44,8 @@ class Limits:
         64 KiB: the sizes of tiny chunks, and what can be said beside them.
     @ivar slowest: bytes per second that must come after an answer's head, framing
         and all; 0 for however few.
-    @ivar grace: seconds after the head, and again and again, over which that is
-        the mean.
+    @ivar slowest_over: seconds over which C{slowest} is the mean: those after the head,
+        and so on.
     """
 
     connections: int = attrs.field(factory=affordable)
@@ -53,7 +54,7 @@ class Limits:
     idle: float = 4.0
     body: int = 1_048_576
     slowest: float = 1.0
-    grace: float = 60.0
+    slowest_over: float = 60.0
 
 
 #: No host has limits of its own.

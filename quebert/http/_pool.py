@@ -128,7 +128,7 @@ class _OriginConnections:
             return
         exchange.owner = self
         self._waiting[exchange] = None
-        self._pool.hungry[self] = None
+        self._pool.waiting_origins[self] = None
 
     def abandon(self, exchange: HTTPExchange) -> None:
         """
@@ -140,10 +140,10 @@ class _OriginConnections:
             return
         self._waiting.pop(exchange, None)
         if not self._waiting:
-            self._pool.hungry.pop(self, None)
+            self._pool.waiting_origins.pop(self, None)
             self._pool.forget(self)
 
-    def start_waiting(self) -> None:
+    def start_requests(self) -> None:
         """
         Make the requests that wait, as many as may be made.
         """
@@ -154,7 +154,7 @@ class _OriginConnections:
                 self._waiting.move_to_end(exchange, last=False)
                 break
         if not self._waiting:
-            self._pool.hungry.pop(self, None)
+            self._pool.waiting_origins.pop(self, None)
 
     # -- Connecting
 
@@ -206,8 +206,8 @@ class _OriginConnections:
             pool.idle[connection] = until = expiry.seconds() + self.limits.idle
             if until < expiry.next_look:
                 expiry.look_at(until)
-            if pool.hungry:
-                pool.feed()
+            if pool.waiting_origins:
+                pool.start_waiting()
 
     def withdraw(self, connection: HTTPConnection) -> HTTPExchange | None:
         if self._pool.idle.pop(connection, None) is None:
@@ -221,7 +221,7 @@ class _OriginConnections:
     def body_begins(self, connection: HTTPConnection) -> None:
         limits = self.limits
         if limits.slowest:
-            self._pool.slow.begin(connection, limits.slowest, limits.grace)
+            self._pool.slow.begin(connection, limits.slowest, limits.slowest_over)
 
     def body_ends(self, connection: HTTPConnection) -> None:
         self._pool.slow.end(connection)
@@ -229,7 +229,7 @@ class _OriginConnections:
     def seconds(self) -> float:
         return self._pool.seconds()
 
-    def missed(self, exchange: HTTPExchange) -> None:
+    def send_again(self, exchange: HTTPExchange) -> None:
         self.log.info(
             "{origin} closed a connection as a request was sent; the request is sent"
             " again",
@@ -256,8 +256,8 @@ class Pool:
     @ivar idle: the connections that nobody uses, the longest idle first, and when each
         is to be closed.
     @ivar expiry: closes these.
-    @ivar hungry: the origins with requests that wait.
-    @ivar feed: starts these requests, as many as there may be connections for.
+    @ivar waiting_origins: the origins with requests that wait.
+    @ivar start_waiting: starts these requests, as many as there may be connections for.
     @ivar readers: readers of answers that no connection uses.
     @ivar reads: reads all answers that have come in a turn of the reactor.
     @ivar slow: ends answers whose rest comes too slowly.
@@ -275,9 +275,9 @@ class Pool:
         self._clock = clock
         self.open = 0
         self.origins: dict[Guard, dict[str, _OriginConnections]] = {}
-        self.hungry: dict[_OriginConnections, None] = {}
+        self.waiting_origins: dict[_OriginConnections, None] = {}
         # What they do with it may end at once, and have this called again.
-        self.feed = NonReentrant(self._feed)
+        self.start_waiting = NonReentrant(self._start_waiting)
         self.readers: list[Reader] = []
         self.slow = SlowAnswers(clock)
         self.reads = Reads(clock)
@@ -340,8 +340,8 @@ class Pool:
         A connection is gone, or could not be made.
         """
         self.open -= 1
-        if self.hungry:
-            self.feed()
+        if self.waiting_origins:
+            self.start_waiting()
         self.forget(origin)
 
     def forget(self, origin: _OriginConnections) -> None:
@@ -351,6 +351,6 @@ class Pool:
         if origin.unused and origin.origins.get(origin.name) is origin:
             del origin.origins[origin.name]
 
-    def _feed(self) -> None:
-        for origin in list(self.hungry):
-            origin.start_waiting()
+    def _start_waiting(self) -> None:
+        for origin in list(self.waiting_origins):
+            origin.start_requests()

@@ -32,8 +32,8 @@ _DENIED = b"\nx-smokescreen-error:"
 class ProxiedEndpoint(GuardedEndpoint):
     """
     Has the proxy of a guard connect to a host.  The guard judges addresses in URLs;
-    names are for the proxy to judge.  The timeout is that of the connection to the
-    proxy, and that of its answer.
+    names are for the proxy to judge.  The connection to the proxy may take C{timeout}
+    seconds, and then its answer as many.
     """
 
     async def _connect(self, factory: IProtocolFactory) -> Any:
@@ -43,14 +43,14 @@ class ProxiedEndpoint(GuardedEndpoint):
             raise Forbidden("the guard refuses the address of the host")
         host = f"[{self._host}]" if ":" in self._host else self._host
         tunnel = _Tunnel(f"{host}:{self._port}", factory)
-        await self._proxy().connect(Factory.forProtocol(lambda: tunnel))
+        await self._endpoint_of_proxy().connect(Factory.forProtocol(lambda: tunnel))
         try:
             return await tunnel.opened.addTimeout(self._timeout, self._reactor)
         except TimeoutError:
             text = f"the proxy did not answer in {self._timeout:g} s"
             raise ExecutorError(text) from None
 
-    def _proxy(self) -> GuardedEndpoint:
+    def _endpoint_of_proxy(self) -> GuardedEndpoint:
         proxy = self._guard.proxy
         assert proxy is not None
         assert proxy.port is not None

@@ -189,8 +189,7 @@ class Response:
         Whether there may be a header field of this name, in lower case: nearly
         always there is none, and that is quicker told than by reading the head.
         """
-        head = self._head[0] if len(self._head) == 1 else b"".join(self._head)
-        return name in head.lower()
+        return name in b"".join(self._head).lower()
 
     @property
     def length(self) -> Any:

@@ -43,7 +43,7 @@ class TokenBucket:
 
     def wait(self, now: float) -> float:
         """
-        Seconds until there is a token; 0 when there is one.
+        Seconds until there is a whole token; 0 when there is one.
         """
         self._pass(now)
         missing = 1.0 - self.tokens
@@ -56,7 +56,8 @@ class TokenBucket:
 
     def take(self, now: float) -> float:
         """
-        Take a token; where there is none, the seconds until there is.
+        Take one token; where there is none, the seconds until there is.  Nothing takes
+        several at once.
         """
         wait = self.wait(now)
         if not wait:

@@ -17,8 +17,8 @@ What changes together:
    L{quebert.config}.
  - Another field of tasks: L{quebert.task}; C{Request} and C{Wanted} are tuples, which
    C{_requests} and C{_pipeline} unpack.
- - Another codec than JSON: programs give L{Mediator} a C{decode} and an C{encode}, for
-   and C{_codec} calls nothing that knows JSON then.  C{identity_of} in
+ - Another codec than JSON: programs give L{Mediator} a C{decode} and an C{encode};
+   C{_codec} calls nothing that knows JSON then.  C{identity_of} in
    C{watch/_held_tasks} (for C{quebert cancel}) knows JSON alone, and C{task/_request}
    tells executors that the body is JSON.
  - What handlers of Cloud Tasks are told: C{_handler_headers}; their tokens,
@@ -31,6 +31,10 @@ What changes together:
    where C{reads_part} asks whether there are hooks; a method of L{Mediator}; for a
    file, L{quebert.config} (C{config/_queue} and C{Outside.hook}) and
    C{service/_mediators}, which adds it; C{README.rst}.
+ - Another time limit of requests: C{Requests.make} chooses the seconds; it is called by
+   C{Pipeline._execute} and C{Pipeline._prepared}, which know the times of a task.
+   L{Attempt<quebert.mediator._attempt.Attempt>} raises the error; C{Failures.outcome}
+   says what becomes of the task, and C{_admission}, what its host is blamed for.
  - A time limit of hooks: C{_hooks.run}, which C{_pipeline} calls twice;
    L{quebert._consumer_timeout} says how much time there is; C{README.rst}.  A limit of
    one hook would be stored with that hook: C{Mediator.add_prehook} takes it, and the

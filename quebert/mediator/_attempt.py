@@ -103,7 +103,7 @@ class Attempt:
 
     def _head_came(self, response: Response) -> Any:
         if self._is_late:
-            raise self._ended(self._too_late())
+            raise self._failed_with(self._too_late())
         self._response = response
         try:
             self._code = code = response.code
@@ -120,13 +120,13 @@ class Attempt:
                 content = response.content()
                 return content.addCallbacks(self._body_came, self._body_failed)
         except BaseException as e:
-            self._ended(e)
+            self._failed_with(e)
             raise
         return self._body_came(whole)
 
     def _body_came(self, body: bytes) -> Any:
         if not self._is_success:
-            raise self._ended(self._bad_status(body))
+            raise self._failed_with(self._bad_status(body))
         self._deadlines.end(self)
         if self._admitted is not None:
             self._admitted.ended(None)
@@ -139,7 +139,7 @@ class Attempt:
             return self._failed(failure)
         # The head is there whole, and tells what is to become of the task.
         begun = error.body if isinstance(error, IncompleteAnswer) else b""
-        raise self._ended(self._bad_status(begun, f"; {why}"))
+        raise self._failed_with(self._bad_status(begun, f"; {why}"))
 
     def _bad_status(self, body: bytes, more: str = "") -> BadStatus:
         method, url = self._what
@@ -148,15 +148,15 @@ class Attempt:
 
     def _failed(self, failure: Failure) -> Failure:
         if self._is_late:
-            return Failure(self._ended(self._too_late()))
+            return Failure(self._failed_with(self._too_late()))
         error: Any = failure.value
-        self._ended(error)
+        self._failed_with(error)
         return failure
 
     def _too_late(self) -> RequestTimedOut:
         return RequestTimedOut(f"no complete answer within {self._seconds:g} s")
 
-    def _ended(self, error: Error) -> Error:
+    def _failed_with(self, error: Error) -> Error:
         """
         The attempt has failed.
 

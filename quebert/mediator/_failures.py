@@ -144,7 +144,7 @@ class Failures:
             described = self.described(task, attempt)
             observation.failed(described)
         outcome = self._asking(task, attempt, described)
-        if message.cancelled and isinstance(outcome, Retry):  # seldom
+        if message.cancelled_tasks and isinstance(outcome, Retry):  # seldom
             outcome = cancelled(task.get("uuid"), message) or outcome
         return with_history(outcome, history, task)
 

@@ -26,7 +26,7 @@ def run(
 ) -> Deferred[None] | None:
     """
     Call one hook after the other, each once the one before has ended.  No hook has a
-    time limit: that of a task begins with its request.
+    time limit: the time limit of a task begins with its request.
 
     @param context: what the hooks are run in, and see of each other.
     @return: C{None} if all have ended, else a Deferred that fires then.  Fails, or

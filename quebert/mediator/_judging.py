@@ -40,7 +40,7 @@ def cancelled(uuid: object, message: WatchedMessage) -> Discard | None:
     """
     if uuid is None:
         return None
-    mark = message.cancelled.get(uuid if isinstance(uuid, str) else str(uuid))
+    mark = message.cancelled_tasks.get(uuid if isinstance(uuid, str) else str(uuid))
     if mark is None or not mark.covers(message):
         return None
     return Discard(mark.reason, CANCELLED)

@@ -2,9 +2,11 @@
 The straight line from a message to its L{Outcome<quebert.outcome>}: decode, cancelled?,
 purged?, expired?, early?, given up?, pre-hooks, admission, request, post-hooks.
 
-The methods that take these steps stand in this order in L{Pipeline}.  Whatever fails on
-the way leaves it for L{Failures}.  It is written with bare callbacks, since every task
-goes this way.
+The methods that take these steps stand in this order in L{Pipeline}.  A task without
+hooks and without a C{filter}, as nearly all are, is requested by C{_execute}; any other
+one goes on to C{_hooked} and C{_prepared}.  Both call L{Requests.make}.  Whatever fails
+on the way leaves it for L{Failures}.  It is written with bare callbacks, since every
+task goes this way.
 
 Hooks and the request see the context variables that were set when the message came,
 whatever had to be waited for in between.
@@ -97,12 +99,12 @@ class Pipeline:
         if len(body) > tasks.LARGE and self.reads_part(body):
             reading = self._in_steps.do(self._codec.read_part(body))
             run: Any = copy_context().run
-            received = partial(run, self._received)
+            execute = partial(run, self._execute)
             arguments = (message,)
             return reading.addCallbacks(
-                received, self._not_read, arguments, errbackArgs=arguments
+                execute, self._not_read, arguments, errbackArgs=arguments
             )
-        return self._received(None, message)
+        return self._execute(None, message)
 
     def reads_part(self, body: bytes) -> bool:
         """
@@ -128,10 +130,10 @@ class Pipeline:
 
     # -- From a task to its request
 
-    def _received(
-        self, part: Task | None, message: WatchedMessage
-    ) -> Deferred[Outcome]:
+    def _execute(self, part: Task | None, message: WatchedMessage) -> Deferred[Outcome]:
         """
+        Judge a task, and request it; with hooks or a C{filter}, L{_hooked} does that.
+
         @param part: the fields that mediators read, if no others are to be decoded.
         """
         hooked = bool(self.prehooks or self.posthooks)
@@ -154,7 +156,7 @@ class Pipeline:
         if (
             times is not tasks.ANY_TIME
             or history.attempts
-            or message.cancelled
+            or message.cancelled_tasks
             or self.drop_before
         ):
             outcome = self._judged(task, message, wanted, began)
@@ -260,7 +262,8 @@ class Pipeline:
         observation: Observation | None,
     ) -> Deferred[Outcome] | Outcome:
         """
-        The request, and the hooks around it.
+        The pre-hooks, the request, and the post-hooks, of a task with hooks or a
+        C{filter}.
         """
         context = copy_context()  # the hooks of one task share it
         arguments = (task, message, wanted, context, observation)

@@ -22,9 +22,10 @@ from quebert.task_callbacks import CallbackTask
 __all__ = ["TaskReader", "Wanted", "replace"]
 
 
-#: When a task may run, the request it asks for, the limits by which it may be given up
-#: without another attempt, the attempts at it, and when it was added, as far as it says
-#: so itself.  A plain tuple: each task has one.
+#: C{times, request, limits, history, added}: when a task may run; the request it asks
+#: for; the limits by which it may be given up without another attempt; the attempts at
+#: it; and when it was added, as far as it says so itself.  A plain tuple, since each
+#: task has one.
 Wanted = tuple[Schedule, Request, Union[RetryPolicy, None], History, Union[float, None]]
 
 

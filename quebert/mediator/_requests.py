@@ -108,12 +108,12 @@ class Requests:
             answer is there; fails with L{NotAdmitted} where the request has to wait,
             and with L{TaskCancelled} where it is never to be made.
         """
-        method, url, headers, timeout, uuid, has_body, payload, _, id_token = request
+        method, url, headers, timeout, uuid, sends_task, payload, _, id_token = request
         seconds = min(timeout or self.default_timeout, self.max_timeout)
-        data = body if has_body else payload
+        data = body if sends_task else payload
         admitted: Admitted | None = None
         try:
-            if message.cancelled:  # seldom
+            if message.cancelled_tasks:  # seldom
                 discard = cancelled(uuid, message)
                 if discard is not None:
                     raise TaskCancelled(discard)

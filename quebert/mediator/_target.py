@@ -103,12 +103,12 @@ def retargeted(request: Request, target: RequestTarget) -> Request:
     @raise BadTask: its URL cannot be requested any more, or a header of the target
         cannot be sent.
     """
-    has_body, payload = request.has_body, request.payload
+    sends_task, payload = request.sends_task, request.payload
     method = target.method or request.method
     if method in _WITHOUT_BODY:
-        has_body, payload = False, None
+        sends_task, payload = False, None
     elif payload is None and request.cloud_tasks is None:
-        has_body = method in METHODS_WITH_BODY
+        sends_task = method in METHODS_WITH_BODY
     url, given = target.url(request.url), kept_headers(target.headers)
     replaced = {folded(name) for name in given} | {"host"}
     kept = {k: v for k, v in request.headers.items() if folded(k) not in replaced}
@@ -116,7 +116,7 @@ def retargeted(request: Request, target: RequestTarget) -> Request:
         method=method,
         url=url,
         headers=with_headers(kept, given, url, BOUNDS),
-        has_body=has_body,
+        sends_task=sends_task,
         payload=payload,
         id_token=target.id_token or request.id_token,
     )

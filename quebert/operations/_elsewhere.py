@@ -51,7 +51,8 @@ _MOST_BYTES = 4 * 2**20
 # Seconds for which a rung that was not there is not asked for again, unless the
 # management API tells of it: RabbitMQ's log has an error each time.
 _ALL_AGAIN = 30.0
-# The longest wait that no other follows.
+# A message that has waited for so many seconds, or fewer, is due then.  After a longer
+# wait it may wait again.
 _LAST_WAIT = 64
 
 
@@ -138,7 +139,8 @@ class LadderLook:
 def latest(wait: int) -> float:
     """
     In how many seconds a task is due at the latest that is in the rung for a wait of so
-    many seconds.  Pure.
+    many seconds.  (A task that came while the right rung was new may be due later: then
+    its first wait is shorter.)  Pure.
     """
     if wait <= _LAST_WAIT:
         return wait

@@ -19,7 +19,6 @@ from itertools import takewhile
 import attrs
 
 from quebert._protocol.basic import SETTLEMENT, publish_mandatory
-from quebert._protocol.codec import CodecError
 from quebert._protocol.content import (
     CONTENT_HEADER,
     content_head,
@@ -29,6 +28,7 @@ from quebert._protocol.content import (
 from quebert._protocol.frames import FRAME_HEADER, FRAME_METHOD, WholeFrame
 from quebert._protocol.methods import METHODS, method_frame
 from quebert._protocol.properties import decode_properties, encode_properties
+from quebert._protocol.values import CodecError
 from quebert.config import Broker
 from quebert.errors import (
     BrokerError,
@@ -78,7 +78,7 @@ class PublishingConnection:
         self._sent: dict[int, _Sent] = {}
         self._answers: list[Answer] = []
         self._ended: StreamEnded | None = None
-        self._returned: tuple[str, str] | None = None
+        self._returned: str | None = None
         self.blocked = False
 
     @classmethod
@@ -216,7 +216,7 @@ class PublishingConnection:
             return
         name, arguments = read_method(payload)
         if name == "basic.return":
-            self._returned = arguments["routing_key"], arguments["reply_text"]
+            self._returned = arguments["routing_key"]
         elif name in ("connection.blocked", "connection.unblocked"):
             self.blocked = name == "connection.blocked"
         elif name == "connection.close-ok":  # RabbitMQ leaves the rest to us
@@ -229,7 +229,7 @@ class PublishingConnection:
         """
         if self._returned is None:
             return
-        (key, _), self._returned = self._returned, None
+        key, self._returned = self._returned, None
         uuid = decode_properties(payload[CONTENT_HEADER.size :]).get("message-id")
         for each in self._sent.values():
             letter = each.letter

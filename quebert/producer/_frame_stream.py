@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from quebert import __version__
-from quebert._protocol.codec import CodecError
 from quebert._protocol.frames import (
     FRAME_MAX,
     FRAME_METHOD,
@@ -27,6 +26,7 @@ from quebert._protocol.frames import (
     WholeFrame,
 )
 from quebert._protocol.methods import METHODS_BY_INDEX, method_frame
+from quebert._protocol.values import CodecError
 from quebert._text import printable
 from quebert.config import Broker
 from quebert.producer._deadline import Deadline, StreamEnded, TimeIsUp

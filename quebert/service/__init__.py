@@ -5,6 +5,10 @@ options and its service.
 To add an option of the command line: C{_options}, and there C{_KEPT}, if workers are
 not to get it, C{_read_file}, if it does not go with a file, and C{_take_options};
 L{settings_of<quebert.config.settings_of>}, if a file has it, too (L{quebert.config}).
+C{grace} is told to each watch as it is stopped (C{Watches}, L{TxAMQPClient.stop
+<quebert.amqp.TxAMQPClient.stop>}, L{Watcher.stop<quebert.amqp.watch.Watcher.stop>}), to
+the supervisor by C{Lifecycle.configured}, and C{quebert dev} has its own
+(C{cli/_dev_asked}).
 The supervisor of several processes is made in C{_supervisor} of C{_service} with the
 few settings that it heeds; C{docs/processes.rst} tells of them.
 
@@ -14,7 +18,7 @@ C{Watches.change} compares.  What a mediator is made of is in C{_PARTS} of
 C{_mediators}; what a watch is told, in L{way_of<quebert.service._ways.way_of>}; what a
 client cannot change later, in C{_kind_of_client}.  A setting for all mediators, as
 C{[hosts]}, is passed on by C{Watches.change} itself.  A change that takes a restart is
-noted by C{_note} in C{_service}, and in C{docs/configuration.rst}.
+noted by C{_remark_on} in C{_service}, and in C{docs/configuration.rst}.
 """
 
 from quebert.service._mediators import mediator

@@ -165,7 +165,7 @@ class MediatorService(MultiService):
         self._lifecycle.configured(settings.service.grace)
         self.log.info("Reloaded; changes: {count}.", count=len(changes))
         for change in changes:
-            self.log.info("{change}{note}", change=change, note=_note(change))
+            self.log.info("{change}{note}", change=change, note=_remark_on(change))
 
     def _show(self, web: Web) -> None:
         assert self._view is not None
@@ -231,7 +231,7 @@ class MediatorService(MultiService):
         await maybeDeferred(super().stopService)
 
 
-def _note(change: str) -> str:
+def _remark_on(change: str) -> str:
     """
     What is to be said of a change that does not do all that one could think.  A setting
     that the supervisor alone heeds, or that takes a restart, has a line here.

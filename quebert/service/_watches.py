@@ -49,10 +49,10 @@ from quebert.signatures import IDTokens
 from quebert.task_events import TaskObserver, told_to
 from quebert.telemetry.mediating import OFF, Telemetry
 
-__all__ = ["RETRY_LIMIT", "Watches"]
+__all__ = ["LONGEST_WATCH_WAIT", "Watches"]
 
 #: Seconds after which a queue that could not be watched is tried again, at most.
-RETRY_LIMIT = 60.0
+LONGEST_WATCH_WAIT = 60.0
 # Characters of why a queue cannot be watched.
 _PROBLEM = 300
 
@@ -304,7 +304,7 @@ class Watches:
     def _try_again(self, watched: WatchedQueue, failure: Failure) -> None:
         watched.failures += 1
         watched.problem = one_line(failure.getErrorMessage(), _PROBLEM)
-        seconds = exponential(watched.failures, constant=2, maximum=RETRY_LIMIT)
+        seconds = exponential(watched.failures, constant=2, maximum=LONGEST_WATCH_WAIT)
         if failure.check(QuebertError):
             watched.refused.met(failure.value)
         else:

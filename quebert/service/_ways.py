@@ -56,7 +56,8 @@ def way_of(
 ) -> dict[str, Any]:
     """
     What a watch is told, which it cannot change later: if this changes, a new watch
-    takes over.
+    takes over.  Fields of L{QueueSettings<quebert.config.QueueSettings>} whose names
+    L{WatchOptions<quebert.amqp.WatchOptions>} has, too, are told without a line here.
     """
     given = {name: getattr(queue, name) for name in _SAME}
     given["prefetch"] = queue.effective_prefetch

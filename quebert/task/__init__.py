@@ -17,7 +17,8 @@ C{_part}.
 from quebert._bounds import BOUNDS, Bounds
 from quebert.task._callback import check_callback_url
 from quebert.task._cloud_tasks import CloudTasksField, IDTokenWanted, kept_headers
-from quebert.task._codec import (
+from quebert.task._header_names import folded
+from quebert.task._json import (
     Task,
     check_size,
     decode,
@@ -27,7 +28,6 @@ from quebert.task._codec import (
     encode_new,
     may_hold,
 )
-from quebert.task._header_names import folded
 from quebert.task._keywords import check_keywords, meant_by
 from quebert.task._new import make, random_uuids
 from quebert.task._part import CAN_READ_PART, LARGE, read_part

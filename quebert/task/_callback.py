@@ -7,7 +7,7 @@ from __future__ import annotations
 from quebert._bounds import BOUNDS, Bounds
 from quebert._url import absolute
 from quebert.errors import BadTask, NoDefaultURL
-from quebert.task._codec import kind_of
+from quebert.task._json import kind_of
 
 __all__ = ["check_callback_url"]
 

@@ -18,8 +18,8 @@ from typing import Any
 import attrs
 
 from quebert.errors import BadTask
-from quebert.task._codec import kind_of
 from quebert.task._header_names import CLIENT_HEADERS, folded
+from quebert.task._json import kind_of
 
 __all__ = ["CloudTasksField", "IDTokenWanted", "kept_headers", "read_cloud_tasks"]
 

@@ -14,7 +14,7 @@ from quebert._bounds import BOUNDS, Bounds
 from quebert.errors import BadTask
 from quebert.policy import RetryPolicy, overridden
 from quebert.task._callback import check_callback_url
-from quebert.task._codec import Task, kind_of
+from quebert.task._json import Task, kind_of
 from quebert.task._keywords import FIELDS, OF_MAKERS, check_keywords
 from quebert.task._payload import written_payload
 from quebert.task._request import request

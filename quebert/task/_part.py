@@ -18,7 +18,7 @@ except ImportError:  # then all is decoded
 
 from quebert._bounds import BOUNDS, Bounds
 from quebert.errors import BadTask
-from quebert.task._codec import Task, decode
+from quebert.task._json import Task, decode
 from quebert.task._keywords import FIELDS
 from quebert.task._measure import measure
 

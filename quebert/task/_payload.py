@@ -7,7 +7,7 @@ from __future__ import annotations
 import binascii
 
 from quebert.errors import BadTask
-from quebert.task._codec import kind_of
+from quebert.task._json import kind_of
 
 __all__ = ["read_payload", "written_payload"]
 

@@ -17,8 +17,8 @@ from quebert.task._cloud_tasks import (
     kept_headers,
     read_cloud_tasks,
 )
-from quebert.task._codec import Task, kind_of
 from quebert.task._header_names import CLIENT_HEADERS, folded
+from quebert.task._json import Task, kind_of
 from quebert.task._payload import read_payload
 from quebert.task._times import read_seconds
 
@@ -43,7 +43,7 @@ class Request(NamedTuple):
     @ivar headers: made for this request: more may be put into it.
     @ivar timeout: seconds for the whole exchange; 0 leaves it to the mediator.
     @ivar uuid: of the task, as it has it.
-    @ivar has_body: whether the task itself is sent as the request's body.
+    @ivar sends_task: whether the task itself is sent as the request's body.
     @ivar payload: what is sent instead, if anything is.
     @ivar cloud_tasks: what a handler of Cloud Tasks is told, if it is one.
     @ivar id_token: for the header C{Authorization}, if there is to be one.
@@ -54,7 +54,7 @@ class Request(NamedTuple):
     headers: dict[str, str]
     timeout: float
     uuid: object = None
-    has_body: bool = True
+    sends_task: bool = True
     payload: bytes | None = None
     cloud_tasks: CloudTasksField | None = None
     id_token: IDTokenWanted | None = None

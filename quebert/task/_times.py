@@ -11,7 +11,7 @@ import attrs
 
 from quebert._bounds import BOUNDS, Bounds
 from quebert.errors import BadTask
-from quebert.task._codec import kind_of
+from quebert.task._json import kind_of
 
 __all__ = [
     "ANY_TIME",
@@ -32,7 +32,8 @@ class Schedule:
     When a task may run: seconds since the epoch, or C{None} for no limit.
 
     @ivar run_at: before this it is not requested.
-    @ivar expires_at: after this it is not worth doing.
+    @ivar expires_at: when its time to live (C{ttl}) is over.  It is not requested after
+        that; a request that has begun goes on.
     """
 
     run_at: float | None

@@ -19,7 +19,7 @@ from quebert.executor import ExecutorResource
 from quebert.operations import DeadLetter
 from quebert.outcome import Discard, Done
 from quebert.producer import Producer
-from quebert.task import BOUNDS, _codec, decode, encode
+from quebert.task import BOUNDS, _json, decode, encode
 from quebert.test.mediating import Case, FakeMessage, returning
 
 URL = "http://executor.example/run"
@@ -205,4 +205,4 @@ class WithoutOrjsonDepthTests(DepthTests):
         Have it not be there.
         """
         super().setUp()
-        self.patch(_codec, "orjson", None)
+        self.patch(_json, "orjson", None)

@@ -19,7 +19,7 @@ from quebert.amqp.wire import ALONE, ENDS, FLIGHT, IN_QUESTION
 from quebert.errors import BrokerRefused, Forbidden, MessageRefused, PublishRefused
 from quebert.mediator import Mediator, PolicyMediator
 from quebert.policy import RetryPolicy
-from quebert.task import _codec, decode, format_time
+from quebert.task import _json, decode, format_time
 from quebert.task_ends import ENDED
 from quebert.test.mediating import URL, FakeHTTP, body_of
 from quebert.test.notes import end_note_in
@@ -371,7 +371,7 @@ class AnswerTests(CallbackTestCase):
         """
         if find_spec("orjson") is None:
             raise SkipTest("there is no orjson")
-        self.patch(_codec, "_to_text", None)
+        self.patch(_json, "_to_text", None)
         self.watch(FakeHTTP(200, b"[1]"))
         self.add()
         self.assertEqual(self.told["answer"], {"json": [1]})

@@ -6,7 +6,11 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp.watch._channel_backoff import LASTING, RETRY_LIMIT, ChannelBackoff
+from quebert.amqp.watch._channel_backoff import (
+    LASTING,
+    LONGEST_CHANNEL_WAIT,
+    ChannelBackoff,
+)
 from quebert.errors import BrokerRefused, ChannelLost, ReplyCode
 
 LOST = ChannelLost("gone")
@@ -31,7 +35,7 @@ class ChannelBackoffTests(SynchronousTestCase):
         seconds = [self.backoff.failed(LOST) for _ in range(30)]
         self.assertGreater(seconds[0], 0.0)
         self.assertEqual(seconds, sorted(seconds))
-        self.assertEqual(seconds[-1], RETRY_LIMIT)
+        self.assertEqual(seconds[-1], LONGEST_CHANNEL_WAIT)
 
     def test_lasted(self) -> None:
         """
@@ -78,4 +82,4 @@ class ChannelBackoffTests(SynchronousTestCase):
         failure = BrokerRefused(ReplyCode.INTERNAL_ERROR, "INTERNAL_ERROR")
         for _ in range(30):
             seconds = self.backoff.failed(failure)
-        self.assertGreater(seconds, 10 * RETRY_LIMIT)
+        self.assertGreater(seconds, 10 * LONGEST_CHANNEL_WAIT)

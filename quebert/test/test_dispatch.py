@@ -1940,7 +1940,7 @@ class OriginTests(Case):
             waiting = self.dispatcher.request("POST", f"http://127.0.1.{n}/")
             waiting.cancel()
             self.failureResultOf(waiting, CancelledError)
-        self.assertEqual((origins_in(pool), len(pool.hungry)), (1, 0))
+        self.assertEqual((origins_in(pool), len(pool.waiting_origins)), (1, 0))
 
     def test_fails_at_once(self) -> None:
         """
@@ -1978,7 +1978,7 @@ class OriginTests(Case):
                 self.not_made()
                 self.text_of(each, ExecutorError)
             self.assertEqual((pool.open, origins_in(pool)), (0, 0))
-            self.assertEqual(len(pool.hungry), 0)
+            self.assertEqual(len(pool.waiting_origins), 0)
 
     def test_first_come(self) -> None:
         """

@@ -31,8 +31,8 @@ from quebert import task as tasks
 from quebert._bounds import Bounds, memory_of
 from quebert._host import to_ascii, wrong_with
 from quebert._pipe_lines import PipeLines
-from quebert._protocol.codec import CodecError, decode_table, encode_table
 from quebert._protocol.properties import amend_properties, decode_properties
+from quebert._protocol.values import CodecError, decode_table, encode_table
 from quebert._secrets import (
     LONGEST,
     hide,

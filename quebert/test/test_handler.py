@@ -81,7 +81,7 @@ class HandlerTests(SynchronousTestCase):
             later.callback(answer)
             self.assertEqual(self.decided.pop(), outcome)
             self.assertEqual(later.result, answer)
-        self.assertEqual(self.handler.busy, {})
+        self.assertEqual(self.handler.at_work, {})
 
     def test_wrong_answers(self) -> None:
         """
@@ -166,7 +166,7 @@ class HandlerTests(SynchronousTestCase):
             self.answer = later = Deferred[Any]()
             message = self.call()
             self.assertEqual(self.handler.give_up(), [message])
-            self.assertEqual(list(self.handler.busy), [message])
+            self.assertEqual(list(self.handler.at_work), [message])
             if end == "answers":
                 later.callback(None)
             elif end == "fails":

@@ -98,7 +98,7 @@ class HangingTestCase(WatcherTestCase):
         """
         Counts the requests of the watch by their origins.
         """
-        return self.watcher._deliveries._hanging_hosts.places
+        return self.watcher._deliveries._hanging_hosts.origin_places
 
     def known(self) -> dict[str, HangingOrigin]:
         """

@@ -324,7 +324,7 @@ async def test_too_slow(server: RawServer) -> None:
     """
     An answer whose rest comes too slowly is cut; the connection is closed.
     """
-    agent = Agent(reactor, limits=Limits(slowest=1000, grace=0.1))
+    agent = Agent(reactor, limits=Limits(slowest=1000, slowest_over=0.1))
     for begin in (
         b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n1",
         CHUNKED + b"1\r\nx",

@@ -7,8 +7,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.amqp.link._hosts import (
-    RETRY_LIMIT,
-    RETRY_REFUSED_LIMIT,
+    LONGEST_WAIT,
+    LONGEST_WAIT_REFUSED,
     Hosts,
     retry_delay,
 )
@@ -91,13 +91,13 @@ class HostsTests(SynchronousTestCase):
         refuse.
         """
         ours = hosts()
-        self.assertLessEqual(ours.delay(100), RETRY_LIMIT / 2)
-        self.assertGreaterEqual(ours.delay(100), RETRY_LIMIT / 4)
+        self.assertLessEqual(ours.delay(100), LONGEST_WAIT / 2)
+        self.assertGreaterEqual(ours.delay(100), LONGEST_WAIT / 4)
         for _ in range(100):
             ours.failed(refused=True)
-        self.assertEqual(ours.delay(100), RETRY_REFUSED_LIMIT)
+        self.assertEqual(ours.delay(100), LONGEST_WAIT_REFUSED)
         ours.succeeded()
-        self.assertLess(ours.delay(1), RETRY_LIMIT / 2)
+        self.assertLess(ours.delay(1), LONGEST_WAIT / 2)
 
     def refused(self, times: int, *, again: bool = False) -> float:
         """

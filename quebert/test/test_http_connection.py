@@ -87,7 +87,7 @@ class Owner:
         """
         return self.now
 
-    def missed(self, exchange: HTTPExchange) -> None:
+    def send_again(self, exchange: HTTPExchange) -> None:
         """
         Note it.
         """

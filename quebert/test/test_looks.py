@@ -30,7 +30,7 @@ from quebert.amqp.queues import (
 )
 from quebert.amqp.queues import _bindings as _binding
 from quebert.amqp.queues import _browse as _browse
-from quebert.amqp.queues._dead_letters import DeadLetters, _ways
+from quebert.amqp.queues._dead_letters import DeadLetters, _argument_sets
 from quebert.amqp.queues._declaring import no_delivery_limit
 from quebert.amqp.queues._existing import explained, is_gone
 from quebert.amqp.queues._keeping import Keeping
@@ -601,7 +601,7 @@ class DeadLettersTests(LooksTestCase):
         """
         for version, number in (("3.10.8", 1), ("4.3.6", 2)):
             self.wire.server_properties = {**RABBITMQ, "version": version}
-            self.assertEqual(len(_ways(self.wire, None)), number)
+            self.assertEqual(len(_argument_sets(self.wire, None)), number)
 
     def test_stream(self) -> None:
         """

@@ -23,7 +23,7 @@ from quebert.amqp.watch._places import Places
 from quebert.amqp.watch._task_memory import TaskMemory
 from quebert.amqp.wire import Channel, Wire
 from quebert.errors import BadTask
-from quebert.task import Bounds, _codec, _measure, decode, read_part
+from quebert.task import Bounds, _json, _measure, decode, read_part
 from quebert.test.checks import QUICK, in_one_go, refusal
 from quebert.test.transports import FullTransport
 
@@ -143,7 +143,7 @@ class OneTaskWithoutOrjsonTests(OneTaskTests):
         """
         Have it not be there.
         """
-        self.patch(_codec, "orjson", None)
+        self.patch(_json, "orjson", None)
 
 
 class Watched:

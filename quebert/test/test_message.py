@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert._protocol.codec import encode_longstr
 from quebert._protocol.properties import decode_properties, encode_properties
+from quebert._protocol.values import encode_longstr
 from quebert.amqp import Message
 from quebert.amqp.wire import ERRORS, NOT_BEFORE, amended_properties
 from quebert.test.checks import QUICK, refusal

@@ -23,8 +23,8 @@ from quebert._protocol.basic import (
     read_get_ok,
     read_publish,
 )
-from quebert._protocol.codec import CodecError
 from quebert._protocol.frames import FRAME_METHOD, frame
+from quebert._protocol.values import CodecError
 from quebert.test.checks import QUICK
 
 CHANNELS = st.integers(0, 2**16 - 1)

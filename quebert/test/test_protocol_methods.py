@@ -11,7 +11,6 @@ from pamqp import commands
 from pamqp import frame as peer
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert._protocol.codec import CodecError
 from quebert._protocol.frames import FRAME_END, FRAME_METHOD, FRAME_START
 from quebert._protocol.methods import (
     METHODS,
@@ -20,6 +19,7 @@ from quebert._protocol.methods import (
     method_frame,
     reply_text,
 )
+from quebert._protocol.values import CodecError
 
 VALUES: dict[str, Any] = {
     "bit": True, "octet": 1, "short": 2, "long": 3, "longlong": 4, "timestamp": 5,

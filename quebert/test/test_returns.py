@@ -6,11 +6,12 @@ whole watch.
 from __future__ import annotations
 
 import math
+from unittest.mock import Mock
 
-from quebert.amqp.delays import PREFIX
+from quebert.amqp.delays import PREFIX, LadderRefused
 from quebert.amqp.watch._record import SUSPECT
 from quebert.amqp.wire import ENDS, FLIGHT, IN_QUESTION, Message
-from quebert.errors import BrokerRefused, PublishRefused
+from quebert.errors import BrokerRefused, ChannelLost, PublishRefused
 from quebert.test.test_redelivery import A, RedeliveryTestCase
 from quebert.test.test_watcher import FakeChannel
 
@@ -124,7 +125,7 @@ class GiveBackTests(RedeliveryTestCase):
         table = ((0, 0, 0), (2, 2, 1), (0, 0, 3), (20, 3, 1), (math.inf, 3, 1))
         for limit, counted, refused in table:
             self.setUp()
-            self.watcher._deliveries.set_delivery_limit(limit)
+            self.watcher._deliveries.set_highest_count(limit)
             headers = {"x-delivery-count": counted}
             message = self.old.deliver(redelivered=counted > 0, headers=headers)
             if counted:  # no copy is taken as it comes
@@ -145,7 +146,7 @@ class GiveBackTests(RedeliveryTestCase):
         """
         for limit, counted, is_dropped in ((0, 0, True), (20, 3, False)):
             self.setUp()
-            self.watcher._deliveries.set_delivery_limit(limit)
+            self.watcher._deliveries.set_highest_count(limit)
             headers = {"x-delivery-count": counted}
             message = self.old.deliver(redelivered=counted > 0, headers=headers)
             if counted:
@@ -161,10 +162,28 @@ class GiveBackTests(RedeliveryTestCase):
             settled = self.old.acked if is_dropped else self.old.given_back
             self.assertEqual(settled, [message.delivery_tag])
 
+    def test_counted_out_without_a_rung(self) -> None:
+        """
+        The same where the delay ladder has no rung for the copy, or nobody knows.
+        """
+        for error in (LadderRefused("no"), ChannelLost("gone")):
+            self.setUp()
+            rung_for = Mock(side_effect=error)
+            self.patch(self.client.ladder, "rung_for", rung_for)
+            self.watcher._deliveries.set_highest_count(0)
+            message = self.old.deliver()
+            stopped = self.watcher.stop(0)
+            self.confirm(PublishRefused("full"))
+            *_, last = self.client.publisher.publications
+            self.assertEqual(last.routing_key, "queue.dead")
+            self.confirm()
+            self.successResultOf(stopped)
+            self.assertEqual(self.old.acked, [message.delivery_tag])
+
     def test_full(self) -> None:
         """
         Where the queue is full, the copy waits on the delay ladder, and counts no more
-        ends.
+        ends; the message needs no place until that is confirmed.
         """
         for ends in range(1, SUSPECT):
             self.begin(exchange="", queue_type=self.queue_type)
@@ -175,6 +194,7 @@ class GiveBackTests(RedeliveryTestCase):
             *_, copy = self.client.publisher.publications
             self.assertEqual(copy.exchange, f"{PREFIX}.wait.1s")
             self.assertEqual(copy.headers[ENDS], ends)
+            self.assertEqual(self.watcher.held, 1)
             self.confirm()
             self.successResultOf(stopped)
             self.assertEqual(channel.acked, [message.delivery_tag])

@@ -267,7 +267,7 @@ async def test_nothing_lost(
     client, key = make_client(), names.key.replace("#", "x")
     watcher = await watch(client, names, maxEvents=5, hang_after=0.4)
     publish(pika_channel, names.exchange, key, *bodies(silent.url, 50))
-    await until(lambda: watcher._deliveries._hanging_hosts.places.waiting == 45)
+    await until(lambda: watcher._deliveries._hanging_hosts.origin_places.waiting == 45)
     (await client.connected()).transport.abortConnection()
     await until(lambda: watcher.counts.returned == 50)
     publish(pika_channel, names.exchange, key, *bodies(executor.url, 20))

@@ -24,7 +24,7 @@ from quebert.errors import BadTask, QuebertError
 from quebert.task import (
     Request,
     Schedule,
-    _codec,
+    _json,
     _measure,
     check_size,
     decode,
@@ -113,7 +113,7 @@ class DecodeTests(SynchronousTestCase):
             text = refusal(BadTask, refuse, b"[[] ]", bounds)
             self.assertEqual(text, "the body must have at most 4 bytes, not 5")
         self.assertEqual(decode(b"[[] ]", bounds), [[]])
-        self.patch(_codec, "decode", raising(MemoryError))
+        self.patch(_json, "decode", raising(MemoryError))
         text = refusal(BadTask, decode_bounded, b"[[]]", bounds)
         self.assertIn("no memory", text)
 
@@ -211,7 +211,7 @@ class WithoutOrjsonTests(DecodeTests):
         """
         Have it not be there.
         """
-        self.patch(_codec, "orjson", None)
+        self.patch(_json, "orjson", None)
 
 
 SCALARS: st.SearchStrategy[Any] = st.one_of(
@@ -254,7 +254,7 @@ class OrjsonTests(SynchronousTestCase):
         What comes of a body, with orjson and without, in Python's notation.
         """
         with_orjson = self._decoded(body)
-        undo = self.patch(_codec, "orjson", None)
+        undo = self.patch(_json, "orjson", None)
         without = self._decoded(body)
         undo.restore()
         return with_orjson, without
@@ -269,7 +269,7 @@ class OrjsonTests(SynchronousTestCase):
         """
         The tests have it.
         """
-        self.assertIsNotNone(vars(_codec)["orjson"])
+        self.assertIsNotNone(vars(_json)["orjson"])
 
     @QUICK
     @given(JSON_TEXTS)
@@ -521,7 +521,7 @@ class EncodeTests(SynchronousTestCase):
         Where all numbers are finite, nobody need look for others.
         """
         self.assertEqual(decode(encode_finite(task)), task)
-        undo = self.patch(_codec, "orjson", None)
+        undo = self.patch(_json, "orjson", None)
         self.assertEqual(decode(encode_finite(task)), task)
         undo.restore()
 
@@ -1378,7 +1378,7 @@ class RequestTests(SynchronousTestCase):
         for name, has_body in {**with_body, **without}.items():
             for method in (name, name.lower(), name.title()):
                 asked = self.asked(method=method)
-                self.assertEqual((asked.method, asked.has_body), (name, has_body))
+                self.assertEqual((asked.method, asked.sends_task), (name, has_body))
 
     def test_payload(self) -> None:
         """
@@ -1387,7 +1387,7 @@ class RequestTests(SynchronousTestCase):
         """
         for method in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
             asked = self.asked(method=method, payload="AP8=")
-            self.assertEqual((asked.payload, asked.has_body), (b"\x00\xff", False))
+            self.assertEqual((asked.payload, asked.sends_task), (b"\x00\xff", False))
             self.assertEqual(asked.headers, {})
         asked = self.asked(payload="", headers={"content-type": "image/png"})
         self.assertEqual(asked.payload, b"")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from quebert import task as tasks
-from quebert.task import _codec
+from quebert.task import _json
 from quebert.task_callbacks import MOST_ANSWER, CallbackTask, callback_in
 from quebert.task_ends import EndNote
 
@@ -98,7 +98,7 @@ class ToldTests(SynchronousTestCase):
         """
         if find_spec("orjson") is None:
             raise SkipTest("there is no orjson")
-        self.patch(_codec, "_to_text", None)
+        self.patch(_json, "_to_text", None)
         self.assertIsNone(told(CallbackTask(URL, "u"))["reason"])
 
     def test_odd_times(self) -> None:

@@ -77,7 +77,7 @@ class CloudTasksFieldTests(SynchronousTestCase):
         """
         for method in ("POST", "GET", "DELETE"):
             asked = self.asked(method=method)
-            self.assertEqual((asked.has_body, asked.payload), (False, None))
+            self.assertEqual((asked.sends_task, asked.payload), (False, None))
             self.assertEqual(asked.headers, {})
         self.assertEqual(self.asked(payload="eA==").payload, b"x")
 

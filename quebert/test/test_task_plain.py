@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.task import _codec, decode, encode, encode_new
+from quebert.task import _json, decode, encode, encode_new
 from quebert.test.checks import QUICK, refusal
 
 
@@ -162,8 +162,8 @@ def both(write: Any, value: Any) -> list[Any]:
     What is read of a value, with orjson and without; C{None} if it is refused.
     """
     told = []
-    for library in (vars(_codec)["orjson"], None):
-        with mock.patch.object(_codec, "orjson", library):
+    for library in (vars(_json)["orjson"], None):
+        with mock.patch.object(_json, "orjson", library):
             try:
                 told.append(json.loads(write({"params": value}))["params"])
             except (TypeError, ValueError):

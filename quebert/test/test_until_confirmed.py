@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 
 from quebert.amqp.delays import PREFIX, LadderRefused
 from quebert.amqp.watch import _until_confirmed
-from quebert.amqp.watch._until_confirmed import RETRY_LIMIT, RETRY_RATE
+from quebert.amqp.watch._until_confirmed import LONGEST_PUBLISH_WAIT, RETRY_RATE
 from quebert.amqp.wire import Unconfirmed
 from quebert.errors import BrokerRefused, ChannelLost, PublishRefused, Unroutable
 from quebert.outcome import POISON, Bury, Retry
@@ -32,7 +32,7 @@ class NotTakenTests(SettlementTestCase):
         with logged() as lines:
             self.outcome(Retry())
             self.confirm(PublishRefused("full"))
-            self.advance(RETRY_LIMIT)
+            self.advance(LONGEST_PUBLISH_WAIT)
             self.confirm()
             for _ in range(3):
                 self.advance(5)
@@ -48,7 +48,7 @@ class NotTakenTests(SettlementTestCase):
         with logged() as lines:
             self.outcome(Bury("no task", POISON))
             self.confirm(PublishRefused("full"))
-            self.advance(RETRY_LIMIT)
+            self.advance(LONGEST_PUBLISH_WAIT)
             self.confirm()
             for _ in range(2):
                 self.advance(3)
@@ -70,7 +70,7 @@ class NotTakenTests(SettlementTestCase):
                 self.advance(0.25)
             at.append(self.clock.seconds())
         waits = [after - before for before, after in pairwise(at)]
-        self.assertEqual(waits, [2.0, 4.0, *[RETRY_LIMIT] * 3])
+        self.assertEqual(waits, [2.0, 4.0, *[LONGEST_PUBLISH_WAIT] * 3])
 
     def test_many(self) -> None:
         """
@@ -99,7 +99,7 @@ class NotTakenTests(SettlementTestCase):
             self.outcome(Retry(after=60))
             self.confirm(error)
             self.assertEqual(self.client.ladder.forgotten, forgotten)
-            self.advance(RETRY_LIMIT)
+            self.advance(LONGEST_PUBLISH_WAIT)
             self.confirm()
 
     def test_acked_when_it_survives(self) -> None:

@@ -27,8 +27,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._consumer_timeout import HOLD_LIMIT
-from quebert._protocol.codec import encode_longstr, encode_shortstr
 from quebert._protocol.properties import decode_properties, encode_properties
+from quebert._protocol.values import encode_longstr, encode_shortstr
 from quebert._repeated import RepeatedWarning
 from quebert.amqp.coordination import Pauses, PauseSwitch, Questions, throttles_of
 from quebert.amqp.coordination._pace import Pace

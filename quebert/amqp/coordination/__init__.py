@@ -3,14 +3,17 @@ What watches and mediators agree on: rates, places, priorities and pauses; cance
 tasks, and other questions about tasks; and the queues that were made over the API.
 
 This room gives each watch its L{Throttle<quebert.amqp.watch.Throttle>}s and its
-L{Switch<quebert.amqp.watch.Switch>}.  A watch knows these roles, and not this room.  So
-another kind of throttle takes a module here, a line in L{throttles_of}, and an option
-of the watch that asks for it (L{quebert.amqp.watch._options}).  A throttle tells by
-itself when the next message may begin, and a watch may have several; a switch turns a
-watch off because an operator paused its queue, and a watch has one.  One that agrees
+L{Switch<quebert.amqp.watch.Switch>}.  A watch knows these roles, and not this room.  A
+throttle tells when the next message may begin; a watch may have several.  A switch
+turns the watch off while its queue is paused; a watch has one.
+
+Another kind of throttle takes a module here, a line in L{throttles_of}, and an option
+of the watch that asks for it (L{quebert.amqp.watch._options}).  A throttle that agrees
 with others through RabbitMQ joins them before the watch consumes, and leaves them when
-the watch ends: C{Intake} sees to that.  What it shares with other watches of the client
-comes from L{WatchSession<quebert.amqp.watch.WatchSession>}.
+the watch ends: C{Intake} sees to that.  A throttle is not told that the queue is
+paused, or goes on: one that must know takes a method of the role, which C{_halt} and
+C{_go_on} of C{watch/_intake} call.  What a throttle shares with other watches of the
+client comes from L{WatchSession<quebert.amqp.watch.WatchSession>}.
 
 Most modules agree with other mediators through RabbitMQ: on the share of a rate or of
 places (C{_shared_rate} and C{_shared_concurrency}, by C{_sharing}), and on pauses
@@ -23,12 +26,13 @@ The room is a part of C{amqp}, since L{TxAMQPClient<quebert.amqp.TxAMQPClient>},
 users make themselves, gives watches what is here.
 
 A throttle is asked about the first message that waits, without seeing it, and not about
-suspects (see L{Throttle<quebert.amqp.watch.Throttle>}).  A rule that chooses among
-messages, by their tenant or by the size of a body, needs more.  It needs lines of
-messages in L{Places<quebert.amqp.watch._places.Places>}, as memory has one (C{_heavy}).
-C{Deliveries} makes a rule of its own; one that is shared it gets by a role in
-C{watch/_session}, which C{TxAMQPClient} fills.  The messages in these lines must not
-use up the prefetch: they count in C{Backlog.size}, C{Places.has_room} and
+suspects (see L{Throttle<quebert.amqp.watch.Throttle>}).  It sees a message that begins:
+a limit of bytes per second can charge each one then, and have the next one wait.  A
+rule by which one message overtakes another, such as one for tenants, needs more.  It
+needs lines of messages in L{Places<quebert.amqp.watch._places.Places>}, as memory has
+one (C{_heavy}).  C{Deliveries} makes a rule of its own; one that is shared it gets by a
+role in C{watch/_session}, which C{TxAMQPClient} fills.  The messages in these lines
+must not use up the prefetch: they count in C{Backlog.size}, C{Places.has_room} and
 C{Deliveries._fetches_as_usual}; and C{Places.take} gives no place while the rule may
 choose another message.  They need a time limit, as those that wait for memory have one
 (C{Deliveries._put_off_heavy}).  The rule counts a message from C{Deliveries.begin} to

@@ -225,7 +225,7 @@ class _Enough:
     """
 
     _since: float | None = attrs.field(default=None, init=False)
-    _ready: int = attrs.field(default=0, init=False)
+    _ready: int = attrs.field(init=False)
     _count: int | None = attrs.field(default=None, init=False)
 
     def are(self, count: int, ready: int, now: float) -> bool:

@@ -103,9 +103,8 @@ def merged_entries(some: Iterable[Mapping[str, Any]]) -> Entries:
     """
     found: Entries = {}
     for each in some:
-        before = found.get(each["name"])
-        if before is None or _rank(before) < _rank(each):
-            found[each["name"]] = each
+        before = found.get(each["name"], each)
+        found[each["name"]] = max(before, each, key=_rank)
     return found
 
 

@@ -100,7 +100,7 @@ class Sharing:
         self._told = 1
         self._wire: Wire | None = None
         self._channel: Channel | None = None
-        self._looks = 0
+        self._looks: int
         self._timer: IDelayedCall | None = None
         self._unknown = RepeatedWarning(
             self.log,
@@ -122,7 +122,6 @@ class Sharing:
         """
         async with self._lock:
             self._check()
-            self._cancel()
             self._wire = wire
             self._looks = 0
             try:

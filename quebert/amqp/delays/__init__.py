@@ -9,14 +9,16 @@ L{Ladder} is the interface for who puts tasks into it:
 
 What changes together:
 
-  - Another wait: L{WAITS}; if the waits of up to 64 s change, C{wait_for} and
-    C{FIRST_WAITS} beside it in C{_rungs}, too.  A rung whose wait is no longer in
-    L{WAITS} passes its messages on (C{wait_of} reads any name).  But the doctor and
-    C{RungsInUse} go through the L{WAITS} of their version: processes of the version
-    before alone keep an old rung in use, and those of this version alone a new one.
-    When the former have ended, a policy with C{expires} may delete the old rung with
-    its messages.  The longest wait is told in C{docs/delays.rst} and
-    C{docs/watching.rst}.
+  - Another rung, which is another wait: L{WAITS}.  If the waits of up to 64 s change,
+    C{wait_for} and C{FIRST_WAITS} beside it in C{_rungs}, too.  From 64 s on, each wait
+    is twice the one before: C{latest} in C{operations/_elsewhere} counts on that.  The
+    wait of the longest rung is told in C{docs/delays.rst} and C{docs/watching.rst}.  A
+    task that is delayed for longer waits several times.
+  - A rung less: it passes its messages on all the same (C{wait_of} reads any name).
+    But the doctor and C{RungsInUse} go through the L{WAITS} of their version: during an
+    upgrade, only processes of the old version keep an old rung in use, and only those
+    of the new version a new one.  When the former have ended, a policy with C{expires}
+    may delete the old rung with its messages.
   - Another argument of a part: L{Rungs}.  Parts that exist keep theirs:
     C{_declarations} uses them as they are, but for C{_WAYS_OUT}, and C{_look} in
     C{doctor/_delays} has the arguments that may be missing.

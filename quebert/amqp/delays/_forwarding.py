@@ -214,7 +214,8 @@ class Forwarding:
         """
         clock = self._session.reactor
         early = due_in(message, self._session.now(), seconds_set(clock))
-        return early if early <= 0 else min(early, due - clock.seconds())
+        waited: float = due - clock.seconds()
+        return min(early, waited)
 
     async def _wait(self, seconds: float) -> None:
         wait: Deferred[None] = deferLater(self._session.reactor, seconds)

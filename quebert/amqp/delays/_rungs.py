@@ -2,16 +2,17 @@
 The queues and exchanges of the delay ladder.
 
 A task that is to come later waits in RabbitMQ, for a second or for years, and needs
-nobody's memory.  There is a queue for each wait, a rung (L{WAITS}): of 1 s to 64 s,
-and of 128 s, doubled up to 18 hours.  After each wait the time is judged again: years
-are many waits.  All messages of a rung wait equally long, so none waits behind
-another.  A rung is declared when somebody needs it.  Its exchange, of the same name,
-routes all to it, so that the routing key is free to name the task queue.  After the
-wait, RabbitMQ dead-letters the message with that key to the exchange L{ARRIVALS}, and
-from there it comes to a queue C{quebert.delay.arrivals.<queue>}.  A mediator that
-watches C{<queue>} takes it from there (L{Forwarder<quebert.amqp.delays.Forwarder>}): if
-it is due (L{due_in<quebert.amqp.delays.due_in>}), it goes to its queue; if not, to the
-next rung, the longest that is not too long.
+nobody's memory.  There is a queue for each wait, a rung (L{WAITS}): one for each second
+up to 64 s, then one for 128 s, 256 s and so on, up to 18 hours.  After each wait the
+time is judged again: a delay of years is many waits.  All messages of a rung wait
+equally long, so none waits behind another.  A rung is declared when somebody needs it.
+Its exchange, of the same name, routes all to it, so that the routing key is free to
+name the task queue.  After the wait, RabbitMQ dead-letters the message with that key to
+the exchange L{ARRIVALS}, and from there it comes to a queue
+C{quebert.delay.arrivals.<queue>}.  A mediator that watches C{<queue>} takes it from
+there (L{Forwarder<quebert.amqp.delays.Forwarder>}): if it is due
+(L{due_in<quebert.amqp.delays.due_in>}), it goes to its queue; if not, to the next rung,
+the longest that is not too long.
 
 What waits for a task queue that is full, or was deleted, waits in a queue of its own.
 RabbitMQ passes messages on for a rung with 32 places, and repeats what a queue refuses
@@ -73,9 +74,8 @@ _SECONDS = re.compile(r"\.(\d{1,9})s$")
 
 def wait_for(seconds: float) -> int:
     """
-    The wait of the rung for a message that is due in C{seconds}: until it is due,
-    rounded up to whole seconds; or, where that is more than one wait, as long as
-    possible.  Pure.
+    The wait of the rung for a message that is due in C{seconds}: up to 64 s until it is
+    due, rounded up to whole seconds; else the longest wait that is not longer.  Pure.
     """
     whole: int = max(1, math.ceil(seconds))
     if whole <= _FINE:

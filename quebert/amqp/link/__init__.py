@@ -1,15 +1,20 @@
 """
 Connections to the broker that are made again when they are lost, and publishing.
 
-When a silent broker is given up is told by L{quebert._protocol.heartbeat}; which host
-comes next, by C{_hosts}; how often a broker that fails is asked again, by C{_failing};
-how long each step may take, by C{_negotiation}.
+Which module tells what:
+
+ - L{quebert._protocol.heartbeat}: when a silent broker is given up.
+ - C{_hosts}: which host a connection tries next, and how long it waits before.
+ - C{_negotiation}: how long each step of connecting may take.
+ - C{_failing}: how long a consumer waits after RabbitMQ has closed the connection with
+   541.
 
 To add an option of the connection: a field of L{Broker<quebert.config.Broker>}, which
 reads it from the URL, and C{_broker} in C{config/_file.py}; a parameter of
-L{TxAMQPClient<quebert.amqp.TxAMQPClient>} and its C{of_broker}; C{_negotiation} or
-C{_connection}, and C{producer/_frame_stream}, which heed it;
-C{docs/configuration.rst}.  To add an option of TLS: L{quebert._tls}.
+L{TxAMQPClient<quebert.amqp.TxAMQPClient>} and its C{of_broker}; the module that heeds
+it, of those above, or C{_connection}; C{producer/_frame_stream}, if the producer
+without Twisted heeds it, too; C{docs/configuration.rst}.  To add an option of TLS:
+L{quebert._tls}.
 """
 
 from quebert.amqp.link._connection import BrokerConnection

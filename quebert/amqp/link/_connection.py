@@ -38,7 +38,7 @@ from quebert._machine import Machine
 from quebert._repeated import RepeatedWarning
 from quebert.amqp.link._hosts import Hosts
 from quebert.amqp.link._negotiation import (
-    CONNECTING,
+    CONNECT_TIMEOUT,
     Link,
     NegotiatedEndpoint,
     QuietFactory,
@@ -275,7 +275,7 @@ class BrokerConnection:
         Where the next attempt connects to.
         """
         host, port = self._hosts.address.host, self._hosts.address.port
-        plain = HostnameEndpoint(self.reactor, host, port, timeout=CONNECTING)
+        plain = HostnameEndpoint(self.reactor, host, port, timeout=CONNECT_TIMEOUT)
         if not self._tls:
             return plain
         return wrapClientTLS(_tls.creator(self._tls, host), plain)

@@ -1,5 +1,5 @@
 """
-How often RabbitMQ is asked again for what it fails at.
+How long to wait before a call is repeated at which RabbitMQ closed the connection.
 
 Where RabbitMQ fails, it closes the connection with C{INTERNAL_ERROR} (541), and with it
 the channels of all queues of a client.  Measured with quorum queues:
@@ -28,7 +28,7 @@ from quebert.policy import exponential
 
 __all__ = ["FAILURE_LIMIT", "has_failed", "pause_after"]
 
-#: Seconds at most between two attempts.
+#: Seconds at most before such a call is repeated.
 FAILURE_LIMIT = 3_600.0
 
 

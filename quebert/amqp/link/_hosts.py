@@ -1,5 +1,6 @@
 """
-The hosts of a broker: which of them a connection is made to next, and when.
+The hosts of a broker: which of them a connection tries next, and how long it waits
+before that.
 """
 
 from __future__ import annotations
@@ -12,20 +13,20 @@ from quebert.policy import exponential
 
 __all__ = ["Hosts", "retry_delay"]
 
-#: Seconds at most between attempts, so that a broker that is back is found
-#: again within five.
-RETRY_LIMIT = 4.0
-#: The same where the broker knows us and says no.
-RETRY_REFUSED_LIMIT = 60.0
+#: Seconds at most between two attempts at the same host, so that a broker that is back
+#: is found again within five seconds.
+LONGEST_WAIT = 4.0
+#: Where all hosts refuse us: seconds at least after the first time, and at most.
+FIRST_WAIT_REFUSED, LONGEST_WAIT_REFUSED = 4.0, 60.0
 
 
 def retry_delay(attempt: int, jitter: float) -> float:
     """
     Seconds until attempt number C{attempt} to reconnect.
 
-    @param jitter: from 0 to 1, the part of the longest wait that is waited.
+    @param jitter: from 0 to 1; the wait is multiplied by it.
     """
-    return exponential(attempt, constant=1.5, maximum=RETRY_LIMIT * 4) / 4 * jitter
+    return exponential(attempt, constant=1.5, maximum=LONGEST_WAIT * 4) / 4 * jitter
 
 
 class Hosts:
@@ -97,13 +98,14 @@ class Hosts:
 
     def delay(self, attempt: int) -> float:
         """
-        Seconds until attempt number C{attempt}.
+        Seconds until attempt number C{attempt}: with several hosts, so much less that
+        each of them is tried as often as a single one would be.
         """
         hosts = len(self._addresses)
         refused = self._refusals // hosts  # by all of them
         if refused:
             return exponential(
-                refused, constant=RETRY_LIMIT, maximum=RETRY_REFUSED_LIMIT
+                refused, constant=FIRST_WAIT_REFUSED, maximum=LONGEST_WAIT_REFUSED
             )
         # Not all mediators at the same moment; nobody gains by guessing the moment.
         jitter = random.uniform(0.5, 1.0)  # nosec B311

@@ -30,14 +30,14 @@ from quebert.errors import (
     CertificateRefused,
 )
 
-__all__ = ["CONNECTING", "Link", "NegotiatedEndpoint", "QuietFactory"]
+__all__ = ["CONNECT_TIMEOUT", "Link", "NegotiatedEndpoint", "QuietFactory"]
 
 #: Seconds in which the host's name must have been looked up, and the host have accepted
 #: a connection.  Twisted has no limit for the look-up, which never ends if it fails in
 #: a way that Twisted does not know, such as for want of a file.
 FINDING = 60.0
 #: Seconds in which a host must have accepted a connection.
-CONNECTING = 5.0
+CONNECT_TIMEOUT = 5.0
 #: Seconds in which it must then have said something: a host that is frozen, or cut off,
 #: accepts connections all the same, and another host may answer.
 GREETING = 5.0

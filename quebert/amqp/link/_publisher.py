@@ -94,8 +94,8 @@ class Publisher:
 
     async def unblocked(self) -> None:
         """
-        Wait while the broker reads nothing that is published.  What is to wait in the
-        broker would begin its wait only after that.
+        Wait while the broker reads nothing that is published.  A delayed message is
+        better published after that: its wait in the broker begins when it is read.
 
         @raise ChannelLost: nothing is published here any more.
         """

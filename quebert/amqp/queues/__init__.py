@@ -19,7 +19,8 @@ What changes together:
    0-9-1 keeps no offset: a place for it, and an agreement that one mediator consumes,
    would be in L{quebert.amqp.coordination}.  A stream wants a prefetch
    (C{WatchOptions}).
- - Another argument: L{quebert._protocol.extensions}.
+ - Another argument of task queues: L{quebert._protocol.extensions}; of the queues of
+   dead letters, such as a time to live: C{_dead_letters}.
  - Another queue or exchange of quebert's own: its name by L{derived}, with C{quebert.}
    at the beginning, so that nobody watches it (C{config/_watch}); a line in
    C{doctor/_permissions} and one in the table in C{docs/operating.rst}.

@@ -56,9 +56,9 @@ from typing import TYPE_CHECKING
 from twisted.internet.task import deferLater
 
 from quebert._lanes import Lanes, all_of
-from quebert._protocol.codec import CodecError
 from quebert._protocol.extensions import COPYING_HEADERS, COUNTS, DELIVERY_COUNT
 from quebert._protocol.properties import amend_properties
+from quebert._protocol.values import CodecError
 from quebert.amqp.queues._existing import Depth, depth
 from quebert.amqp.wire import (
     Channel,

@@ -11,16 +11,19 @@ tells if it may lose messages, and another if it does
 C{quebert dead} cannot take them from there; nor does RabbitMQ tell in time how many it
 holds.
 
-By default nothing limits how long dead letters are kept.  L{_ways} has the arguments
-that C{<queue>.dead} is declared with: a time to live would go there.  An option for it
-would be passed on as the type of the queue is: C{Deliveries} -> C{Settlement} (both in
-C{watch}) -> L{DeadLetters}.  A copy that browsing makes of a
-dead letter (L{quebert.amqp.queues._browse}) begins its time to live anew.  A queue
-that exists keeps its own arguments, and C{docs/operating.rst} says so.  Three others
-must know of a time to live that we set: L{losses<quebert.amqp.queues._declared.losses>}
-warns of arguments that drop messages, C{Keeping} takes what has expired for lost, and
-the doctor (C{doctor/_queues.py}) calls it a fault.  What another kind of dead letter
-takes is told by L{quebert.outcome}.
+By default nothing limits how long dead letters are kept.  A time to live would change:
+
+ - L{_argument_sets}, the arguments that C{<queue>.dead} is declared with.  A queue that
+   exists keeps its own arguments, and C{docs/operating.rst} says so.
+ - An option, which is passed on as the type of the queue is: C{Deliveries} ->
+   C{Settlement} (both in C{watch}) -> L{DeadLetters}.
+ - L{losses<quebert.amqp.queues._declared.losses>}, which warns of arguments that drop
+   messages; by it, the doctor (C{doctor/_queues}) calls them a fault.
+ - C{Keeping}, which takes expired dead letters for lost.
+ - Browsing: a copy that it makes (L{quebert.amqp.queues._browse}) begins its time to
+   live anew.
+
+What another kind of dead letter takes is told by L{quebert.outcome}.
 
 Who wants RabbitMQ to drop old dead letters sets C{message-ttl} by a policy.  AMQP does
 not tell policies: C{quebert doctor} (C{doctor/_dead.py}) finds one that drops within
@@ -151,7 +154,7 @@ class DeadLetters:
                 kind = await self._tell_losses(wire, dead)
                 self._is_stream = kind == "stream"
                 return self._new_queues.found(wire, dead, kind)
-        ways = _ways(wire, self._queue_type)
+        ways = _argument_sets(wire, self._queue_type)
         how = await declare_queue(wire, dead, *ways)
         self._is_stream = False
         return self._new_queues.declared(wire, dead, how.get(QUEUE_TYPE))
@@ -185,9 +188,9 @@ class DeadLetters:
             )
 
 
-def _ways(wire: Wire, queue_type: str | None) -> list[dict[str, Any]]:
+def _argument_sets(wire: Wire, queue_type: str | None) -> list[dict[str, Any]]:
     """
-    The arguments to declare C{<queue>.dead} with.
+    The sets of arguments to declare C{<queue>.dead} with, of which RabbitMQ takes one.
 
     A queue that was declared without a type has the default of the virtual host, and
     C{<queue>.dead} gets it the same way.  RabbitMQ tells which one that is: it takes

@@ -1,16 +1,27 @@
 """
 One watched queue, from its deliveries to the outcomes that settle them.
 
-For what changes together, see L{quebert.outcome} (another outcome),
-L{quebert.amqp.watch._delivery} (a state, a fate), L{quebert.amqp.watch._redelivery}
-(when a message is copied, or buried as poison), L{quebert.amqp.watch._options} (an
-option),
-L{quebert.amqp.coordination} (a throttle), and L{quebert.amqp.watch._memory_budget}
-(what counts as memory).  A stream is not watched: each of its consumers would get all
+What changes together is told by these:
+
+ - Another outcome: L{quebert.outcome}.
+ - Another state or fate of a delivery: L{quebert.amqp.watch._delivery}.
+ - Another rule of when a message is copied, or buried as poison:
+   L{quebert.amqp.watch._redelivery}.
+ - Another option: L{quebert.amqp.watch._options}.
+ - Another reason why no message begins: for one queue, a throttle
+   (L{quebert.amqp.coordination}).  For a whole client, such as a connection that is
+   blocked, C{Deliveries.close} with a reason of its own, as C{paused}, C{stopped} and
+   C{suspect} are; a watch that begins meanwhile is to be closed, too, and
+   C{OneSuspect} is to ask, since suspects have no places.
+ - Another thing that counts as memory: L{quebert.amqp.watch._memory_budget}.
+
+A stream is not watched: each of its consumers would get all
 messages, and none can be given back (L{quebert.amqp.queues} tells what that takes).
 
 These words are used of messages:
 
+ - callback: what a watch calls with each message.  Of a mediator it is one attempt at
+   the task: its hooks and its request.
  - place: C{prefetch} messages may be at work at once; each of these has a place.
  - settle: acknowledge a message, or give it back.  RabbitMQ delivers no other consumer
    a message that is not settled.
@@ -58,10 +69,10 @@ from quebert.amqp.watch._questioning import (
 from quebert.amqp.watch._suspects import Suspects, flight_sign, in_order_sign
 from quebert.amqp.watch._switch import Step, Switch
 from quebert.amqp.watch._throttle import PaceStatus, Throttle, ThrottleGroup
-from quebert.amqp.watch._watcher import DRAIN, OnDisconnect, Watcher
+from quebert.amqp.watch._watcher import DEFAULT_GRACE, OnDisconnect, Watcher
 
 __all__ = [
-    "DRAIN",
+    "DEFAULT_GRACE",
     "DROPPED",
     "RETRYING",
     "RETURNING",

@@ -90,8 +90,9 @@ class Backlog:
 
     def may_widen(self) -> bool:
         """
-        Whether another consumer may fetch more: these deliveries, or a throttle, keep
-        RabbitMQ from delivering, they are not too many, and there is a place.
+        Whether another consumer may fetch more: there are such deliveries, or throttles
+        that limit what is fetched; the deliveries are not too many; and there is a
+        place.
         """
         size = self.size()
         some = size > 0 or self._throttles.limit_fetching

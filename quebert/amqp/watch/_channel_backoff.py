@@ -10,10 +10,10 @@ from quebert.amqp.link import has_failed, pause_after
 from quebert.errors import BrokerError
 from quebert.policy import exponential
 
-__all__ = ["LASTING", "RETRY_LIMIT", "ChannelBackoff"]
+__all__ = ["LASTING", "LONGEST_CHANNEL_WAIT", "ChannelBackoff"]
 
 #: Seconds at most between attempts.
-RETRY_LIMIT = 60.0
+LONGEST_CHANNEL_WAIT = 60.0
 #: Seconds that a channel must have lasted to be replaced at once.
 LASTING = 60.0
 
@@ -63,4 +63,4 @@ class ChannelBackoff:
     def _seconds(self, why: BrokerError | None) -> float:
         if has_failed(why):
             return pause_after(self.failures)
-        return exponential(self.failures, constant=1.5, maximum=RETRY_LIMIT)
+        return exponential(self.failures, constant=1.5, maximum=LONGEST_CHANNEL_WAIT)

@@ -12,7 +12,8 @@ consumer, and others get what waits.
 
 A queue with a single active consumer is the exception: the other consumer would stand
 behind those of other mediators, and one of these would get the messages.  There the
-messages that wait keep their place in the prefetch.
+messages that wait keep their place in the prefetch, and L{Consumer.adapt} does not
+change it.
 
 A consumer that takes over fetches as many messages as wait already, if these are more
 than usual.  So a few consumers are enough for thousands of waiting messages.
@@ -147,7 +148,8 @@ class Consumer:
 
     async def begin(self) -> None:
         """
-        Have the broker deliver, unless it does, or a throttle is far.
+        Have the broker deliver, unless it does, or a throttle is far.  A consumer that
+        was about to be cancelled goes on, with the prefetch that it has.
 
         @raise BrokerError: the broker refuses it.
         """

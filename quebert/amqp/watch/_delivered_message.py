@@ -67,7 +67,7 @@ class DeliveredMessage(Message):
     @ivar refused_for: in how many seconds its origin may take a request, if it was
         turned away since the origin took none.
     @ivar was_begun: whether it was with its callback before it waited.
-    @ivar cancelled: the tasks of its queue that are cancelled, by their uuids.
+    @ivar cancelled_tasks: the tasks of its queue that are cancelled, by their uuids.
     @ivar hastened: whether somebody wants it to run, so that it does not wait here.
     @ivar tells_end: whether an end note or a callback task is published before it is
         acknowledged for good.
@@ -87,7 +87,7 @@ class DeliveredMessage(Message):
     refused_for = 0.0
     waits_since: float | None = None
     was_begun = False
-    cancelled: Mapping[str, CancelMark] = MappingProxyType({})
+    cancelled_tasks: Mapping[str, CancelMark] = MappingProxyType({})
     hastened = False
     tells_end = False
     last_attempt: EndedTask | None = None

@@ -127,8 +127,8 @@ class Deliveries:
             options.hold_up_to,
             lambda: client.reactor,
         )
-        self._origins = self._hanging_hosts.places
-        self._places.busy = self._hanging_hosts.look_again
+        self._origins = self._hanging_hosts.origin_places
+        self._places.when_busy = self._hanging_hosts.look_again
         parts = WatchParts(
             self.ledger,
             self._settlement,
@@ -168,7 +168,7 @@ class Deliveries:
         self.held_tasks = HeldTasks(
             self.ledger,
             self._settlement,
-            self._handler.busy,
+            self._handler.at_work,
             self._cancelled,
             lambda: (
                 self.consumer.number
@@ -204,7 +204,7 @@ class Deliveries:
         self._client.one_suspect.lost(self)
         self._hanging_hosts.forget_waiting()
 
-    def set_delivery_limit(self, limit: float | None) -> None:
+    def set_highest_count(self, limit: float | None) -> None:
         """
         Set the highest delivery count that a message of the queue can reach; infinity
         where no limit is known; C{None} where RabbitMQ counts nothing.
@@ -213,7 +213,8 @@ class Deliveries:
 
     def close(self, reason: str) -> None:
         """
-        Have no message begin, until L{open} is called with the same reason.
+        Have no message begin, until L{open} is called with the same reason: C{paused},
+        C{stopped} or C{suspect}.
         """
         self._places.close(reason)
 
@@ -256,7 +257,7 @@ class Deliveries:
     def _received(self, message: DeliveredMessage) -> None:
         message.came = self._seconds()
         message.request_places = self._origins
-        message.cancelled = self._cancelled
+        message.cancelled_tasks = self._cancelled
         if len(message.body) + len(message.encoded_properties) > self._memory.light:
             self._memory.weigh(message)
         if MARK in message.encoded_properties:  # seldom
@@ -314,13 +315,13 @@ class Deliveries:
             else:
                 self._retry(message, outcome)
         elif isinstance(outcome, Bury):
-            self._settlement.begin(message, self._settlement.bury(message, outcome))
+            self._settlement.replace(message, self._settlement.bury(message, outcome))
         else:
             if isinstance(outcome, Discard) and outcome.kind == CANCELLED:
                 self.held_tasks.dropped(message)
             if message.tells_end:
                 telling = self._settlement.tell_end(message, outcome)
-                self._settlement.begin(message, telling)
+                self._settlement.replace(message, telling)
                 return
             # Without a throttle it is known before the message leaves whether the
             # consumer has to adapt, or somebody waits until the watch is idle.
@@ -341,7 +342,7 @@ class Deliveries:
         if self._postponements.may_wait(message, retry):
             self._postponements.wait(message, retry.after)
         else:
-            self._settlement.begin(message, self._settlement.put_back(message, retry))
+            self._settlement.replace(message, self._settlement.put_back(message, retry))
 
     def _turned_away(self, message: DeliveredMessage, retry: Retry) -> None:
         """
@@ -394,12 +395,12 @@ class Deliveries:
         """
         Whether the callback has any message.
         """
-        return bool(self._handler.busy)
+        return bool(self._handler.at_work)
 
     @property
     def _is_at_work(self) -> bool:
         return bool(
-            self._handler.busy
+            self._handler.at_work
             or self._examinations.number
             or self._settlement.replacing
         )
@@ -428,7 +429,7 @@ class Deliveries:
         """
         How many unsettled messages are with the callback.
         """
-        return sum(message in self.ledger for message in self._handler.busy)
+        return sum(message in self.ledger for message in self._handler.at_work)
 
     def wire_of(self, message: DeliveredMessage) -> Wire | None:
         """
@@ -452,7 +453,7 @@ class Deliveries:
         broker.
         """
         retry = Retry(after=seconds, attempted=False)
-        self._settlement.begin(message, self._settlement.put_back(message, retry))
+        self._settlement.replace(message, self._settlement.put_back(message, retry))
 
     # -- How much comes
 

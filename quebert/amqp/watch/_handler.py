@@ -54,7 +54,7 @@ class Handler:
         failed once; 0 for at once, however often.
     @param now: the time of day, in seconds since the epoch.
     @param clock_set: by how many seconds it was set.
-    @ivar busy: the messages that are with the callback now, and their answers.
+    @ivar at_work: the messages that are with the callback now, and their answers.
     """
 
     log = Logger()
@@ -66,7 +66,7 @@ class Handler:
         now: Callable[[], float],
         clock_set: Callable[[], float],
     ) -> None:
-        self.busy: dict[DeliveredMessage, Deferred[Any]] = {}
+        self.at_work: dict[DeliveredMessage, Deferred[Any]] = {}
         self._given_up: set[DeliveredMessage] = set()
         self._callback = callback
         self._error_delay = error_delay
@@ -96,7 +96,7 @@ class Handler:
             answer = fail()
         if not isinstance(answer, Deferred):
             answer = maybeDeferred(_same, answer)
-        self.busy[message] = answer
+        self.at_work[message] = answer
         told = (message, decided)
         answer.addCallbacks(self._answered, self._failed, told, {}, told, {})
 
@@ -106,7 +106,9 @@ class Handler:
         in which these were called.
         """
         return [
-            each for each in self.busy if each.url and each.request_places is not None
+            each
+            for each in self.at_work
+            if each.url and each.request_places is not None
         ]
 
     def early_by(self, message: DeliveredMessage) -> float:
@@ -153,7 +155,7 @@ class Handler:
         """
         @return: whether the outcome is wanted.
         """
-        del self.busy[message]
+        del self.at_work[message]
         is_wanted = message not in self._given_up
         self._given_up.discard(message)
         return is_wanted
@@ -164,14 +166,14 @@ class Handler:
 
         @return: these messages.
         """
-        self._given_up.update(self.busy)
-        return list(self.busy)
+        self._given_up.update(self.at_work)
+        return list(self.at_work)
 
     def cancel(self, message: DeliveredMessage) -> None:
         """
         Cancel what the callback does with a message, which may end others, too.
         """
-        answer = self.busy.get(message)
+        answer = self.at_work.get(message)
         if answer is not None:  # else it ended with another
             answer.cancel()
 

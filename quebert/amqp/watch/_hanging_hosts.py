@@ -107,7 +107,7 @@ class HangingHosts:
         limit, nor with 1, where one task follows the other.
     @param seconds: see above; 0 for never.
     @param hold_up_to: seconds.
-    @ivar places: who may begin.
+    @ivar origin_places: who may begin.
     """
 
     log = Logger()
@@ -127,7 +127,7 @@ class HangingHosts:
         self._places = places
         self._handler = handler
         self._prefetch = prefetch
-        self.places = OriginPlaces(watch, prefetch, clock)
+        self.origin_places = OriginPlaces(watch, prefetch, clock)
         self._most_outside = affordable(2 * MOST_OUTSIDE) // 2
         self._seconds = seconds
         self._hold_up_to = hold_up_to
@@ -160,23 +160,23 @@ class HangingHosts:
         Have a message that was turned away begin again when it is its turn.
         """
         self.look_again()  # also if the watch is not busy, and was paused meanwhile
-        if not self.places.known:  # it was refused, and is the first one
-            self.places.count(self._handler.requesting(), self._places.has_place)
-        self.places.wait(message)
+        if not self.origin_places.known:  # it was refused, and is the first one
+            self.origin_places.count(self._handler.requesting(), self._places.has_place)
+        self.origin_places.wait(message)
 
     def ended(self, message: DeliveredMessage) -> None:
         """
         The callback of a message has ended that has an origin.
         """
         is_quick = bool(message.url) and message not in self._seen
-        self.places.ended(message, is_quick=is_quick)
+        self.origin_places.ended(message, is_quick=is_quick)
 
     def forget_waiting(self) -> list[DeliveredMessage]:
         """
         Take out those that wait; look at nothing, until the watch is busy again.
         """
         self._stop_timer()
-        return self.places.forget_waiting()
+        return self.origin_places.forget_waiting()
 
     # -- Looking
 
@@ -203,32 +203,32 @@ class HangingHosts:
     def _look(self) -> None:
         self._timer = None
         is_busy = self._places.is_busy
-        if not self.places.known and not is_busy:
+        if not self.origin_places.known and not is_busy:
             self._seen.clear()
             return
         self.look_again()
         now, requesting = self._clock().seconds(), self._handler.requesting()
         self._seen = {each: self._seen.get(each, now) for each in requesting}
         slow = [each for each in requesting if self._seen[each] < now]
-        if slow and not self.places.known:
-            self.places.count(requesting, self._places.has_place)
-        if self.places.known:
-            self.places.judge(slow)
+        if slow and not self.origin_places.known:
+            self.origin_places.count(requesting, self._places.has_place)
+        if self.origin_places.known:
+            self.origin_places.judge(slow)
             if is_busy:
                 self._free_places(slow, now)
             self._put_off(now)
-            self.places.begin_next()
+            self.origin_places.begin_next()
             self._tell_over()
-            self.places.forget(is_busy)
+            self.origin_places.forget(is_busy)
 
     def _free_places(self, slow: list[DeliveredMessage], now: float) -> None:
         """
         Have the requests leave their places that hang, and of those that are slow as
         many as origins that are not quick have too many, the oldest ones.
         """
-        known = self.places.known.values()
+        known = self.origin_places.known.values()
         outside = sum(len(each.outside) for each in known)
-        spare = self.places.share - sum(
+        spare = self.origin_places.share - sum(
             each.places for each in known if not each.is_quick
         )
         for message in slow:
@@ -255,12 +255,12 @@ class HangingHosts:
         for message in list(islice(self._long_in_line(now), number)):
             if message.origin is None:
                 continue  # a throttle became far, and all that wait were returned
-            known_for = now - self.places.take(message).since
+            known_for = now - self.origin_places.take(message).since
             seconds = min(max(known_for, self._seconds), LONGEST_PUT_OFF)
             self._watch.put_off_for(message, seconds)
 
     def _long_in_line(self, now: float) -> Iterator[DeliveredMessage]:
-        lined = self.places.lined
+        lined = self.origin_places.lined
         if not lined:
             return
         at_hand = min(self._prefetch, _AT_HAND * self._prefetch // len(lined))
@@ -272,7 +272,7 @@ class HangingHosts:
                     yield message
 
     def _tell_over(self) -> None:
-        known = self.places.known.values()
+        known = self.origin_places.known.values()
         for origin in known:
             origin.hangs = origin.hangs and bool(origin.outside)
         if not any(each.hangs for each in known):

@@ -47,9 +47,9 @@ _LARGE = 65_536
 @runtime_checkable
 class Heeding(Protocol):
     """
-    An object that looks into C{cancelled} of a message before it requests anything,
-    such as a mediator.  If the callback of a watch is a method of such an object, the
-    watch answers questions about its tasks.
+    An object that looks into C{cancelled_tasks} of a message before it requests
+    anything, such as a mediator.  If the callback of a watch is a method of such an
+    object, the watch answers questions about its tasks.
     """
 
     heeds_cancelled: bool
@@ -65,7 +65,7 @@ def heeds_cancelled(callback: Callable[..., object]) -> bool:
 
 class HeldTasks:
     """
-    @param busy: the messages that are with the callback.
+    @param at_work: the messages that are with the callback.
     @param cancelled: the tasks that are cancelled, by their uuids.
     @param consumers: tells how many consumers the broker counts.
     """
@@ -74,7 +74,7 @@ class HeldTasks:
         self,
         ledger: Ledger[DeliveredMessage],
         settlement: Settlement,
-        busy: Collection[DeliveredMessage],
+        at_work: Collection[DeliveredMessage],
         cancelled: Mapping[str, CancelMark],
         consumers: Callable[[], int],
         session: WatchSession,
@@ -82,7 +82,7 @@ class HeldTasks:
     ) -> None:
         self._ledger = ledger
         self._settlement = settlement
-        self._busy = busy
+        self._at_work = at_work
         self._cancelled = cancelled
         self._consumers = consumers
         self._session = session
@@ -170,7 +170,7 @@ class HeldTasks:
     def _state_of(self, message: DeliveredMessage) -> tuple[str, bool | None]:
         settlement = self._settlement
         attempted = settlement.returning.get(message, False)
-        if message in self._busy and message.url:
+        if message in self._at_work and message.url:
             return RUNNING, True
         if message in settlement.waits.of_messages:
             return RETRYING, _was_attempted(message, attempted)

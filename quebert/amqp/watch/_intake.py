@@ -162,7 +162,7 @@ class Intake:
         exists = await new_queues.is_there(wire, queue)
         with new_queues.declaring(wire, queue, kind, exists=exists):
             counted = await declare_task_queue(wire, channel, queue, self._arguments)
-        self._deliveries.set_delivery_limit(counted)
+        self._deliveries.set_highest_count(counted)
         await self._binding.declare(channel)
         self._forwarder.declared()
 
@@ -178,6 +178,9 @@ class Intake:
         self._deliveries.returns.return_waiting()
 
     async def _go_on(self) -> None:
+        """
+        Consume, since the queue is not paused: after a pause, and on each new channel.
+        """
         self._deliveries.open("paused")
         await self._consumer.begin()
 

@@ -127,5 +127,4 @@ class Part:
         budget = self._budget
         self.taken -= memory
         budget.taken -= memory
-        if budget.line or budget.aside:
-            budget.go_on()
+        budget.go_on()

@@ -2,8 +2,9 @@
 The options of a watch: L{WatchOptions}.
 
 An option that a configuration file has, too, is a field of the same name in
-L{QueueSettings<quebert.config.QueueSettings>}, read by C{queue} in C{config/_queue.py},
-and told in C{docs/configuration.rst}.  C{service/_ways.py} passes on all fields of
+L{QueueSettings<quebert.config.QueueSettings>}, read in C{config/_queue.py} (by
+C{handling}, if queues that are made over the API have it, too, else by C{queue}), and
+told in C{docs/configuration.rst}.  C{service/_ways.py} passes on all fields of
 equal names.  On the command line, C{--watch} has C{prefetch} alone
 (C{config/_watch.py}; the synopsis and the texts in C{service/_options.py}).  If others
 call the option by another name: C{_ELSEWHERE} in C{config/_table.py}.
@@ -14,7 +15,8 @@ L{throttles_of<quebert.amqp.coordination.throttles_of>}; C{exchange_type} and
 C{key_arguments} by L{TxAMQPClient.watch<quebert.amqp.TxAMQPClient.watch>};
 C{arguments} and C{queue_type} by C{Intake}, which declares the queue, and by those who
 ask for the type of the queue, or for an argument.  C{Deliveries} gives the others to
-C{Handler}, C{Settlement}, C{HangingHosts}, C{Places} or C{Consumer}.
+C{Handler}, C{Settlement}, C{HangingHosts}, C{Places} or C{Consumer}.  One that concerns
+the start or the end of a watch: L{Watcher<quebert.amqp.watch.Watcher>}.
 """
 
 from __future__ import annotations

@@ -30,8 +30,8 @@ class Places:
     @param throttled: called when a throttle has not let the first message begin, or
         has called C{again}.  The throttle may be far: then the watch returns the
         messages that wait.  Or the throttle may allow another prefetch.
-    @param busy: called when a message has come, and L{is_busy}.
-    @ivar busy: the same.
+    @param when_busy: called when a message has come, and L{is_busy}.
+    @ivar when_busy: the same.
     @ivar is_beginning: whether a message begins just now, so that no other one does:
         callbacks of a watch do not run within each other.  Who has called L{take} sets
         it to C{False}, and then calls L{begin_put_off} if L{is_put_off}.
@@ -44,13 +44,13 @@ class Places:
         begin: Callable[[DeliveredMessage], None],
         throttles: Sequence[Throttle] = (),
         memory: TaskMemory | None = None,
-        busy: Callable[[], None] = lambda: None,
+        when_busy: Callable[[], None] = lambda: None,
         throttled: Callable[[], None] = lambda: None,
     ) -> None:
         self._prefetch = prefetch or float("inf")
         self._half = self._prefetch / 2
         self._begin = begin
-        self.busy = busy
+        self.when_busy = when_busy
         self._throttled = throttled
         self._placed: set[DeliveredMessage] = set()
         self._waiting: deque[DeliveredMessage] = deque()
@@ -83,7 +83,7 @@ class Places:
         placed.add(message)
         self.is_beginning = True
         if len(placed) > self._half:
-            self.busy()
+            self.when_busy()
         return True
 
     def begin_put_off(self) -> None:
@@ -102,7 +102,7 @@ class Places:
             each.entered()
         self._fill()
         if self._waiting or self._heavy or len(self._placed) > self._half:
-            self.busy()
+            self.when_busy()
 
     def leave(self, message: DeliveredMessage) -> None:
         """

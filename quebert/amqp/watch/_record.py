@@ -14,7 +14,8 @@ from quebert.amqp.wire import ALONE, ENDS, FLIGHT, IN_QUESTION, Message
 
 __all__ = ["POISONOUS", "SUSPECT", "Record"]
 
-#: After so many ends a message is attempted alone.
+#: After so many ends of mediators a message is attempted alone.  A message that
+#: RabbitMQ says has come back as often is replaced by a copy.
 SUSPECT = 3
 #: After so many sudden ends that found it alone at work, it is buried as poison.
 POISONOUS = 3
@@ -31,8 +32,8 @@ class Record:
     """
     What the headers of a message tell of the mediators that ended with it.
 
-    @ivar ends: at how many ends the message may have been in flight.
-    @ivar alone: at how many sudden ends it was alone at work.
+    @ivar ends: how many mediators have ended while they may have had the message.
+    @ivar alone: how many of these ended suddenly while nothing else was at work.
     @ivar flight: names this copy; empty for a message that is no copy.
     @ivar in_question: whether a mediator looks first how the last mediator of this
         suspect has ended.

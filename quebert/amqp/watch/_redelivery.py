@@ -9,15 +9,18 @@ count exceeds the delivery limit of the queue.  A copy begins with no count.
 The copy stands at the end of the queue, so a message is attempted as it is while its
 count is less than C{SUSPECT}.  From C{SUSPECT} on, a copy replaces it.  So RabbitMQ's
 count only decides when a copy is made; C{Record.ends} sums up, and C{Record.alone}
-decides what is buried as poison, for the reason that C{str(record)} tells.  A copy
-begins at 0, so a limit of deliveries would compare in C{_copy_unless_harmless}, which
-cuts each count to C{highest_count}, and keep their sum in L{Record}, as a header.
+decides what is buried as poison, for the reason that C{str(record)} tells.
+
+A limit of deliveries would sum up RabbitMQ's counts, since each copy begins at 0.
+L{Record} would keep the sum, as a header; C{_copy_unless_harmless} and
+C{copy_or_give_back}, which make copies, would add to it; and the first would compare.
+C{_count} gives at most C{highest_count}.
 
 Before 4.3, RabbitMQ counts what is given back, too.  So the copy of a message with a
-larger count counts no end, if a mediator has just given messages back in good order.  A
-classic queue counts nothing: there a copy replaces what comes C{redelivered}, unless a
-mediator has just given messages back in good order.  When it ends in good order, a
-mediator replaces a copy by another one.
+larger count counts no end, if a mediator has just ended in good order: it has given its
+messages back, and told so.  A classic queue counts nothing: there a copy replaces what
+comes C{redelivered}, unless a mediator has just ended in good order.  When it ends in
+good order, a mediator replaces a copy by another one.
 
 RabbitMQ may deliver a copy before the original is acknowledged.  A task that ended its
 mediator then would be there twice, and twice as often with each end.  So a mediator
@@ -102,7 +105,8 @@ class Redelivery:
 
     def is_counted_out(self, message: DeliveredMessage) -> bool:
         """
-        Whether RabbitMQ may drop a message that comes back once more.
+        Whether a message has come back so often that it goes back as a copy only:
+        C{SUSPECT} times, or as often as its queue allows.
         """
         highest = self.highest_count
         return highest is not None and self._count(message) >= min(SUSPECT, highest)

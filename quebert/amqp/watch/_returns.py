@@ -94,7 +94,7 @@ class Returns:
             self._handler.cancel(message)
 
     def _return_copy(self, message: DeliveredMessage) -> None:
-        self._settlement.begin(message, self._redelivery.copy_or_give_back(message))
+        self._settlement.replace(message, self._redelivery.copy_or_give_back(message))
 
     def _take_waiting(self) -> list[DeliveredMessage]:
         """

@@ -57,10 +57,10 @@ class WatchSession(Session, Protocol):
 
     def make_switch(self, queue: str, halt: Step, go_on: Step) -> Switch:
         """
-        What tells a watch of C{queue} to rest.
+        What pauses a watch of C{queue}, and has it go on.
 
-        @param halt: awaited when the watch is to rest.
-        @param go_on: awaited when it is not to.
+        @param halt: awaited when the queue is paused.
+        @param go_on: awaited when it is paused no more.
         """
 
     def watch_ended(self, watcher: Any) -> None:

@@ -184,7 +184,7 @@ class Settlement:
         self._replacements.end()
         self._ends.end()
 
-    def begin(
+    def replace(
         self, message: DeliveredMessage, replacing: Coroutine[Any, Any, object]
     ) -> None:
         """

@@ -1,5 +1,5 @@
 """
-What tells a watch to rest, and to go on.
+What pauses a watch, and has it go on.
 
 L{Switch} is a role.  The one switch that there is, for paused queues, stands in
 L{quebert.amqp.coordination}, which this room does not know.
@@ -29,15 +29,15 @@ class Switch(Protocol):
     @property
     def paused(self) -> bool:
         """
-        Whether the watch rests, or will when C{halt} returns; also while nobody can say
-        whether it should.
+        Whether the watch consumes nothing, or will not when C{halt} returns; also while
+        nobody can say whether its queue is paused.
         """
 
     async def begin(self, wire: Wire) -> None:
         """
-        Called with each new connection: run C{halt} or C{go_on}, and then one of them
-        each time that the answer changes, as long as C{wire} lasts.  Returns after the
-        first step.  After L{end}, neither is called.
+        Called with each new connection: run C{halt} if the queue is paused, else
+        C{go_on}.  Then run one of them whenever this has changed, as long as C{wire}
+        lasts.  Returns after the first step.  After L{end}, neither is run.
 
         @raise BrokerError: the connection was lost, or the step failed.
         """

@@ -24,7 +24,7 @@ __all__ = ["PaceStatus", "Throttle", "ThrottleGroup", "Throttles"]
 @attrs.frozen
 class PaceStatus:
     """
-    How a rate is kept to.
+    How a rate of messages is kept to.
 
     @ivar rate: messages per second, of all watches together.
     @ivar share: per second, of this watch.
@@ -61,7 +61,8 @@ class Throttle(Protocol):
       - L{may_begin}, and L{leave}, which cancels its timers.
       - C{limits_fetching}, L{is_far} and L{call_when_near}, if it may delay messages
         for long: the watch consumes nothing meanwhile, and the messages stay in
-        RabbitMQ.  L{prefetch}, too, if fewer messages begin in a time than fit.
+        RabbitMQ.  L{prefetch}, too, if the watch would fetch more messages than may
+        begin in the next minute.
       - L{entered}, L{begun}, L{left} and L{withdrawn}, if it counts messages.
       - L{join}, if it agrees with others through RabbitMQ.
 
@@ -69,8 +70,8 @@ class Throttle(Protocol):
     option in L{WatchOptions<quebert.amqp.WatchOptions>} asks for it.  The L{Session
     <quebert.amqp.link.Session>} there has the reactor, for timers, and the time of day.
 
-    @ivar limits_fetching: whether L{prefetch} or L{is_far} may ever limit anything.  It
-        does not change.
+    @ivar limits_fetching: whether this throttle may ever lower the prefetch, or be far.
+        It is read once, when the watch is made.
     """
 
     limits_fetching: bool = False
@@ -79,10 +80,9 @@ class Throttle(Protocol):
         """
         Whether the message that waits first may begin now.
 
-        @param again: is called when it is worth asking again, if the answer is
-            C{False}: a message may begin then, or the throttle has become far.  It may
-            be called at any time later if L{prefetch} has another answer.  A watch
-            always passes the same function.
+        @param again: is to be called after C{False}, when a message may begin, or when
+            the throttle has become far.  It may also be called at any time because
+            L{prefetch} has another answer.  A watch always passes the same function.
         """
         return True
 
@@ -95,7 +95,7 @@ class Throttle(Protocol):
     def begun(self, message: DeliveredMessage) -> None:
         """
         A message that has waited begins: all throttles have let it.  One that had to
-        wait for its host begins a second time (C{message.was_begun}).
+        wait for its host begins a second time (C{message.was_begun}): count it once.
         """
         return
 
@@ -103,7 +103,8 @@ class Throttle(Protocol):
         """
         A message that had begun has left its place.  Its callback may still run
         (C{slow_after}, or a host that hangs), or the message may be held until its
-        retry.  A limit of what is at work must count in C{Deliveries._decided} instead.
+        retry.  A limit that is to count a message until its callback has ended counts
+        in C{Deliveries._decided}.
         """
         return
 
@@ -116,7 +117,10 @@ class Throttle(Protocol):
 
     def prefetch(self, prefetch: int) -> int:
         """
-        How many messages to fetch.
+        How many messages each consumer of the watch fetches.  This does not limit the
+        messages at work: where messages that are held have used up the prefetch,
+        another consumer takes over, and L{may_begin} must refuse the rest.  A queue
+        with a single active consumer keeps the prefetch that its consumer began with.
 
         @param prefetch: how many without this throttle; 0 for no limit, here and there.
         """
@@ -158,7 +162,7 @@ class Throttle(Protocol):
     @property
     def status(self) -> PaceStatus | None:
         """
-        How a rate is kept to; C{None} from a throttle without a rate.
+        How a rate of messages is kept to; C{None} from a throttle without one.
         """
         return None
 
@@ -182,8 +186,9 @@ class Throttles:
     All throttles of one watch: a message begins when each lets it, and the strictest
     limits what is fetched.
 
-    @ivar all: these; nearly always none.
-    @ivar limit_fetching: whether one of them does.
+    @ivar all: these; nearly always none.  With one, messages no longer get their places
+        the quick way, by C{Places.take}: make one only if an option asks for it.
+    @ivar limit_fetching: whether one of them limits what is fetched.
     """
 
     def __init__(self, throttles: Iterable[Throttle] = ()) -> None:
@@ -231,7 +236,7 @@ class Throttles:
     @property
     def status(self) -> PaceStatus | None:
         """
-        See L{Throttle.status}; of the first that has one.
+        See L{Throttle.status}.  Only that of the first throttle with a rate is told.
         """
         found = (each.status for each in self.all)
         return next((each for each in found if each is not None), None)

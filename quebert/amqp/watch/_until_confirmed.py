@@ -30,7 +30,7 @@ from quebert.policy import exponential
 __all__ = ["Publish", "UntilConfirmed"]
 
 #: Seconds at most between attempts to publish, ...
-RETRY_LIMIT = 4.5
+LONGEST_PUBLISH_WAIT = 4.5
 #: ... unless so many tasks wait for this that there were more attempts a second.
 RETRY_RATE = 200.0
 
@@ -169,7 +169,7 @@ class UntilConfirmed:
             self._give_back(message)
             return
         held = self._ledger.numbers[State.HELD]
-        limit = max(RETRY_LIMIT, held / RETRY_RATE)
+        limit = max(LONGEST_PUBLISH_WAIT, held / RETRY_RATE)
         waited = self._waits.wait(exponential(attempt, constant=2, maximum=limit))
         self._leave(message)
         await waited

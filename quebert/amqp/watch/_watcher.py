@@ -36,13 +36,13 @@ from quebert.errors import BrokerError, ConfigError
 if TYPE_CHECKING:
     from quebert.amqp.watch._session import WatchSession
 
-__all__ = ["DRAIN", "OnDisconnect", "Watcher"]
+__all__ = ["DEFAULT_GRACE", "OnDisconnect", "Watcher"]
 
 #: What a watch calls, with the reason, when its connection is lost.
 OnDisconnect = Callable[[Failure], object]
 
 #: Seconds that running callbacks get to finish when a watch is stopped.
-DRAIN = 30.0
+DEFAULT_GRACE = 30.0
 # Seconds that the broker gets at the end for each of its answers.
 _LAST_ANSWERS = 5.0
 
@@ -102,8 +102,8 @@ class Watcher:
     @property
     def resting(self) -> bool:
         """
-        Whether it has the broker deliver nothing for now, since a rate lets no message
-        begin soon.
+        Whether it has the broker deliver nothing for now, since a throttle lets no
+        message begin soon.
         """
         return self._deliveries.consumer.resting
 
@@ -169,7 +169,7 @@ class Watcher:
                     queue=self.queue,
                 )
 
-    def stop(self, grace: float = DRAIN) -> Deferred[None]:
+    def stop(self, grace: float = DEFAULT_GRACE) -> Deferred[None]:
         """
         Consume no more, let running callbacks finish, give the rest back.
 

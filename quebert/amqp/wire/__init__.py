@@ -3,8 +3,8 @@ AMQP over one connection: its frames, channels, deliveries and confirms.
 
 What changes together:
 
- - Another method of AMQP: L{Channel.call} knows all but transactions
-   (C{_spec._CLASSES}).  One that is to be quick is written by a function of
+ - Another method of AMQP: L{Channel.call} knows the methods of the classes in
+   C{_spec._CLASSES}.  One that is to be quick is written by a function of
    L{Channel}, and read in C{Channel.method_received}; its bytes are made and read in
    L{quebert._protocol.basic}.
  - Another header of ours: L{quebert.amqp.wire._headers}.
@@ -20,13 +20,19 @@ What changes together:
    C{ChannelLost}, also where only the connection that publishes was lost: the error for
    a late confirm must be another one, or nobody is told.  A time limit rests while the
    broker blocks (C{Wire.block}, C{Wire.unblock}).
- - Another way to acknowledge, or another moment: C{_acks}.  Call C{Channel.flush} where
-   an acknowledgement must be written at once, as C{Browsing._copy} does in C{queues}.
-   A watch need not: while its prefetch is used up, it gets no message before the
-   acknowledgements are written.
- - Another way to log in: C{Wire.negotiate}, C{connection_start} in C{_wire},
-   C{producer/_frame_stream}, L{quebert.config.Broker}, which has who we are, and
-   L{quebert.broker.protocol._login} at the other end.
+ - Another way to acknowledge, or another moment: C{_acks}, which acknowledges several
+   deliveries with one frame.  Call C{Channel.flush} where an acknowledgement must be
+   written at once, as C{Browsing._copy} does in C{queues}.  A watch loses nothing by
+   the wait until the end of the turn, and does not call it.
+ - What is told of a returned message: C{Publications.returned}; of the producer without
+   Twisted, C{producer/_connection}.
+ - What is done while RabbitMQ blocks the connection: C{Wire.block} and C{Wire.unblock}.
+ - Another way to log in: C{Wire.negotiate}, and C{connection_start} in C{_wire};
+   C{link/_negotiation}, which gives them the user and the password, and names the user
+   where RabbitMQ refuses; C{producer/_frame_stream}; L{quebert.config.Broker}, which
+   has the user and the password; C{connection_finding} in C{doctor/_examine}, which
+   tells what to mend; and L{quebert.broker.protocol._login} at the other end.  For a
+   setting: L{quebert.amqp.link}.
 """
 
 from quebert.amqp.wire._broker_version import version_in, version_of

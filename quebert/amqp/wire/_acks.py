@@ -1,12 +1,13 @@
 """
 The acknowledgements of one channel, whichever of its consumers got the messages:
-gathered for a turn of the reactor, then written together, as few as will do.
+gathered for a turn of the reactor, then written together, in as few frames as possible.
 
-One C{basic.ack} with C{multiple} acknowledges a delivery and all before it.  It costs
-the broker less than ten single ones do.  To acknowledge one by one is a third of what a
-message costs the broker.
+One C{basic.ack} with C{multiple} acknowledges a delivery and all before it, and costs
+the broker less than ten single ones do.  With single ones, acknowledging would be a
+third of what a message costs the broker.
 
-The channel enters each delivery in C{outstanding}; who settles it tells.
+The channel enters each delivery in C{outstanding}.  Whoever settles a delivery calls
+L{Acks.done} or L{Acks.given_back}.
 """
 
 from __future__ import annotations
@@ -24,14 +25,15 @@ __all__ = ["Acks"]
 
 class Acks:
     """
-    Acknowledges each delivery that is done, and no other.
+    Acknowledges the deliveries that are done, with one frame where it can, and no
+    others.
 
     @param channel: the channel's number.
     @param write: sends frames.
     @ivar outstanding: the deliveries that the broker waits for, of all consumers of the
-        channel, by their tags, in the broker's order.  The value: whether the delivery
-        is done, and its acknowledgement not yet written.  The channel adds each
-        with its method.  C{queues/_browse} goes by them, too.
+        channel, by their tags, in the broker's order.  The value is C{True} once a
+        delivery is done; it goes when its acknowledgement is written.  The channel adds
+        each with its method.  C{queues/_browse} goes by them, too.
     """
 
     def __init__(
@@ -57,10 +59,11 @@ class Acks:
     def done(self, tag: int) -> None:
         """
         Have a delivery acknowledged, at the end of this turn of the reactor or at the
-        next L{flush}; nothing when the channel is closed.  The channel flushes before
-        each method that goes through txamqp (C{Channel.invoke}) and before
-        C{Channel.give_all_back}, and the connection before it is shut (C{Wire.shut}).
-        C{Channel.publish}, C{get} and C{give_back} do not flush.
+        next L{flush}; nothing when the channel is closed.
+
+        These flush: each method that goes through txamqp (C{Channel.invoke}),
+        C{Channel.give_all_back}, and C{Wire.shut}.  These do not: C{Channel.publish},
+        C{Channel.get} and C{Channel.give_back}.
         """
         if self._has_ended:
             return
@@ -72,7 +75,7 @@ class Acks:
 
     def given_back(self, tag: int) -> None:
         """
-        A delivery is settled in another way.
+        A delivery was given back, and needs no acknowledgement.
         """
         self.outstanding.pop(tag, None)
 
@@ -90,6 +93,10 @@ class Acks:
         self._turn.cancel()
 
     def _write_done(self) -> None:
+        """
+        Write one frame for all that are done before the first that is not, and one for
+        each of the others.
+        """
         done, self._done = self._done, []
         outstanding, frames, up_to = self.outstanding, [], 0
         # All that are done at the beginning: one frame acknowledges them.

@@ -28,7 +28,6 @@ from quebert._protocol.basic import (
     read_deliver,
     read_get_ok,
 )
-from quebert._protocol.codec import CodecError
 from quebert._protocol.content import (
     CONTENT_HEADER,
     ContentReader,
@@ -37,6 +36,7 @@ from quebert._protocol.content import (
     whole_content,
 )
 from quebert._protocol.methods import METHODS
+from quebert._protocol.values import CodecError
 from quebert._transport_writer import TransportWriter
 from quebert._waiters import Waiters
 from quebert.amqp.wire._acks import Acks

@@ -17,7 +17,6 @@ from txamqp.client import TwistedDelegate
 from txamqp.connection import Frame, Method
 from txamqp.protocol import AMQClient
 
-from quebert._protocol.codec import CodecError
 from quebert._protocol.content import ContentTooLarge
 from quebert._protocol.frames import (
     FRAME_BODY,
@@ -35,6 +34,7 @@ from quebert._protocol.frames import (
 )
 from quebert._protocol.heartbeat import Heartbeat
 from quebert._protocol.methods import METHODS
+from quebert._protocol.values import CodecError
 from quebert._transport_writer import TransportWriter
 from quebert.amqp.wire._channel import Channel
 from quebert.amqp.wire._spec import SPEC

@@ -17,12 +17,12 @@ from typing import Any
 import attrs
 
 from quebert._bounds import SHORT_STRING
-from quebert._protocol.codec import decode_field
 from quebert._protocol.extensions import DEATHS
 from quebert._protocol.properties import (
     decode_properties,
     split_headers,
 )
+from quebert._protocol.values import decode_field
 from quebert._text import printable
 from quebert.amqp.wire._headers import OURS
 

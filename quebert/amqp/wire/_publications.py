@@ -2,7 +2,7 @@
 What is published on one channel: sent within limits, returned, confirmed.
 
 Pure bookkeeping: it is given what sends each, and told what the broker says of
-them.  It knows no time: C{Channel.publish} has the clock.
+them.  It knows no time.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Publication:
     @ivar send: writes its frames.
     @ivar size: bytes of what is sent.
     @ivar tell: called when it is confirmed, or with why it is not.
-    @ivar problem: why it was returned, if it was.
+    @ivar problem: the error to tell, if the broker has returned the message.
     """
 
     send: Callable[[], None]
@@ -117,6 +117,8 @@ class Publication:
 class ReturnedMessage:
     """
     A C{basic.return}, whose content comes after it.
+
+    @ivar text: why the broker returns the message (reply-text).
     """
 
     text: str
@@ -250,8 +252,9 @@ class Publications:
 
     def returned(self, returned: ReturnedMessage) -> None:
         """
-        The broker tells of a return before it confirms, but not of which
-        publication: that is the one that was just like it.
+        The broker tells of a return before it confirms, but not of which publication.
+        It is the oldest one with the same exchange, key and body, and if possible with
+        the same properties.
         """
         # Not a list: thousands may be outstanding, and the first of them is it.
         alike = (each for each in self._unconfirmed.values() if each.is_like(returned))

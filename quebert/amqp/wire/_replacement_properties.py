@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from quebert._protocol.codec import header_text
 from quebert._protocol.content import CONTENT_HEADER
 from quebert._protocol.extensions import COPYING_HEADERS, COUNTS, DEATH_HEADERS
 from quebert._protocol.frames import MAX_PAYLOAD
 from quebert._protocol.properties import amend_properties
+from quebert._protocol.values import header_text
 from quebert.amqp.wire._headers import (
     ALONE,
     DELAY,

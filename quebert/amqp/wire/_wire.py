@@ -124,9 +124,10 @@ class Wire(FrameClient):
     @ivar server_properties: what the broker has told of itself.
     @ivar max_message_size: the largest body, in bytes, that the broker is known to
         take.  RabbitMQ tells its limit when it refuses a larger one.
-    @ivar mechanism: how we log in, as txamqp asks.
-    @ivar response: with which answer, likewise.
-    @ivar locale: in which language, likewise.
+    @ivar mechanism: the SASL mechanism by which we log in, such as C{PLAIN}.
+    @ivar response: what proves to the broker who we are, in the form of the mechanism.
+    @ivar locale: the language of the broker's texts.  txamqp's C{connection.start-ok}
+        has all three.
     """
 
     log = Logger()
@@ -265,7 +266,8 @@ class Wire(FrameClient):
 
     def block(self, reason: str) -> None:
         """
-        The broker is short of memory or disk, and does not read on.
+        The broker is short of memory or disk (C{connection.blocked}), and does not read
+        what we publish.
         """
         if self.blocked is None:
             self._blockade.begun(reason)
@@ -273,7 +275,7 @@ class Wire(FrameClient):
 
     def unblock(self) -> None:
         """
-        It reads again.
+        The broker reads again (C{connection.unblocked}).
         """
         if self.blocked is None:
             return

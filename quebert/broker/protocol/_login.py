@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from quebert import __version__
-from quebert._protocol.codec import CodecError, decode_table
 from quebert._protocol.frames import CHANNEL_MAX, FRAME_MAX, FRAME_MIN
+from quebert._protocol.values import CodecError, decode_table
 from quebert.broker.state import AMQPConnectionError, not_allowed
 from quebert.errors import ReplyCode
 

@@ -13,7 +13,6 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from quebert._host import network_of
-from quebert._protocol.codec import CodecError
 from quebert._protocol.frames import (
     CHANNEL_MAX,
     FRAME_HEARTBEAT,
@@ -22,6 +21,7 @@ from quebert._protocol.frames import (
     FrameError,
 )
 from quebert._protocol.methods import method_frame, reply_text
+from quebert._protocol.values import CodecError
 from quebert._repeated import RepeatedWarning
 from quebert.broker.protocol import _login
 from quebert.broker.protocol._channels import Channels

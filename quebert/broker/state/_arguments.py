@@ -73,7 +73,8 @@ class QueueArguments:
     @ivar message_ttl: seconds, or C{None} for any time.
     @ivar expires: seconds without use after which the queue goes, or C{None}.
     @ivar max_length: messages that may be ready, or C{None}.
-    @ivar max_bytes: the same of their bodies together.
+    @ivar max_bytes: bytes that the bodies of all ready messages may have together, or
+        C{None}.
     @ivar max_priority: 0 for a queue without priorities.
     @ivar usual_priority: that of a message that has none.
     @ivar quorum: whether it is a quorum queue: it keeps all its messages on the disk

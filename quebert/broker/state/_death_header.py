@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from quebert._protocol.codec import CodecError, Long, encode_field, header_text
 from quebert._protocol.extensions import DEATHS, FIRST_DEATH, VISIBLE_KEYS
 from quebert._protocol.properties import amend_properties, decode_properties
+from quebert._protocol.values import CodecError, Long, encode_field, header_text
 
 __all__ = ["dead_properties", "goes_in_circles"]
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import attrs
 
-from quebert._protocol.codec import Long
 from quebert._protocol.extensions import ACQUIRED_COUNT, DELIVERY_COUNT
 from quebert._protocol.properties import amend_properties
+from quebert._protocol.values import Long
 
 __all__ = ["DeliveryCounts", "Entry", "PublishedMessage"]
 

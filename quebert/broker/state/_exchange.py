@@ -9,8 +9,8 @@ from typing import Any
 
 import attrs
 
-from quebert._protocol.codec import split_table
 from quebert._protocol.extensions import MATCH
+from quebert._protocol.values import split_table
 from quebert.broker.state._arguments import kind_of
 from quebert.broker.state._errors import AMQPConnectionError, precondition_failed
 from quebert.broker.state._queue import Queue

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from quebert._protocol.codec import decode_table, encode_table
+from quebert._protocol.values import decode_table, encode_table
 from quebert.broker.state._arguments import (
     check_equivalent,
     check_exchange_name,

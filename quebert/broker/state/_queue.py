@@ -176,14 +176,15 @@ class Queue:
 
     def is_full(self, more: int) -> bool:
         """
-        Whether a message of C{more} bytes would be too much.
+        Whether a limit of the queue would be exceeded by a message of C{more} bytes.
         """
         return self._over(len(self.ready) + 1, self.ready.bytes + more)
 
     def drops_head(self) -> bool:
         """
-        Whether the head is to go, since there is more than there may be.  A queue that
-        refuses messages drops none: what is given back may be too much for a while.
+        Whether the first message is to be dropped, since a limit is exceeded.  A queue
+        that refuses messages drops none: messages that are given back may exceed its
+        limit for a while.
         """
         return self.settings.overflow == DROP_HEAD and self._over(
             len(self.ready), self.ready.bytes

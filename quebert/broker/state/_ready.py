@@ -51,6 +51,7 @@ class Ready:
     """
     What waits to be delivered, the most urgent and then the oldest first.
 
+    @ivar bytes: those of all bodies together.
     @param max_priority: above it, priorities make no difference.
     @param returned_first: what was given back goes before all that was not, in the
         order in which it came back, as in RabbitMQ's quorum queues; else it gets the

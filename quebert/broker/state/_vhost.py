@@ -10,8 +10,8 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from quebert._protocol.codec import decode_table
 from quebert._protocol.extensions import QUEUE_TYPE
+from quebert._protocol.values import decode_table
 from quebert.broker.state._arguments import (
     QUORUM,
     QueueArguments,

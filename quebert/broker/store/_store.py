@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from quebert._protocol.codec import encode_table
+from quebert._protocol.values import encode_table
 from quebert.broker.state import (
     Binding,
     BindingRecord,

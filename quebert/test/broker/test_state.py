@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert._protocol.codec import encode_table
 from quebert._protocol.properties import decode_properties, encode_properties
+from quebert._protocol.values import encode_table
 from quebert.broker.state import Timers, read_properties
 from quebert.broker.state._death_header import dead_properties, goes_in_circles
 from quebert.broker.state._entry import Entry

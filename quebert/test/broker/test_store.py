@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert._protocol.codec import encode_table
+from quebert._protocol.values import encode_table
 from quebert.broker import BrokerFactory, Store
 from quebert.broker.store import _database, described
 from quebert.broker.store._database import APPLICATION_ID

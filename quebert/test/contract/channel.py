@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from quebert._protocol.codec import decode_arguments, encode_arguments, encode_longstr
 from quebert._protocol.content import CONTENT_HEADER
 from quebert._protocol.frames import FRAME_BODY, FRAME_HEADER, FRAME_METHOD, frame
 from quebert._protocol.properties import encode_properties
+from quebert._protocol.values import decode_arguments, encode_arguments, encode_longstr
 from quebert.test.contract.methods import BY_NUMBER, METHODS, Close, Closed, Event
 from quebert.test.contract.patience import PATIENCE, fresh, until
 

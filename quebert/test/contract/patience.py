@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from quebert._protocol.codec import encode_shortstr
+from quebert._protocol.values import encode_shortstr
 
 __all__ = ["PATIENCE", "fresh", "typed_table", "until"]
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from quebert._protocol.codec import encode_table
 from quebert._protocol.content import CONTENT_HEADER
 from quebert._protocol.frames import (
     FRAME_BODY,
@@ -21,6 +20,7 @@ from quebert._protocol.frames import (
     PROTOCOL_HEADER,
     frame,
 )
+from quebert._protocol.values import encode_table
 from quebert.test.contract.client import Channel, Client, Close, Disconnected
 from quebert.test.contract.conftest import Broker
 from quebert.test.contract.differences import (

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import pytest
 
-from quebert._protocol.codec import split_table
+from quebert._protocol.values import split_table
 from quebert.test.contract.client import Channel, Event, fresh, until
 from quebert.test.contract.conftest import Broker
 from quebert.test.contract.differences import (

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from quebert._protocol.codec import encode_longstr, encode_table, encode_value
 from quebert._protocol.content import CONTENT_HEADER
 from quebert._protocol.frames import FRAME_BODY, FRAME_HEADER, frame
+from quebert._protocol.values import encode_longstr, encode_table, encode_value
 from quebert.test.contract.client import Channel, Client, Close, fresh, typed_table
 from quebert.test.contract.conftest import Broker
 from quebert.test.contract.differences import (

@@ -104,7 +104,7 @@ class _Owner:
         """
         self.released_again += 1
 
-    def missed(self, exchange: HTTPExchange) -> None:
+    def send_again(self, exchange: HTTPExchange) -> None:
         """
         Count.
         """

@@ -8,11 +8,11 @@ from typing import Any
 
 from twisted.internet.task import Clock
 
-from quebert._protocol.codec import CodecError
 from quebert._protocol.content import CONTENT_HEADER
 from quebert._protocol.frames import FRAME_BODY, FRAME_HEADER, FRAME_METHOD, frame
 from quebert._protocol.methods import METHODS, method_frame
 from quebert._protocol.properties import encode_properties
+from quebert._protocol.values import CodecError
 from quebert.broker import BrokerFactory
 from quebert.test.broker.peer import Memory, Peer
 from quebert.test.broker.peer import check as check_books

@@ -30,7 +30,7 @@ from quebert.policy._history import (
     LAST_ATTEMPT,
     LAST_STATUS,
 )
-from quebert.task import _codec
+from quebert.task import _json
 from quebert.task._keywords import FIELDS
 from quebert.test.checks import in_one_go
 from quebert.test.fuzz.choices import Choices
@@ -102,7 +102,7 @@ def _decoded(body: bytes) -> Any:
     than is reckoned with, and can be written again.
     """
     quick = _outcome(body)
-    with mock.patch.object(_codec, "orjson", None):
+    with mock.patch.object(_json, "orjson", None):
         slow = _outcome(body)
         assert slow == quick, (slow, quick)
     _read_in_part(body, quick)

@@ -16,7 +16,15 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from quebert._protocol.codec import (
+from quebert._protocol.content import CONTENT_HEADER
+from quebert._protocol.frames import FRAME_BODY, FRAME_HEADER, FRAME_METHOD, frame
+from quebert._protocol.properties import (
+    amend_properties,
+    decode_properties,
+    encode_properties,
+    split_headers,
+)
+from quebert._protocol.values import (
     CodecError,
     decode_arguments,
     decode_field,
@@ -25,14 +33,6 @@ from quebert._protocol.codec import (
     encode_longstr,
     encode_table,
     split_table,
-)
-from quebert._protocol.content import CONTENT_HEADER
-from quebert._protocol.frames import FRAME_BODY, FRAME_HEADER, FRAME_METHOD, frame
-from quebert._protocol.properties import (
-    amend_properties,
-    decode_properties,
-    encode_properties,
-    split_headers,
 )
 from quebert.amqp.wire import (
     SPEC,

@@ -84,7 +84,7 @@ class AdapterTests(SynchronousTestCase):
 
         class Partly(Simple):
             may_have_past = False
-            cancelled: Mapping[str, str] = MappingProxyType({})
+            cancelled_tasks: Mapping[str, str] = MappingProxyType({})
             runs_now = False
 
         adapted = MESSAGES.adapt(Partly(b""))

@@ -228,7 +228,7 @@ class AskingMessage:
     body: bytes
     may: bool = True
     may_have_past: bool = True
-    cancelled: Mapping[str, str] = attrs.field(factory=dict)
+    cancelled_tasks: Mapping[str, str] = attrs.field(factory=dict)
     runs_now: bool = False
     tells_end: bool = False
     last_attempt: EndedTask | None = None

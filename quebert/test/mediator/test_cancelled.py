@@ -30,7 +30,7 @@ class CancelledMessage(WatchedMessage):
     """
 
     task: Mapping[str, Any]
-    cancelled: dict[str, Cancellation] = attrs.field(factory=dict)
+    cancelled_tasks: dict[str, Cancellation] = attrs.field(factory=dict)
     runs_now: bool = False
     properties: Mapping[str, Any] = attrs.field(factory=lambda: {"headers": {}})
 
@@ -45,7 +45,7 @@ class CancelledMessage(WatchedMessage):
         """
         Somebody cancels a task.
         """
-        self.cancelled[uuid] = Cancellation(uuid, NOW, "ada")
+        self.cancelled_tasks[uuid] = Cancellation(uuid, NOW, "ada")
 
 
 class CancelledTests(Case):
@@ -184,7 +184,9 @@ class CancelledTests(Case):
         )
         for timestamp, expected in sent:
             message = CancelledMessage({"uuid": "a"})
-            message.cancelled["a"] = Cancellation("a", NOW + 9, "ada", sent_by=NOW)
+            message.cancelled_tasks["a"] = Cancellation(
+                "a", NOW + 9, "ada", sent_by=NOW
+            )
             message.properties = {"headers": {}, "timestamp": timestamp}
             self.assertEqual(self.outcome(self.mediator(), message), expected)
         message.properties = {"headers": {}, "timestamp": NOW + 1}

@@ -63,7 +63,7 @@ class HistoryTests(SynchronousTestCase):
 
         class New(UnreadableMessage):
             may_have_past = False
-            cancelled: Mapping[str, str] = MappingProxyType({})
+            cancelled_tasks: Mapping[str, str] = MappingProxyType({})
             runs_now = False
             tells_end = False
             last_attempt = None

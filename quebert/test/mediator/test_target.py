@@ -151,13 +151,13 @@ class TargetTests(SynchronousTestCase):
         for given, has_body in (("PUT", True), ("GET", False), ("DELETE", False)):
             for method in ("POST", "GET"):
                 asked = self.asked(RequestTarget(method=given), method=method)
-                self.assertEqual((asked.method, asked.has_body), (given, has_body))
+                self.assertEqual((asked.method, asked.sends_task), (given, has_body))
         for given, payload in (("DELETE", b"x"), ("HEAD", None)):
             for field in (None, FIELD):
                 asked = self.asked(
                     RequestTarget(method=given), payload="eA==", cloud_tasks=field
                 )
-                self.assertEqual((asked.payload, asked.has_body), (payload, False))
+                self.assertEqual((asked.payload, asked.sends_task), (payload, False))
 
     def test_headers(self) -> None:
         """

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from quebert._protocol.codec import encode_shortstr
 from quebert._protocol.properties import encode_properties
+from quebert._protocol.values import encode_shortstr
 from quebert._turn import EndOfTurn
 from quebert.amqp import TxAMQPClient
 from quebert.amqp.queues import is_gone

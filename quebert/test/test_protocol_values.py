@@ -1,5 +1,5 @@
 """
-The encoding of AMQP's values, tables and properties.
+The encoding of values and tables of AMQP, and of properties.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert._protocol.codec import (
+from quebert._protocol.properties import (
+    amend_properties,
+    decode_properties,
+    encode_properties,
+)
+from quebert._protocol.values import (
     CodecError,
     decode_arguments,
     decode_table,
     encode_arguments,
     encode_shortstr,
     encode_table,
-)
-from quebert._protocol.properties import (
-    amend_properties,
-    decode_properties,
-    encode_properties,
 )
 from quebert.errors import QuebertError
 from quebert.test.checks import QUICK, refusal
