@@ -34,7 +34,7 @@ from typing import Any
 
 import attrs
 from importers import has_functions, importers
-from mutants import Mutant, chosen
+from mutants import Mutant, around, chosen
 from rich.console import Console
 from rich.table import Table
 
@@ -88,7 +88,7 @@ class Executed:
         The tests to which a fault can make a difference, the most promising first.
         """
         found = set()
-        for line in range(mutant.line, mutant.last + 1):
+        for line in around((ROOT / mutant.path).read_bytes(), mutant.line, mutant.last):
             found |= self._lines.get((mutant.path, line), set())
         if _IMPORTED in found:  # then whatever uses the module may notice
             users = self._users(mutant)

@@ -4,6 +4,8 @@ Tests for L{quebert.amqp.coordination._consumer_sign}, with the broker in memory
 
 from __future__ import annotations
 
+from twisted.internet.defer import CancelledError
+
 from quebert.amqp.coordination._consumer_sign import ConsumerSign
 from quebert.amqp.queues import CLASSIC
 from quebert.errors import BrokerRefused
@@ -25,6 +27,8 @@ class ConsumerSignTests(NetworkTestCase):
         """
         How many give it.
         """
+        if "sign" not in self.depths():
+            return 0
         found = self.call("queue_declare", queue="sign", passive=True)
         return int(found.consumer_count)
 
@@ -61,6 +65,24 @@ class ConsumerSignTests(NetworkTestCase):
         self.network.settle()
         self.assertFalse(sign.is_given)
         self.result(sign.give(self.wire))
+        self.assertEqual(self.consumers(), 1)
+
+    def test_given_up(self) -> None:
+        """
+        Nobody who has stopped waiting for RabbitMQ gives a sign.
+        """
+        for steps in range(20):
+            sign = self.sign()
+            giving = self.begin(sign.give(self.wire))
+            for _ in range(steps):
+                self.network.step()
+            if giving.called:
+                break
+            giving.cancel()
+            self.network.settle()
+            self.failureResultOf(giving, CancelledError)
+            self.assertEqual((self.consumers(), sign.is_given), (0, False))
+        self.assertTrue(self.successResultOf(giving))
         self.assertEqual(self.consumers(), 1)
 
     def test_refused(self) -> None:

@@ -305,6 +305,18 @@ class ThreadsTests(Case):
         self.names.addresses("none")
         self.assertNotEqual(self.hosts[-1], "none")
 
+    def test_promptly_nothing_any_more(self) -> None:
+        """
+        So is one that was found promptly before.
+        """
+        for found in (("10.0.0.1",), ()):
+            self.slow(1, "once")
+            self.resolver.answer(*found)
+            self.reactor.advance(KEPT)
+        self.slow(48)
+        self.slow(1, "once")
+        self.assertEqual(self.hosts[-1], "slow47")
+
     def test_still_running(self) -> None:
         """
         A look-up that still runs is waited for, however many names wait to be looked

@@ -322,6 +322,19 @@ class PrepareTests(SynchronousTestCase):
         self.assertIn("quebert.delay.wait.5s", line)
         self.assertIn("7 tasks waited there 2 s ago", line)
 
+    def test_not_deleted(self) -> None:
+        """
+        It tells nothing of a rung that is there whenever all is looked at.
+        """
+        self.wire.clock.advance(1000)
+        self.successResultOf(self.rung())
+        self.wire.counts["quebert.delay.wait.5s"] = 7
+        with capturedLogs() as logged:
+            for _ in range(3):
+                self.check()
+                self.wire.clock.advance(CHECK_ALL)
+        self.assertEqual(logged, [])
+
     def test_in_use(self) -> None:
         """
         A rung is used at short intervals as long as messages may wait in it, also those

@@ -11,6 +11,8 @@ from unittest.mock import patch
 from quebert.amqp import Message, TxAMQPClient
 from quebert.amqp.delays import LadderSearch
 from quebert.amqp.delays._ladder import Ladder
+from quebert.amqp.queues import Visit
+from quebert.errors import BrokerError
 from quebert.outcome import Retry
 from quebert.test.memory_network import NetworkTestCase
 
@@ -54,25 +56,29 @@ class LadderSearchTests(NetworkTestCase):
         """
         Take these out.
         """
+
+        async def visit(message: Message) -> bool:
+            return message.body in bodies
+
+        return self.result(self.through(visit, most, wrong))
+
+    async def through(
+        self, visit: Visit, most: int = 10_000, wrong: float = 0.0
+    ) -> LadderSearch:
+        """
+        Visit all messages, by a client whose clock may be wrong by some seconds.
+        """
         client: TxAMQPClient = self.client()
-
-        async def searching() -> LadderSearch:
-            search = LadderSearch(
-                await client.connected(),
-                client.ladder,
-                client.make_publisher(),
-                lambda: client.now() + wrong,
-                most,
-                client.spare,
-            )
-
-            async def visit(message: Message) -> bool:
-                return message.body in bodies
-
-            await search.through(visit)
-            return search
-
-        return self.result(searching())
+        search = LadderSearch(
+            await client.connected(),
+            client.ladder,
+            client.make_publisher(),
+            lambda: client.now() + wrong,
+            most,
+            client.spare,
+        )
+        await search.through(visit)
+        return search
 
     def all_come(self, *but: bytes) -> None:
         """
@@ -156,22 +162,23 @@ class LadderSearchTests(NetworkTestCase):
         """
         If looking at a message fails, all are still there.
         """
+
+        async def visit(message: Message) -> bool:
+            raise ValueError(message.body)
+
         self.wait("a", *(50 + n / 8 for n in range(30)))
-        client = self.client()
+        self.failure(self.through(visit), ValueError)
+        self.all_come()
 
-        async def searching() -> None:
-            search = LadderSearch(
-                await client.connected(),
-                client.ladder,
-                client.make_publisher(),
-                client.now,
-                1000,
-            )
+    def test_lost(self) -> None:
+        """
+        Where the connection is lost before RabbitMQ has settled all, a search fails.
+        """
 
-            async def visit(message: Message) -> bool:
-                raise ValueError(message.body)
+        async def visit(message: Message) -> bool:
+            self.network.cut()
+            return True
 
-            await search.through(visit)
-
-        self.failure(searching(), ValueError)
+        self.wait("a", 50)
+        self.failure(self.through(visit), BrokerError)
         self.all_come()

@@ -100,6 +100,28 @@ class SharedConcurrencyTests(NetworkTestCase):
         self.network.pass_time(10)  # although no other ends
         self.assertEqual(self.at_work(), [5, 0, 5])
 
+    def test_odd_place(self) -> None:
+        """
+        The place that is left over goes to another watch when its watch has gone.
+        """
+        watchers = [self.watch(5) for _ in range(3)]
+        self.add(100)
+        for _ in range(2):
+            self.network.pass_time(6)
+            self.end_all()
+        self.assertEqual(sorted(self.at_work()), [1, 2, 2])
+        self.begin(watchers[0].stop(0))
+        self.end_all()
+        self.network.pass_time(20)
+        self.assertEqual(sorted(self.at_work()), [0, 2, 3])
+
+    def test_fetched(self) -> None:
+        """
+        Each consumer of a watch fetches as many messages as the watch has places.
+        """
+        watcher = self.watch(1)
+        self.assertEqual(watcher._deliveries.consumer.prefetch_count, 1)
+
     def test_long(self) -> None:
         """
         While all places are taken for long, no message waits here: others may have it.

@@ -16,7 +16,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._host import network_of
-from quebert._protocol import codec, methods
+from quebert._protocol import methods, values
 from quebert._protocol.frames import FRAME_METHOD, PROTOCOL_HEADER, frame
 from quebert._protocol.methods import method_frame
 from quebert.broker import BrokerFactory
@@ -216,7 +216,7 @@ class DecodingTests(Case):
 
         def decode(*arguments: Any) -> Any:
             self.decoded += 1
-            return codec.decode_arguments(*arguments)
+            return values.decode_arguments(*arguments)
 
         self.patch(methods, "decode_arguments", decode)
 
@@ -357,12 +357,14 @@ class GuessingTests(Case):
 
     def test_bounded(self) -> None:
         """
-        Who sends much while it waits is cut off.
+        Who sends more than 128 KiB while it waits is cut off.
         """
         self.guess(FREE_GUESSES)
         (stranger,) = self.guess()
-        for _ in range(3):
-            stranger.send(b"x" * 60_000)
+        for _ in range(2):
+            stranger.send(b"x" * 65_536)
+        self.assertFalse(stranger.lost)
+        stranger.send(b"x")
         self.assertTrue(stranger.lost)
 
     def test_gone(self) -> None:
