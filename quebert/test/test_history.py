@@ -342,6 +342,20 @@ def test_few_match(store: HistoryStore, monkeypatch: pytest.MonkeyPatch) -> None
         assert any(is_short) is (patience == 0.0)
 
 
+def test_few_failed(store: HistoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    What only a failed task can have is looked for among those that failed alone.
+    """
+    monkeypatch.setattr(_streams, "_BUDGET", 4)
+    monkeypatch.setattr(_streams, "_LEAST", 2)
+    monkeypatch.setattr(_search, "_PATIENCE", 0.0)
+    failed = [record_of(n, outcome="retry", reason="busy") for n in range(1, 4)]
+    store.write([batch_of(1, failed + [record_of(n) for n in range(4, 90)])])
+    for query in HistoryQuery(status=503), HistoryQuery(reason="busy"):
+        page = store.find_tasks(query, "", 3)
+        assert [task.uuid for task in page.tasks] == [uuid_of(n) for n in (3, 2, 1)]
+
+
 def test_many_attempts(store: HistoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     A task with more attempts than are looked at is found all the same.

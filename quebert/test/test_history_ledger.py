@@ -267,6 +267,19 @@ class LedgerTests(SynchronousTestCase):
         self.assertEqual(self.store.refused, [self.batch(2)])
         self.assertEqual(self.ledger.refused, 1)
 
+    def test_refusal_that_cannot_be_written(self) -> None:
+        """
+        A batch of which not even that it was refused can be written keeps no other from
+        being written, either.
+        """
+        self.start()
+        self.store.bad = [self.batch(1)]
+        self.patch(self.store, "refuse", lambda write: self.store.write([write]))
+        self.successResultOf(self.record(1))
+        self.successResultOf(self.record(2))
+        self.assertEqual(self.store.batches, [self.batch(2)])
+        self.assertEqual((self.ledger.refused, self.ledger.problem), (1, ""))
+
     def test_cancelled(self) -> None:
         """
         Who waits for a batch may give up; the others get on.
