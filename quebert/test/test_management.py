@@ -23,6 +23,8 @@ from quebert.operations._management import (
     Management,
     ManagementAPI,
 )
+from quebert.test.doubles import MemoryReactor
+from quebert.test.test_dispatch import FakeServer
 
 URL = "http://rabbit.example:15672"
 OVERVIEW = {"cluster_name": "rabbit@here", "disable_stats": False}
@@ -332,6 +334,23 @@ class ManagementTests(SynchronousTestCase):
         found = self.successResultOf(Deferred.fromCoroutine(telling))
         self.assertIn("give --management-url", found.why)
         self.assertEqual(self.http.asked, [])
+
+    def test_many(self) -> None:
+        """
+        An answer with as many queues as are asked for, whose names are as long as they
+        may be, is read whole.
+        """
+        names = [f"quebert.delay.{n}".ljust(255, "x") for n in range(500)]
+        ladder = {"items": [{"name": each} for each in names], "page_count": 1}
+        reactor = MemoryReactor()
+        api = ManagementAPI(reactor, Broker.from_url("amqp://h/"), "http://192.0.2.1")
+        telling = Deferred.fromCoroutine(api.told([], None))
+        for answer in OVERVIEW, ladder:
+            body = json.dumps(answer).encode()
+            server = FakeServer(reactor.tcpClients.pop()[2])
+            server.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
+            server.send(body)
+        self.assertEqual(self.successResultOf(telling).ladder, frozenset(names))
 
     def test_nodes(self) -> None:
         """

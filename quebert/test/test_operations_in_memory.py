@@ -20,7 +20,7 @@ from quebert.amqp.delays import LadderSearch, arrivals_of
 from quebert.amqp.queues import KIND, REASON
 from quebert.amqp.watch import DROPPED, HeldTask
 from quebert.amqp.wire import IN_QUESTION
-from quebert.errors import BrokerError, ConfigError, MayNotLook
+from quebert.errors import BrokerError, BrokerRefused, ConfigError, MayNotLook
 from quebert.events import EventReader
 from quebert.limits import Rate
 from quebert.mediator import PolicyMediator
@@ -40,8 +40,10 @@ from quebert.operations import (
     _access,
     _cancelling,
     _taking,
+    _task_search,
 )
 from quebert.operations._cancel_events import CancelEvents
+from quebert.operations._taking import Taking
 from quebert.operations._task_search import TaskSearch
 from quebert.task import format_time
 from quebert.task_ends import ENDED
@@ -494,6 +496,42 @@ class TaskSearchTests(OperationsTestCase):
         self.assertEqual((found.queue, found.position), ("tasks", 49))
         self.assertEqual(watcher.in_flight, 1)
 
+    def test_not_asked(self) -> None:
+        """
+        If mediators cannot be asked, that is told, and the task is looked for all the
+        same.
+        """
+        self.result(self.watch().stop())
+        self.add("a")
+        refused = mock.AsyncMock(side_effect=BrokerRefused(403, "ACCESS_REFUSED"))
+        self.patch(_task_search, "ask_mediators", refused)
+        found = self.search("a")
+        self.assertEqual((found.queue, found.position), ("tasks", 0))
+        [told] = found.unseen
+        self.assertIn("mediators cannot be asked: ", told)
+        self.assertIn("ACCESS_REFUSED", told)
+
+
+class TakingTests(OperationsTestCase):
+    """
+    Tests for L{Taking}.
+    """
+
+    def test_one_is_enough(self) -> None:
+        """
+        Where one delayed task is enough, no other is looked at.
+        """
+        self.watch()
+        self.delay("a", "b", "c")
+        taking = Taking(self.client(), self.wire, "tasks")
+
+        async def take(message: Message) -> bool:
+            return True
+
+        self.assertTrue(self.result(taking.from_ladder(take, 100, first=True)))
+        self.assertEqual((taking.progress.seen, taking.progress.done), (1, 1))
+        self.assertEqual(taking.problems, [])
+
 
 class DeadLettersInMemoryTests(OperationsTestCase):
     """
@@ -578,6 +616,23 @@ class DeadLettersInMemoryTests(OperationsTestCase):
         self.assertTrue(discard(True, "uuid=b"))
         self.assertEqual((counted, self.dead()), ([1, 1], ["a", "c"]))
 
+    def test_another_like_it(self) -> None:
+        """
+        A dead letter that comes after they were counted stays, also if it is the same
+        as one of them.
+        """
+        self.bury("a", "b")
+
+        def sure(count: int) -> bool:
+            self.bury("a")
+            return True
+
+        progress = Progress()
+        discarding = operations.discard(self.access, "tasks", [], progress, sure)
+        self.assertTrue(self.result(discarding))
+        self.assertEqual(self.dead(), ["a"])
+        self.assertEqual((progress.done, progress.missing), (2, 0))
+
     def test_end_not_noted(self) -> None:
         """
         Dead letters that RabbitMQ itself has made are discarded also where their ends
@@ -618,3 +673,17 @@ class PausingInMemoryTests(OperationsTestCase):
         self.assertEqual(self.requested(), ["a"])
         before = self.result(operations.resume(self.access, "tasks"))
         self.assertFalse(before.paused)
+
+    def test_does_not_rest(self) -> None:
+        """
+        A pause waits five seconds for whoever goes on consuming the queue.
+        """
+        self.call("queue_declare", queue="tasks")
+        channel = self.result(self.wire.open_channel(confirms=False))
+        self.result(channel.call("basic_consume", queue="tasks"))
+        pausing = self.begin(operations.pause(self.access, "tasks"))
+        self.network.pass_time(4.5)
+        self.assertNoResult(pausing)
+        self.network.pass_time(1.5)
+        now = self.successResultOf(pausing)
+        self.assertEqual((now.paused, now.consumers), (True, 1))
