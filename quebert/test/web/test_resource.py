@@ -24,7 +24,7 @@ from quebert.web._resource import MOST_STREAMS, WebResource
 from quebert.web._site import WebSite
 from quebert.web._stream import PATIENCE
 
-_LIMITS = ExecutorLimits(body=1_000, head=2_000, fields=20, connections=300)
+_LIMITS = ExecutorLimits(body=1_000, head=2_000, fields=20, connections=1_000)
 
 
 class Client:
@@ -268,9 +268,13 @@ class StreamTests(WebCase):
         reader = "Authorization: Bearer reader"
         half = MOST_STREAMS // 2
         clients = [self._listen(reader) for _ in range(half)]
-        self.assertEqual(self._listen(reader).answer[0], 503)
+        status, _, body = self._listen(reader).answer
+        self.assertEqual(status, 503)
+        self.assertIn(b"listen already with this token", body)
         clients += [self._listen() for _ in range(half)]
-        self.assertEqual(self._listen("Authorization: Bearer operator").answer[0], 503)
+        status, _, body = self._listen("Authorization: Bearer operator").answer
+        self.assertEqual(status, 503)
+        self.assertIn(b'listen already"', body)
         clients[0].lose()
         self.assertEqual(self._listen(reader).answer[0], 200)
 
@@ -281,6 +285,17 @@ class StreamTests(WebCase):
         client = Client(self.site).send("HEAD /v1/events HTTP/1.1")
         self.assertEqual((client.answer[0], client.answer[2]), (200, b""))
         self.assertEqual(len(self.memory.hub), 0)
+
+    def test_closed(self) -> None:
+        """
+        A stream that was closed sends nothing more, also before its client hangs up.
+        """
+        client = self._listen()
+        self.resource.close_streams()
+        self.assertEqual(len(self.memory.hub), 0)
+        client.transport.clear()
+        self.memory.clock.pump([0.5] * 4)
+        self.assertEqual(client.transport.value(), b"")
 
     def test_other_tokens(self) -> None:
         """

@@ -416,6 +416,20 @@ class RoutesTests(SynchronousTestCase):
         self.assertEqual(len(set(operations)), len(operations))
 
 
+class NamesTests(SynchronousTestCase):
+    """
+    Names in paths.
+    """
+
+    def test_name_of_a_name(self) -> None:
+        """
+        A queue may be called as the name in the path of the route is.
+        """
+        answer = MemoryAPI().ask("GET", "/v1/queues/%7Bqueue%7D")
+        self.assertEqual(answer.status, 404)
+        self.assertIn(b"{queue}", answer.body)
+
+
 class RightsTests(SynchronousTestCase):
     """
     Tokens, and what they may.

@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from quebert.config import ClusterWeb, Listen
@@ -53,6 +54,17 @@ class AuditTests(TestCase):
         found = json.loads(path.read_text())
         self.assertEqual(found["who"], "nobody")
         self.assertLess(len(found["result"]), 600)
+
+    def test_log(self) -> None:
+        """
+        Each line goes to the log, too, with its time to the millisecond.
+        """
+        audit = Audit(now=lambda: 1_700_000_000.12345)
+        with capturedLogs() as events:
+            audit.note(Caller(name="anna"), "pause", "done", queue="mail")
+        [line] = [formatEvent(each) for each in events]
+        head, _, text = line.partition(" ")
+        self.assertEqual((head, json.loads(text)["at"]), ("Audit:", 1_700_000_000.123))
 
     def test_cannot(self) -> None:
         """
