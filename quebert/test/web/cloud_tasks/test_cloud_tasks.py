@@ -452,6 +452,21 @@ class TaskTests(CloudTasksTestCase):
         for method in ("GetQueue", "PauseQueue"):
             self.assertEqual(self.refused(method, {"name": QUEUE}), Code.UNAVAILABLE)
 
+    def test_too_far(self) -> None:
+        """
+        A time that is too far away is told as that of California, where summer time
+        begins and ends at two o'clock.
+        """
+        for given, told in (
+            ("2027-03-14T09:59:59Z", "2027-03-14T01:59:59-08:00"),
+            ("2027-03-14T10:00:00Z", "2027-03-14T03:00:00-07:00"),
+            ("2027-11-07T08:59:59Z", "2027-11-07T01:59:59-07:00"),
+            ("2027-11-07T09:00:00Z", "2027-11-07T01:00:00-08:00"),
+        ):
+            message = {"parent": QUEUE, "task": task(scheduleTime=given)}
+            error = self.error("CreateTask", message)
+            self.assertIn(f"Task.scheduleTime, {told}, is too far", error.message)
+
 
 class ListTests(CloudTasksTestCase):
     """
