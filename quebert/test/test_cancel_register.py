@@ -283,6 +283,28 @@ class ReadersTests(RegisterTestCase):
         error = self.failureResultOf(reading, BrokerError).value
         self.assertIn(register_of("tasks"), str(error))
 
+    def test_pauses(self) -> None:
+        """
+        Whoever waits for its turn asks RabbitMQ twenty times a second, and no more.
+        """
+        self.add("a")
+        self.reader(self.connect())
+        asked: list[float] = []
+        ready = _appended.RegisterReading._ready
+
+        async def noting(reading: _appended.RegisterReading) -> int:
+            asked.append(self.network.seconds())
+            return await ready(reading)
+
+        self.patch(_appended.RegisterReading, "_ready", noting)
+        reading = self.reading()
+        self.network.pass_time(1, 0.05)
+        self.assertNoResult(reading)
+        self.assertEqual(asked, sorted(set(asked)))
+        self.assertGreater(len(asked), 15)
+        reading.addErrback(lambda failure: failure.trap(CancelledError))
+        reading.cancel()
+
     def test_in_parts(self) -> None:
         """
         A register with more messages than RabbitMQ delivers at once is read in parts,

@@ -314,6 +314,15 @@ class FaultTests(EndNoteTestCase):
         self._refuse(1)
         self.check_settled([1, 2, 3, 4, 5, 6], [])
 
+    def test_room(self) -> None:
+        """
+        Messages wait of exactly as many bytes as may.
+        """
+        self.patch(_untold_ends, "MOST_BYTES", 2 * len(b"task"))
+        self.begin(prefetch=1)
+        self._refuse(3)
+        self.check_settled([3], [])
+
     def _confirm_all(self) -> None:
         self.advance(5)
         while self.client.publisher.unconfirmed:
@@ -427,7 +436,7 @@ class FaultTests(EndNoteTestCase):
 
 class HeldTests(EndNoteTestCase):
     """
-    What is said of a task whose end note has no confirm.
+    What is said of a task whose end note, or whose retry, has no confirm.
     """
 
     def test_attempted(self) -> None:
@@ -451,6 +460,18 @@ class HeldTests(EndNoteTestCase):
             found = held_tasks.find(["a"])
             self.assertEqual([each.state for each in found], states)
             self.assertEqual({each.attempted for each in found}, {begun})
+            self.confirm()
+
+    def test_retried(self) -> None:
+        """
+        Of a task that is published anew it is told whether it was attempted.
+        """
+        held_tasks = self.watcher._deliveries.held_tasks
+        for attempted in (True, False):
+            message = self.deliver(b'{"uuid": "a", "url": "http://a/"}')
+            self.finish(message, Retry(headers=FAILED, attempted=attempted))
+            (found,) = held_tasks.find(["a"])
+            self.assertEqual((found.state, found.attempted), ("returning", attempted))
             self.confirm()
 
 

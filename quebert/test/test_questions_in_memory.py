@@ -214,6 +214,17 @@ class QuestionsTests(QuestionsTestCase):
         self.result(watcher.stop())
         self.assertEqual(self.ask(FIND), Answers())
 
+    def test_unheard(self) -> None:
+        """
+        No answer is waited for where mediators were, and none hears the question.
+        """
+        client = self.client()
+        self.watch(client=client)
+        self.result(client.stop(0))
+        asking = self.begin(ask_mediators(self.wire, "tasks", Question(FIND, None)))
+        self.network.settle()
+        self.assertEqual(self.successResultOf(asking), Answers())
+
     def test_nonsense(self) -> None:
         """
         What is no question, or wants no answer, is passed over.

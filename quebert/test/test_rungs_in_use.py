@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
-from twisted.logger import capturedLogs, formatEvent
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.amqp.delays._rungs import WAITS, Rungs
@@ -489,6 +489,22 @@ class QuorumRungsInUseTests(RungsInUseTests):
         self.use_all()
         self.publish(5)
         self.assertEqual(self.passed_on(), [self.name(5)])
+
+    def test_expired_and_told(self) -> None:
+        """
+        Those who want to know all are told why RabbitMQ could not pass on what a rung
+        has.
+        """
+        name = self.name(5)
+        self.wire.counts[name] = 1
+        self.wire.expired.add(name)
+        self.wire.refused_consumers[name] = BrokerRefused(541, "INTERNAL_ERROR")
+        self.publish(5)
+        with capturedLogs() as logged:
+            self.use_all()
+        (event,) = logged
+        self.assertIs(event["log_level"], LogLevel.debug)
+        self.assertIn("cannot be used: INTERNAL_ERROR", str(formatEvent(event)))
 
     def test_one_hangs(self) -> None:
         """

@@ -380,6 +380,20 @@ class PagingTests(LettersTestCase):
         self.bodies("q")
         self.assertEqual(max(self.reads), 2)
 
+    def test_in_memory_already(self) -> None:
+        """
+        What is in memory is neither read nor counted again, behind what is not.
+        """
+        self.declare("q")
+        self.fill(20)
+        self.call("basic.get", queue="q", no_ack=True)
+        self.peer.publish("q", b"kept")
+        self.peer.publish("q", b"transient", delivery_mode=1)
+        rest = "".join(map(str, range(1, 20)))
+        self.assertEqual(self.bodies("q"), rest + "kepttransient")
+        self.assertLess(sum(self.reads), 19)
+        self.assertEqual(self.broker._router.resident, 0)
+
     def test_nothing_to_be_read(self) -> None:
         """
         What is purged, or goes with its queue, is not read again.

@@ -14,7 +14,7 @@ from quebert._repeated import QUIET, RepeatedWarning
 from quebert.errors import BadTask
 from quebert.mediator._policy_failures import OUTCOME, RETRY_AFTER, PolicyFailures
 from quebert.outcome import Bury, Discard, Outcome, Retry
-from quebert.policy import RetryPolicy, Rules
+from quebert.policy import LEASE_HEADER, LEASED, FailedAnswer, RetryPolicy, Rules
 from quebert.test.mediating import NOW, FakeResponse
 from quebert.test.mediator.doubles import FakeFailedTask
 
@@ -100,6 +100,18 @@ class PolicyFailureTests(SynchronousTestCase):
                 "Ignored: Quebert-Outcome: the answer has 2 of them, not one",
             ],
         )
+
+    def test_no_leases(self) -> None:
+        """
+        Where there are no leases, a wish for one is ignored, and the log says so.
+        """
+        message: Any = object()
+        answer, headers = FailedAnswer(LEASED, ""), {LEASE_HEADER: ["60"]}
+        wait = self.wait(answer=answer, headers=headers, message=message)
+        self.assertEqual(wait, 8)
+        (event,) = self.events
+        told = "Ignored: Quebert-Lease: the queue has no leases"
+        self.assertEqual(formatEvent(event), told)
 
     def test_heeded_again(self) -> None:
         """

@@ -184,3 +184,14 @@ class RedactionTests(SynchronousTestCase):
             self.assertTrue(shown.endswith("a" * min(size, TEXT)) or size > TEXT)
         quotes = {"url": URL, "headers": {"X-Token": '"' * 5_000}}
         self.assertEqual(self.text(html.escape('"' * 5_000), quotes), "...")
+
+    def test_end(self) -> None:
+        """
+        A text of several lines is told whole; of a longer one the last whole lines are.
+        """
+        secrets = self.redaction.of({"url": URL})
+        first, rest = "first own-secret", "\n" + "b" * 9 + "\nlast"
+        self.assertEqual(secrets.hidden_in_end(first + rest), "first ..." + rest)
+        longest = "a" * (TEXT - len(rest)) + rest
+        self.assertEqual(secrets.hidden_in_end(longest), longest)
+        self.assertEqual(secrets.hidden_in_end("a" + longest), "..." + rest)
