@@ -8,7 +8,7 @@ To add an argument of queues: its name here; for the embedded broker,
 L{quebert.broker.state._arguments}.  A user's argument reaches C{queue.declare} without
 another line (C{arguments} of L{WatchOptions<quebert.amqp.WatchOptions>} and of a queue
 in a file).  If a mediator is to declare with it, the place depends on the queue: of
-tasks, L{quebert.amqp.queues._declaring}; of dead letters, C{_ways} in
+tasks, L{quebert.amqp.queues._declaring}; of dead letters, C{_argument_sets} in
 C{queues/_dead_letters}; of delayed tasks, L{quebert.amqp.delays._rungs}.  Queues that
 exist keep their arguments: for the ladder, see L{quebert.amqp.delays}.  If it has
 RabbitMQ drop messages: L{losses<quebert.amqp.queues.losses>}, for warnings and the

@@ -10,9 +10,11 @@ last octet came.
 Silence is counted in beats, not in seconds: a machine that was asleep for hours counts
 one beat more when it wakes.
 
-L{Wire<quebert.amqp.wire.Wire>} gives a silent broker up by this module alone, and so
-does the embedded broker a silent client.  The error of a Wire and the documentation
-(C{reliability.rst}, C{watching.rst}) tell the two intervals to users.
+L{Wire<quebert.amqp.wire.Wire>} gives up a silent broker by L{Heartbeat}, and so does
+the embedded broker a silent client.  The producer without Twisted, which has no timers,
+counts beats itself (C{FrameStream.read} in C{producer/_frame_stream}).  The errors of
+both, and the documentation (C{reliability.rst}, C{watching.rst}), tell the two
+intervals to users.
 """
 
 from __future__ import annotations
@@ -20,10 +22,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["Heartbeat"]
+__all__ = ["BEATS", "SILENT_BEATS", "Heartbeat"]
 
-_BEATS = 2  # in an interval
-_SILENT_BEATS = 2 * _BEATS
+#: Beats in an interval.
+BEATS = 2
+#: Beats of silence after which the other end is given up.
+SILENT_BEATS = 2 * BEATS
 
 
 class _Delayed(Protocol):
@@ -70,7 +74,7 @@ class Heartbeat:
         @param interval: seconds; with 0 there are no heartbeats.
         """
         if interval:
-            self.beat_after = interval / _BEATS
+            self.beat_after = interval / BEATS
             self._wait()
 
     def stop(self) -> None:
@@ -88,7 +92,7 @@ class Heartbeat:
         self._timer = None
         self._silent = 0 if self.heard else self._silent + 1
         self.heard = False
-        if self._silent >= _SILENT_BEATS:
+        if self._silent >= SILENT_BEATS:
             self._dead()
         else:
             self._wait()

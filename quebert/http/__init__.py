@@ -11,8 +11,9 @@ its own.  The writer would make the bytes of a request, which C{_agent} makes no
 C{_pool} would give one connection to several requests: it takes one out of the idle
 ones for a request, and C{_writes} keeps one request for each.  Its
 C{_ConnectionFactory} would offer the version by ALPN (Twisted's
-C{IProtocolNegotiationFactory}).  L{HostTLS} and C{Agent._endpoint} need no change.  A
-field of L{Host<quebert.config.Host>} would say whether a host may have it.
+C{IProtocolNegotiationFactory}), for which TLS asks that factory: L{HostTLS} and
+C{Agent._endpoint} need no change.  A field of L{Host<quebert.config.Host>} would say
+whether a host may have it.
 
 What stands in the way of it: C{_pool} makes an C{HTTPConnection} before the TLS
 handshake, when nobody knows the version.  C{HTTPExchange.data}, and the head that
@@ -22,14 +23,18 @@ C{_slow_answers}).
 
 What changes together:
 
- - Another limit of connections or answers: L{Limits}; C{_pool}, or for answers
-   C{_reader}, C{_response} and C{_slow_answers}; a field of L{Host
+ - Another limit of connections or answers: L{Limits}; C{_pool}; for answers
+   C{_reader}, C{_response}, or C{_slow_answers}, to which C{body_begins} in C{_pool}
+   passes them on; a field of L{Host
    <quebert.config.Host>}, read by C{config/_host.py} and passed on by C{_connections}
    in C{service/_ways}; C{docs/limits.rst}.
  - Another way to a host, such as another kind of proxy: an endpoint like those in
    C{_guarded} and C{_proxied}; C{Agent._endpoint}, which chooses one; C{Guard.proxy}
    and C{Place.of_proxy} (L{quebert.guard}); C{config/_guard}; C{docs/security.rst},
    C{docs/configuration.rst} and C{examples/quebert.toml}.
+ - Another order in which the addresses of a host are tried:
+   C{GuardedEndpoint._permitted} in C{_guarded}; C{_names} keeps the first 16 of the
+   resolver.
  - Another rule of when a connection is kept or closed: C{_OriginConnections.released}
    in C{_pool}; when an idle one is closed, C{_idle}.
  - Another rule of when requests are written, one by one or together: C{_writes}.

@@ -83,7 +83,7 @@ class Names:
 
     def addresses(self, host: str) -> Deferred[Addresses]:
         """
-        The addresses of C{host}, without repetition, the preferred one first.
+        The addresses of C{host}, without repetition, in the order of the resolver.
 
         @return: fails with C{DNSLookupError} where there is none, or none in time, or
             too many names wait.

@@ -8,7 +8,9 @@ here.
 To add a limit of what is requested of hosts: a field of L{OriginLimits};
 C{Origin.admit} and C{Origin.ended} in C{_origin}, and L{OriginStatus}; a field of
 L{Host<quebert.config.Host>}, in its C{limits}, too, read by C{_host} in
-C{config/_host.py}; C{docs/limits.rst} and C{docs/configuration.rst}.  A term of the
+C{config/_host.py}; C{docs/limits.rst} and C{docs/configuration.rst}.  An answer reaches
+C{Origin.ended} by C{Admitted.ended} in C{mediator/_admission}, which tells its status
+alone, and by L{Admission.ended}, a role that programs may play.  A term of the
 breaker or of the adaptive limit: its settings, C{_BREAKER} or C{_ADAPTIVE} in
 C{config/_host.py}, and what the log says, C{_tell} in C{service/_ways}.  The service
 makes another L{Admission} when C{[hosts]} changes (C{service/_watches}).  A limit of

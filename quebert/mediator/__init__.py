@@ -24,15 +24,17 @@ What changes together:
  - What handlers of Cloud Tasks are told: C{_handler_headers}; their tokens,
    L{quebert.signatures._oidc}, which C{_requests} adds; the C{httpTarget} of their
    queue, C{_target}.
- - Another header of requests: C{_requests}; as many more in C{_ADDED_FIELDS} of
-   C{executor/_limits}; C{docs/executors.rst}.
+ - Another header of requests: C{TaskReader.read} in C{_reading}, if it tells of the
+   task or of its attempts; C{Requests.make}, if it needs the body or a signature.  As
+   many more in C{_ADDED_FIELDS} of C{executor/_limits}; C{docs/executors.rst}.
  - Another error of a request: L{quebert.errors}.
  - Another kind of hook: its type in L{quebert.boundaries}; a list in C{_pipeline},
    where C{reads_part} asks whether there are hooks; a method of L{Mediator}; for a
    file, L{quebert.config} (C{config/_queue} and C{Outside.hook}) and
    C{service/_mediators}, which adds it; C{README.rst}.
- - Another time limit of requests: C{Requests.make} chooses the seconds; it is called by
-   C{Pipeline._execute} and C{Pipeline._prepared}, which know the times of a task.
+ - Another time limit of whole requests (of an answer, L{quebert.http}):
+   C{Requests.make} chooses the seconds; it is called by C{Pipeline._execute} and
+   C{Pipeline._prepared}, which know the times of a task.
    L{Attempt<quebert.mediator._attempt.Attempt>} raises the error; C{Failures.outcome}
    says what becomes of the task, and C{_admission}, what its host is blamed for.
  - A time limit of hooks: C{_hooks.run}, which C{_pipeline} calls twice;

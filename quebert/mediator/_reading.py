@@ -71,7 +71,9 @@ class TaskReader:
 
     def read(self, task: Any, message: WatchedMessage) -> Wanted:
         """
-        What a task asks for.
+        What a task asks for.  The headers of its request tell the number of the
+        attempt, where the policy wants that, the URL of a lease, and what handlers of
+        Cloud Tasks are told.
 
         @return: its history is told only where the policy needs it.
         @raise BadTask: a field is missing or wrong.

@@ -10,10 +10,17 @@ again, with the same uuid, is safe: at worst it is there twice, never lost.
 C{add_tasks} adds many, with a window of them unconfirmed.
 
 What is common to all: the message in C{_letter}, one of many tasks in C{_items}, the
-task in L{quebert.task}.  Another property of messages is set in C{_letter}; another
-keyword of C{add_task} stands in C{_twisted}, C{bulk/_formats}, C{cli/_add}, the
-docstrings of C{_blocking} and C{task/_keywords}; what a broker may answer is read in
-C{_connection} and in L{quebert.amqp.link}, and told in C{_problems}.
+task in L{quebert.task}.
+
+What changes together:
+
+ - Another property of messages: C{_letter}; of tasks that are added over HTTP,
+   C{web/cluster/_task_broker}.  What a retry changes of it: C{_changes} in
+   C{amqp/wire/_replacement_properties}.
+ - Another keyword of C{add_task}: C{_twisted}, C{bulk/_formats}, C{cli/_add}, and the
+   docstrings of C{_blocking} and C{task/_keywords}.
+ - Another answer of a broker: C{_connection} and L{quebert.amqp.link}, which read it,
+   and C{_problems}, which tells it.
 
 A test takes tasks before they are published with C{intercept}, as L{quebert.testing}
 does; another way to publish asks C{taken} in C{_intercept} first.

@@ -25,6 +25,7 @@ from quebert._protocol.frames import (
     FrameReader,
     WholeFrame,
 )
+from quebert._protocol.heartbeat import BEATS, SILENT_BEATS
 from quebert._protocol.methods import METHODS_BY_INDEX, method_frame
 from quebert._protocol.values import CodecError
 from quebert._text import printable
@@ -36,7 +37,6 @@ __all__ = ["CHANNEL", "ClosedByBroker", "FrameStream", "log_in", "read_method"]
 
 #: The number of the only channel.
 CHANNEL = 1
-_BEATS = 2  # in an interval
 _CLIENT_PROPERTIES = {
     "product": "quebert",
     "version": __version__,
@@ -92,7 +92,7 @@ class FrameStream:
         self.max_payload = max_payload
         if heartbeat:
             self.heartbeat = heartbeat
-            self._beat_after = heartbeat / _BEATS
+            self._beat_after = heartbeat / BEATS
 
     def send(self, data: bytes, deadline: Deadline) -> None:
         """
@@ -107,7 +107,8 @@ class FrameStream:
         Wait for the next frames.  Meanwhile heartbeats are sent.
 
         @raise TimeIsUp: none has come in time.
-        @raise StreamEnded: none will come.
+        @raise StreamEnded: none will come, or nothing has come for two heartbeat
+            intervals.
         """
         while True:
             left = deadline.left()
@@ -117,7 +118,7 @@ class FrameStream:
                 if left <= self._beat_after:
                     raise
                 self._silent += 1
-                if self._silent >= 2 * _BEATS:
+                if self._silent >= SILENT_BEATS:
                     text = "nothing came from the broker for two heartbeats"
                     raise StreamEnded(text) from None
                 self.send(HEARTBEAT_FRAME, deadline)

@@ -26,9 +26,12 @@ The room is a part of C{amqp}, since L{TxAMQPClient<quebert.amqp.TxAMQPClient>},
 users make themselves, gives watches what is here.
 
 A throttle is asked about the first message that waits, without seeing it, and not about
-suspects (see L{Throttle<quebert.amqp.watch.Throttle>}).  It sees a message that begins:
-a limit of bytes per second can charge each one then, and have the next one wait.  A
-rule by which one message overtakes another, such as one for tenants, needs more.  It
+suspects (see L{Throttle<quebert.amqp.watch.Throttle>}).  It sees a message that begins.
+So a limit of bytes per second charges each message in C{begun}, and has the next one
+wait; L{TokenBucket<quebert.limits.TokenBucket>}, from which one token at a time is
+taken, would give several.
+
+A rule by which one message overtakes another, such as one for tenants, needs more.  It
 needs lines of messages in L{Places<quebert.amqp.watch._places.Places>}, as memory has
 one (C{_heavy}).  C{Deliveries} makes a rule of its own; one that is shared it gets by a
 role in C{watch/_session}, which C{TxAMQPClient} fills.  The messages in these lines

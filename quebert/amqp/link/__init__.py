@@ -3,7 +3,8 @@ Connections to the broker that are made again when they are lost, and publishing
 
 Which module tells what:
 
- - L{quebert._protocol.heartbeat}: when a silent broker is given up.
+ - L{quebert._protocol.heartbeat}: when a silent broker is given up, also by the
+   producer without Twisted.
  - C{_hosts}: which host a connection tries next, and how long it waits before.
  - C{_negotiation}: how long each step of connecting may take.
  - C{_failing}: how long a consumer waits after RabbitMQ has closed the connection with

@@ -117,9 +117,8 @@ class Publisher:
         @param timeout: seconds in which there must be a connection; C{None}
             for no limit.  A confirm is waited for without limit.  A caller that wants a
             limit cancels the wait, and does not know then whether the broker has the
-            message (C{publish_confirmed} in C{operations/_access}).  A limit for all
-            callers would begin when C{Publications._send} has sent it, and not run
-            while the broker blocks.
+            message (C{publish_confirmed} in C{operations/_access}).  For a limit for
+            all callers, see L{quebert.amqp.wire}.
         @raise Unroutable: no queue gets it.
         @raise PublishRefused: the broker does not take it.
         @raise BrokerUnreachable: there was no connection in time.

@@ -7,7 +7,10 @@ What changes together is told by these:
  - Another state or fate of a delivery: L{quebert.amqp.watch._delivery}.
  - Another rule of when a message is copied, or buried as poison:
    L{quebert.amqp.watch._redelivery}.
- - Another option: L{quebert.amqp.watch._options}.
+ - Another option: L{quebert.amqp.watch._options}.  An argument of consumers, such as
+   a priority: L{quebert._protocol.extensions}.
+ - What is done when RabbitMQ ends a consumer: C{_cancelled} and C{_consume_anew} in
+   C{_intake}.
  - Another reason why no message begins: for one queue, a throttle
    (L{quebert.amqp.coordination}).  For a whole client, such as a connection that is
    blocked, C{Deliveries.close} with a reason of its own, as C{paused}, C{stopped} and

@@ -243,7 +243,10 @@ class Intake:
         )
 
     async def _consume_anew(self, channel: Channel) -> None:
-        # The queue may have been deleted.  It is declared in any case.
+        """
+        Declare the queue, which may have been deleted, and consume it.  L{_cancelled}
+        does so at once, and L{_try_or_shut} after each of its pauses.
+        """
         self._client.ladder.new_queues.forget(self._binding.queue)
         async with temporary_channel(channel.client) as other:  # a refusal closes it
             await self._declare(channel.client, other)

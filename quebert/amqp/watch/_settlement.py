@@ -1,5 +1,7 @@
 """
 Carries out outcomes: acknowledges a message, puts it back, buries it, or gives it back.
+In the end L{Settlement.acknowledge} or L{Settlement.give_back} settles each delivery of
+a watch.
 
 A message is acknowledged only after whatever replaces it is confirmed by the
 broker, so that a crash at any point duplicates at worst.  A delivery tag is

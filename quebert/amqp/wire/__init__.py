@@ -18,8 +18,10 @@ What changes together:
    errors); and C{producer/_problems}, which does not go this way and makes these errors
    itself.  C{_until_confirmed}, C{_forwarding} and C{_astray} log no
    C{ChannelLost}, also where only the connection that publishes was lost: the error for
-   a late confirm must be another one, or nobody is told.  A time limit rests while the
-   broker blocks (C{Wire.block}, C{Wire.unblock}).
+   a late confirm must be another one, or nobody is told.  A time limit begins in
+   C{Publications._send}, which sends at once or when there is room, and rests while the
+   broker blocks (C{Wire.block}, C{Wire.unblock}).  C{Publisher._replace} is to shut the
+   channel at once then, and C{_unanswered} to warn of nothing that has failed.
  - Another way to acknowledge, or another moment: C{_acks}, which acknowledges several
    deliveries with one frame.  Call C{Channel.flush} where an acknowledgement must be
    written at once, as C{Browsing._copy} does in C{queues}.  A watch loses nothing by

@@ -123,8 +123,8 @@ class Channel(AMQChannel):  # type: ignore[misc]
     @ivar on_message: called with each message delivered.  It is to be set before the
         method of a delivery comes.
     @ivar on_cancel: called with the consumer tag of a C{basic.cancel} of the broker:
-        the queue was deleted, or, from RabbitMQ 4.3 on, its consumer timeout has
-        passed.
+        the queue was deleted, its node is lost, or (since RabbitMQ 4.3) a message of a
+        quorum queue was held for too long.
     @ivar why: why it was closed, or C{None}.
     @ivar publications: what was published and is not confirmed yet.
     @ivar acks: the acknowledgements that are sent at the end of the turn.

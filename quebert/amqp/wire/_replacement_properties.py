@@ -114,7 +114,8 @@ def _changes(
     message: Message, delayed: bool, highest_priority: int | None
 ) -> dict[str, Any]:
     """
-    The properties that are not as they came.
+    The properties that each replacement changes, be it a retry, a copy or a dead
+    letter: it is persistent (C{delivery-mode} 2), and has no C{user-id}.
     """
     changes: dict[str, Any] = {"delivery-mode": 2, "user-id": None}
     if delayed:

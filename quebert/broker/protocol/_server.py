@@ -172,7 +172,6 @@ class ServerConnection(FrameConnection):
 
     def _log_in_later(self, user: str, *rest: Any) -> None:
         self._waiting = None
-        self.broker.begin_turn()
         self.broker.end_wait(self, user)
         self._log_in(user, *rest)
         transport: Any = self.transport

@@ -13,10 +13,11 @@ What changes together:
    such as C{x-single-active-consumer}, are for all types.  C{information} in
    C{protocol/_login} says whose quorum queues they are like.  For mediators:
    L{quebert.amqp.queues}.
- - Another type of exchange: C{TYPES} in C{_exchange}, and L{Exchange.matching}, which
-   remembers routes by their routing keys; the names in C{_exchanges}, if one is there
-   from the beginning; C{exchange_type} in C{config/_queue.py}, for mediators, and in
-   C{docs/configuration.rst}.
+ - Another type of exchange: C{TYPES} in C{_exchange}, which judges one binding after
+   the other; L{Exchange.matching}, if it chooses among bindings, or does not go by the
+   routing key alone, by which routes are remembered; the names in C{_exchanges}, if one
+   is there from the beginning; C{exchange_type} in C{config/_queue.py}, for mediators,
+   and in C{docs/configuration.rst}.
  - Another reason of deaths: C{Router._die} is called with it; C{_death_header} tells it
    in C{x-death}, and C{goes_in_circles} there asks which reasons end a circle.
 """
