@@ -281,10 +281,12 @@ class WatchesTests(ClientTestCase):
                 queue, onDisconnect=lambda failure, queue=queue: told.append(queue)
             )
             self.result(watching)
+        self.assertEqual(self.amqp.reconnects, 0)
         self.network.cut()
         self.network.settle()
         self.assertEqual(told, ["a", "b"])
         self.network.pass_time(30)
+        self.assertEqual(self.amqp.reconnects, 1)
         self.assertTrue(all(each.consuming for each in self.amqp.watchers))
         self.wire = self.connect()
 

@@ -413,9 +413,11 @@ class PrepareTests(SynchronousTestCase):
         rungs are used at the next look, not each over a further connection.
         """
         spares: list[FakeWire] = []
+        opened = []
 
         class Closing(FakeWire):
             async def open_channel(self, *, confirms: bool) -> FakeWire:
+                opened.append(self)
                 self.closed = True
                 raise BrokerRefused(530, "NOT_ALLOWED - too many channels")
 
@@ -428,6 +430,7 @@ class PrepareTests(SynchronousTestCase):
         self.ladder = Ladder(quorum=True, spare=spare)
         self.ladder._in_use._used = dict.fromkeys(range(1, 40), 0.0)
         self.assertIn(ARRIVALS, {name for _, name in self.check()})
+        self.assertEqual(opened, spares)
         self.assertEqual(len(spares), 1)
 
     def test_of_another_process(self) -> None:

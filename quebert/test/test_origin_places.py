@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.amqp.watch._hanging_origin import HangingOrigin
-from quebert.amqp.watch._origin_places import OriginPlaces
+from quebert.amqp.watch._origin_places import LOOKS, OriginPlaces
 
 
 @attrs.define(eq=False, slots=False)
@@ -138,6 +138,35 @@ class OriginPlacesTests(SynchronousTestCase):
         self.places.ended(self.admits("quick"), is_quick=True)
         quick = [self.admits("quick") for _ in range(3)]
         self.assertEqual([each is not None for each in quick], [True, True, False])
+
+    def test_reserved_for_so_long(self) -> None:
+        """
+        Places are reserved for ten looks after a quick answer.
+        """
+        for _ in range(LOOKS - 2):
+            self.places.judge([])
+        self.places.ended(self.admits("quick"), is_quick=True)
+        for share in (*[6] * (LOOKS - 1), 8):
+            self.places.judge([])
+            self.assertEqual(self.places.share, share)
+
+    def test_one_try(self) -> None:
+        """
+        One request is tried of an origin that refuses when it tells that one may be
+        made; another one, once that has ended.
+        """
+        told: list[Any] = []
+        self.watch.places = places = OriginPlaces(self.watch, 8, lambda: self.clock)
+        messages: Any = [FakeMessage("http://limited/") for _ in range(6)]
+        self.watch.end.update(messages[:2])
+        places.refused(messages[0], 9, told.append)
+        places.wait(messages[0])
+        for each in messages[1:]:
+            self.assertFalse(places.admits(each))
+            places.wait(each)
+        (free,) = told
+        free()
+        self.assertEqual(self.watch.begun, messages[:3])
 
     def test_next(self) -> None:
         """

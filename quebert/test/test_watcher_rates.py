@@ -308,9 +308,9 @@ class NightTests(WatcherTestCase):
         """
         self.begin_at(3)
         self.clock.advance(2.9 * 3600)
-        self.assertFalse(self.watcher.consuming)
+        self.assertEqual((self.watcher.consuming, self.watcher.resting), (False, True))
         self.clock.advance(0.2 * 3600)
-        self.assertTrue(self.watcher.consuming)
+        self.assertEqual((self.watcher.consuming, self.watcher.resting), (True, False))
 
     def test_dawn(self) -> None:
         """

@@ -87,19 +87,19 @@ class QueueArguments:
     @ivar single_active: whether one consumer at a time gets messages.
     """
 
-    message_ttl: float | None = None
-    expires: float | None = None
-    dead_letter_exchange: str | None = None
-    dead_letter_key: str | None = None
-    max_length: int | None = None
-    max_bytes: int | None = None
-    overflow: str = DROP_HEAD
-    max_priority: int = 0
+    message_ttl: float | None
+    expires: float | None
+    dead_letter_exchange: str | None
+    dead_letter_key: str | None
+    max_length: int | None
+    max_bytes: int | None
+    overflow: str
+    max_priority: int
+    single_active: bool
     usual_priority: int = 0
     quorum: bool = False
     delivery_limit: int | None = None
     at_least_once: bool = False
-    single_active: bool = False
 
 
 def _number(least: int = -(2**63), most: int = 2**63 - 1) -> Callable[[Any], Any]:

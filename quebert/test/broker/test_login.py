@@ -259,11 +259,17 @@ class EndTests(LoginTestCase):
 
     def test_while_it_is_being_closed(self) -> None:
         """
-        Until the client agrees, all else that it says is let go; it may close it, too.
+        Until the client agrees, all else that it says is let go; it may close it, too,
+        whatever the arguments.
         """
         wrong = frame(FRAME_BODY, 0, b"")
+        torn = frame(FRAME_METHOD, 0, CLOSE[7:-1][:5])
         other = method_frame(1, "channel.open", ("",)), opened(), wrong
-        for end, answer in ((CLOSE_OK, []), (CLOSE, ["close-ok"])):
+        for end, answer in (
+            (CLOSE_OK, []),
+            (CLOSE, ["close-ok"]),
+            (torn, ["close-ok"]),
+        ):
             self.new()
             self.peer.open()
             self.assertEqual(self.send(wrong), ["close 505"])
