@@ -59,8 +59,8 @@ MOST_SHOWN = 2_000
 class Backoff:
     """
     How L{DelayOnErrorMediator<quebert.mediator.DelayOnErrorMediator>} waits:
-    C{constant ** failures} seconds, C{max_delay} at most; and when it gives up, in the
-    terms of L{RetryPolicy}.
+    C{constant ** failures} seconds, C{max_delay} at most.  It gives up by
+    C{max_attempts} and C{max_retry_duration}, as L{RetryPolicy} does.
 
     @ivar constant: the base of the power.
     @ivar max_delay: seconds that a task waits at most.

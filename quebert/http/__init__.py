@@ -6,11 +6,11 @@ a connection is HTTP/1.1: C{_agent} makes the bytes of a request, C{_connection}
 them (those that the socket does not take at once by C{_request_writer}) and has one
 request follow the other, C{_reader} reads the answer, and C{_pool} keeps connections.
 
-Another version of HTTP would be another C{_connection} with a reader and a writer of
-its own.  The writer would make the bytes of a request, which C{_agent} makes now.
-C{_pool} would give one connection to several requests: it takes one out of the idle
-ones for a request, and C{_writes} keeps one request for each.  Its
-C{_ConnectionFactory} would offer the version by ALPN (Twisted's
+Another version of HTTP begins in C{_pool}, which has one request at a time for each
+connection: now, it takes a connection out of the idle ones for a request, and
+C{_writes} keeps one request for each.  It would be another C{_connection} with a reader
+and a writer of its own.  The writer would make the bytes of a request, which C{_agent}
+makes now.  C{_ConnectionFactory} in C{_pool} would offer the version by ALPN (Twisted's
 C{IProtocolNegotiationFactory}), for which TLS asks that factory: L{HostTLS} and
 C{Agent._endpoint} need no change.  A field of L{Host<quebert.config.Host>} would say
 whether a host may have it.
@@ -35,8 +35,9 @@ What changes together:
  - Another order in which the addresses of a host are tried:
    C{GuardedEndpoint._permitted} in C{_guarded}; C{_names} keeps the first 16 of the
    resolver.
- - Another rule of when a connection is kept or closed: C{_OriginConnections.released}
-   in C{_pool}; when an idle one is closed, C{_idle}.
+ - Another rule of when a connection is kept, used again or closed, and for how long it
+   is kept idle: C{_OriginConnections.released} in C{_pool}.  C{_idle} closes each at
+   the time that was set there.
  - Another rule of when requests are written, one by one or together: C{_writes}.
  - Another scheme of URLs: C{_URL} and C{_endpoint} in C{_agent}; L{quebert._url};
    C{SCHEMES} in C{guard/_guard}, and C{config/_guard.py}.

@@ -22,9 +22,10 @@ class Expiry:
     """
     The end of idle connections.
 
-    @param idle: those of all origins, the longest idle first, and when each is to be
-        closed by C{seconds}.  One that is closed is taken out of it at once.
-    @ivar seconds: tells the time.
+    @param idle: those of all origins, the longest idle first, and the time at which
+        each is to be closed, as C{seconds} tells it.  One that is closed is taken out
+        of it at once.
+    @ivar seconds: a stopwatch.  It has another zero than C{Pool.seconds}.
     @ivar next_look: the time of the next look; infinity if there is none.
     """
 

@@ -1,9 +1,9 @@
 """
-How much may be asked of an origin or a queue, and how quickly.  Pure: the time is
-an argument, and what is to wait is told for how long.
+How much may be requested of an origin, and how quickly.  Pure: the time is an argument,
+and what is to wait is told for how long.
 
-The throttles of a queue are in L{quebert.amqp.coordination}; they use the bucket from
-here.
+The throttles of a queue are in L{quebert.amqp.coordination}.  They use the bucket of
+tokens from here.
 
 To add a limit of what is requested of hosts: a field of L{OriginLimits};
 C{Origin.admit} and C{Origin.ended} in C{_origin}, and L{OriginStatus}; a field of

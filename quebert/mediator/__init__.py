@@ -20,7 +20,8 @@ What changes together:
  - Another codec than JSON: programs give L{Mediator} a C{decode} and an C{encode};
    C{_codec} calls nothing that knows JSON then.  C{identity_of} in
    C{watch/_held_tasks} (for C{quebert cancel}) knows JSON alone, and C{task/_request}
-   tells executors that the body is JSON.
+   tells executors that the body is JSON.  What is done to all bodies of messages, of
+   other codecs, too, such as decompression: L{quebert.amqp.watch}.
  - What handlers of Cloud Tasks are told: C{_handler_headers}; their tokens,
    L{quebert.signatures._oidc}, which C{_requests} adds; the C{httpTarget} of their
    queue, C{_target}.
@@ -28,6 +29,11 @@ What changes together:
    task or of its attempts; C{Requests.make}, if it needs the body or a signature.  As
    many more in C{_ADDED_FIELDS} of C{executor/_limits}; C{docs/executors.rst}.
  - Another error of a request: L{quebert.errors}.
+ - Another thing that is done to the body of an answer, such as decoding a compressed
+   one: C{Attempt._body_came} in C{_attempt}, which has its headers, too.  The HTTP
+   client gives bodies as they come, and cuts them (C{Limits.body}).
+ - Another way to call hooks, such as in a thread: C{run} and C{_run_after} in
+   C{_hooks}; which hooks, C{Mediator.add_prehook} says.
  - Another kind of hook: its type in L{quebert.boundaries}; a list in C{_pipeline},
    where C{reads_part} asks whether there are hooks; a method of L{Mediator}; for a
    file, L{quebert.config} (C{config/_queue} and C{Outside.hook}) and

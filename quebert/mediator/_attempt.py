@@ -2,8 +2,9 @@
 One HTTP request and its whole answer, within its time.
 
 Written with bare callbacks, since every task has one of these: as a coroutine
-it would cost 5 µs more.  It knows of HTTP the status alone, and of the task nothing but
-the record that gets this status.
+it would cost 5 µs more.  It decides by the status of the answer, and by C{overruled},
+which may look at the headers.  Of the task it knows nothing but the record that gets
+the status.
 """
 
 from __future__ import annotations

@@ -135,7 +135,8 @@ class Codec:
 
     def result(self, content: bytes) -> Any:
         """
-        What post-hooks get of the body of an answer.
+        What post-hooks get of the body of an answer.  Nothing is known of its headers
+        here, but in L{Attempt<quebert.mediator._attempt.Attempt>}.
         """
         if not content:
             return None

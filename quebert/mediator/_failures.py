@@ -108,7 +108,8 @@ class Failures:
         observation: Observation | None = None,
     ) -> Outcome:
         """
-        What becomes of a task.
+        What becomes of a task.  One that was cancelled meanwhile is dropped where it
+        would be tried again.
 
         @param began: when this attempt did, in seconds since the epoch.
         @param whole: whether the task has all its fields.

@@ -15,6 +15,9 @@ What changes together:
    have in their C{retry} without another line; C{_POLICY} in C{config/_queue.py}; the
    table in C{docs/retries.rst}.  A term for each host: L{FailedTask
    <quebert.boundaries.FailedTask>} would have to tell the host; see L{quebert.config}.
+ - Another term of C{DelayOnErrorMediator}, which has a backoff of its own:
+   C{_backoff_failures} in L{quebert.mediator}; C{Backoff} and C{_BACKOFF} in
+   L{quebert.config}, and C{_of_kind} in C{service/_mediators}.
  - Another wish of an executor: L{Directive} and its pattern in C{_answers};
    L{Rules.outcome}; C{docs/retries.rst}.
  - Another thing that is known of the attempts: L{History}, its C{read}, C{failed} and

@@ -28,8 +28,8 @@ users make themselves, gives watches what is here.
 A throttle is asked about the first message that waits, without seeing it, and not about
 suspects (see L{Throttle<quebert.amqp.watch.Throttle>}).  It sees a message that begins.
 So a limit of bytes per second charges each message in C{begun}, and has the next one
-wait; L{TokenBucket<quebert.limits.TokenBucket>}, from which one token at a time is
-taken, would give several.
+wait.  L{TokenBucket<quebert.limits.TokenBucket>} gives one token at a time now: it
+would give as many as a body has bytes, and may owe some, with which C{wait} reckons.
 
 A rule by which one message overtakes another, such as one for tenants, needs more.  It
 needs lines of messages in L{Places<quebert.amqp.watch._places.Places>}, as memory has

@@ -42,7 +42,8 @@ class Question:
 
     @ivar kind: L{FIND}, L{CANCEL} or L{RETRY_NOW}.
     @ivar uuids: of the tasks; C{None} for all, with L{FIND} alone.
-    @ivar cancelled: with L{CANCEL}: of the same tasks.
+    @ivar cancelled: with L{CANCEL}: what is to be known of cancelled tasks.  Without
+        C{uuids} nobody asks: a mediator tells that it has met these tasks.
     @ivar id: stands in the answers, too.
     """
 

@@ -2,10 +2,11 @@
 One message that has waited: it goes to its task queue if it is due, else to its next
 wait.
 
-It is acknowledged once the broker has confirmed it where it goes.  Where the task queue
-takes nothing, since it is full or was deleted, a L{SharedBackoff} has the messages
-that are due wait here, unacknowledged.  A message that RabbitMQ refuses for itself,
-such as one that is too large, waits alone.
+It is acknowledged once the broker has confirmed it where it goes.  Two
+L{SharedBackoff}s have messages wait here, unacknowledged: one where the task queue
+takes nothing, since it is full or was deleted; one where the ladder takes nothing.  So
+a full task queue does not stop what goes to a rung.  A message that RabbitMQ refuses
+for itself, such as one that is too large, waits alone.
 """
 
 from __future__ import annotations

@@ -71,7 +71,8 @@ class Hosts:
 
     def begin(self) -> None:
         """
-        Begin with the host whose turn it is for the sibling.
+        The connection is wanted: begin at the place in the list at which the sibling
+        is.  Both have the same list.
         """
         if self._sibling is not None:
             self._turn = self._sibling._turn

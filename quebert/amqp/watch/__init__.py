@@ -16,7 +16,14 @@ What changes together is told by these:
    blocked, C{Deliveries.close} with a reason of its own, as C{paused}, C{stopped} and
    C{suspect} are; a watch that begins meanwhile is to be closed, too, and
    C{OneSuspect} is to ask, since suspects have no places.
- - Another thing that counts as memory: L{quebert.amqp.watch._memory_budget}.
+ - Another thing that counts as memory: L{quebert.amqp.watch._task_memory}.
+ - Another thing that is done to a message before its callback gets it, such as decoding
+   a compressed body: C{Deliveries._received}, which all messages pass first.  These
+   read the body after it: C{TaskMemory}, C{HeldTasks}, C{Redelivery} (the callback
+   tasks of what is buried) and the mediator; and C{Settlement} and C{Replacements}
+   publish it again, with the properties that it came with.
+ - Another way to give messages back: C{Channel.give_back} in L{quebert.amqp.wire};
+   C{Returns.return_waiting}, which gives back all that have not begun.
 
 A stream is not watched: each of its consumers would get all
 messages, and none can be given back (L{quebert.amqp.queues} tells what that takes).

@@ -171,7 +171,8 @@ class Handler:
 
     def cancel(self, message: DeliveredMessage) -> None:
         """
-        Cancel what the callback does with a message, which may end others, too.
+        Cancel the Deferred of the callback for a message.  A callback may have given
+        the same Deferred for others, which end then, too.
         """
         answer = self.at_work.get(message)
         if answer is not None:  # else it ended with another

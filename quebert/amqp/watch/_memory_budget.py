@@ -14,12 +14,11 @@ Two rules keep them from stopping all others:
     leave, or be one task.  So a watch leaves something to each of the others.  Who has
     to wait for tasks of its own watch alone keeps no other waiting.
 
-How much memory a task takes is reckoned in L{quebert._bounds}, by the mediator
-(C{memory_of}, L{quebert.mediator._codec}), and by C{_task_memory} for the properties.
-The budget is C{maxMemory} of L{TxAMQPClient<quebert.amqp.TxAMQPClient>}, and in a file
-C{max_memory} of L{Service<quebert.config.Service>}; if that changes, the service makes
-another client (C{_kind_of_client} in C{service/_watches}).  Nobody looks at the memory
-of the process itself.  Executors count by themselves (C{executor/_memory}).
+How much memory a task takes, L{quebert.amqp.watch._task_memory} tells.  The budget is
+C{maxMemory} of L{TxAMQPClient<quebert.amqp.TxAMQPClient>}, and in a file C{max_memory}
+of L{Service<quebert.config.Service>}; if that changes, the service makes another client
+(C{_kind_of_client} in C{service/_watches}).  Nobody looks at the memory of the process
+itself.  Executors count by themselves (C{executor/_memory}).
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ class Holder(Protocol):
     def find(self, uuids: Collection[str] | None) -> Sequence[HeldTask]:
         """
         The tasks with these uuids that it has, or has dropped; all that it has with
-        C{None}.
+        C{None}.  Called when somebody looks for tasks, or cancels some.
         """
 
     def retry_now(self, uuids: Collection[str]) -> Sequence[HeldTask]:

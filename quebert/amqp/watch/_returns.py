@@ -66,7 +66,8 @@ class Returns:
 
     def return_waiting(self) -> None:
         """
-        Return the messages that have not begun.
+        Return the messages that have not begun, when the queue is paused, or the watch
+        is stopped.  Others, with smaller tags, may be at work.
         """
         for message in self._take_waiting():
             self.return_message(message)

@@ -26,6 +26,10 @@ What changes together:
    deliveries with one frame.  Call C{Channel.flush} where an acknowledgement must be
    written at once, as C{Browsing._copy} does in C{queues}.  A watch loses nothing by
    the wait until the end of the turn, and does not call it.
+ - Another way to give back: C{Channel.give_back}, which writes a C{basic.nack} for
+   each delivery, and C{Channel.give_all_back}, which writes one with C{multiple}.  That
+   one gives back all that is unsettled up to its tag, also what a watch has at work:
+   C{Acks.outstanding} tells what that is.
  - What is told of a returned message: C{Publications.returned}; of the producer without
    Twisted, C{producer/_connection}.
  - What is done while RabbitMQ blocks the connection: C{Wire.block} and C{Wire.unblock}.

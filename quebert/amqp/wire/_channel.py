@@ -308,8 +308,9 @@ class Channel(AMQChannel):  # type: ignore[misc]
     def give_all_back(self, up_to: int = 0) -> None:
         """
         Let the broker deliver again, in their order, all that are not settled, or the
-        first of these.  Then settle nothing more on the channel but what is behind
-        them, and shut it: L{acks} still has these deliveries as unsettled.
+        first of these.  After that, settle only deliveries with larger tags, and then
+        shut the channel: L{acks} does not learn of it, and keeps these deliveries as
+        unsettled.
 
         That is a C{basic.nack} with C{requeue} and C{multiple}.
         C{basic.nack} is an extension of AMQP 0-9-1 by RabbitMQ:

@@ -6,6 +6,9 @@ What changes together:
  - Another argument of queues: L{quebert.broker.state._arguments}, and what heeds it:
    L{Queue} (whose turn it is, and limits), C{_ready} (the order), L{Router} (what
    becomes of messages) or L{VirtualHost} (how long a queue lives).
+ - An argument of consumers: C{_basic_consume} in C{protocol/_commands}, which refuses
+   all of them; C{ServerConsumer} in C{protocol/_channel}, which keeps it; and
+   L{Queue.next_consumer}, which says whose turn it is.
  - Another type of queue: C{_CHECKS_OF} and C{_queue_type} in C{_arguments}, each place
    that asks for C{settings.quorum} (C{_routing} and C{_vhost}),
    C{VirtualHost.declare_queue}, and C{VirtualHost.consume} (who may consume beside
