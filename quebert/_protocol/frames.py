@@ -35,7 +35,8 @@ PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 FRAME_METHOD, FRAME_HEADER, FRAME_BODY, FRAME_HEARTBEAT = 1, 2, 3, 8
 FRAME_TYPES = frozenset((FRAME_METHOD, FRAME_HEADER, FRAME_BODY, FRAME_HEARTBEAT))
 FRAME_END = 0xCE
-#: Octets that a frame has at most, unless the other side wants less.
+#: Octets that a frame has at most, unless the other side wants less: for the client
+#: (C{Wire.tuned}), the producer without Twisted and the embedded broker.
 FRAME_MAX = 131_072
 #: And how many each side must take (the same: frame-min-size).
 FRAME_MIN = 4_096

@@ -11,7 +11,9 @@ exchanges, reasons of deaths), L{quebert.broker.protocol} (methods, confirms, lo
 in) and L{quebert.broker.store} (what outlives a process).  An option of C{quebert
 broker}: C{Served} in C{cli/_broker.py}, the command in C{cli/_main.py}, and
 L{BrokerFactory}, which has the broker's policies: who may in, and what is committed in
-which order.
+which order.  A limit of connections: of clients that have not logged in,
+C{protocol/_strangers}; of others, L{BrokerFactory}, which C{ServerConnection.open}
+asks.
 """
 
 from quebert.broker._broker import BrokerFactory

@@ -60,7 +60,8 @@ class BrokerFactory(Factory):
     @param vhosts: names of virtual hosts; the first is the default.
     @param users: passwords by user names.
     @ivar clock: the reactor, for all timers.
-    @ivar connections: all clients.
+    @ivar connections: all connections, also those of clients that have not logged in,
+        and those that are being closed.
     @ivar vhosts: the virtual hosts, by their names.
     @ivar default_vhost: that of clients that have not named one yet.
     @raise StoreError: the records make no sense, or cannot be read.

@@ -229,8 +229,8 @@ class Host:
     @ivar breaker: when it is left in peace, since it keeps failing; C{None} for
         never.
     @ivar adaptive: how it is found out how much it can take; C{None} for not.
-    @ivar connections: how many there may be to each origin at once; C{None} for the
-        default.
+    @ivar connections: how many there may be to each origin at once
+        (C{Limits.per_origin} of L{quebert.http}); C{None} for the default.
     @ivar idle: seconds that one is kept unused, 0 for none; C{None} for the default.
     @ivar slowest: bytes per second that an answer must bring after its head, 0 for
         however few; C{None} for the default.

@@ -6,11 +6,11 @@ a connection is HTTP/1.1: C{_agent} makes the bytes of a request, C{_connection}
 them (those that the socket does not take at once by C{_request_writer}) and has one
 request follow the other, C{_reader} reads the answer, and C{_pool} keeps connections.
 
-Another version of HTTP begins in C{_pool}, which has one request at a time for each
-connection: now, it takes a connection out of the idle ones for a request, and
-C{_writes} keeps one request for each.  It would be another C{_connection} with a reader
-and a writer of its own.  The writer would make the bytes of a request, which C{_agent}
-makes now.  C{_ConnectionFactory} in C{_pool} would offer the version by ALPN (Twisted's
+To add a version of HTTP, begin in C{_pool}, which gives a connection one request at a
+time: it takes a connection out of the idle ones for a request, and C{_writes} keeps one
+request for each.  Then write another C{_connection}, with a reader and a writer of its
+own.  The writer makes the bytes of a request, which C{_agent} makes now.
+C{_ConnectionFactory} in C{_pool} offers the version by ALPN (Twisted's
 C{IProtocolNegotiationFactory}), for which TLS asks that factory: L{HostTLS} and
 C{Agent._endpoint} need no change.  A field of L{Host<quebert.config.Host>} would say
 whether a host may have it.

@@ -91,8 +91,9 @@ class Agent:
 
     def guarded(self, guard: Guard) -> Agent:
         """
-        The same with another guard.  All limits are common, but no connection that
-        was made under one guard is used under another.
+        The same with another guard.  No connection that was made under one guard is
+        used under another.  So C{Limits.connections} counts those of all guards, and
+        the limits of each origin hold for each guard.
         """
         other = copy.copy(self)
         other._guard = guard

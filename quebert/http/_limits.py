@@ -32,7 +32,7 @@ class Limits:
     read, and how slowly.
 
     @ivar connections: to all origins together; L{affordable} by default.
-    @ivar per_origin: connections to each.
+    @ivar per_origin: connections to each, under one guard.
     @ivar waiting: requests that wait for one of them, for each origin; one
         more fails at once.
     @ivar idle: seconds that a connection is kept unused; with 0 none is used

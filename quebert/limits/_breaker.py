@@ -5,7 +5,7 @@ while.
 ====================  ==================  =====================================
 state                 becomes             when
 ====================  ==================  =====================================
-C{"closed"}           C{"open"}           so many failures in a row
+C{"closed"}           C{"open"}           C{failures} requests in a row fail
 C{"open"}             C{"half-open"}      its pause is over
 C{"half-open"}        C{"closed"}         the one request that may go succeeds
 C{"half-open"}        C{"open"}           it fails: for twice the pause

@@ -28,7 +28,9 @@ What changes together:
  - Another header of requests: C{TaskReader.read} in C{_reading}, if it tells of the
    task or of its attempts; C{Requests.make}, if it needs the body or a signature.  As
    many more in C{_ADDED_FIELDS} of C{executor/_limits}; C{docs/executors.rst}.
- - Another error of a request: L{quebert.errors}.
+ - Another error of a request: L{quebert.errors}.  What becomes of a task for one kind
+   of error, whatever its policy: C{Failures.decided}, which asks the policy; and
+   C{given_up} in C{_judging}, which may bury the task before its next attempt.
  - Another thing that is done to the body of an answer, such as decoding a compressed
    one: C{Attempt._body_came} in C{_attempt}, which has its headers, too.  The HTTP
    client gives bodies as they come, and cuts them (C{Limits.body}).
@@ -43,7 +45,8 @@ What changes together:
    C{Pipeline._prepared}, which know the times of a task.
    L{Attempt<quebert.mediator._attempt.Attempt>} raises the error; C{Failures.outcome}
    says what becomes of the task, and C{_admission}, what its host is blamed for.
- - A time limit of hooks: C{_hooks.run}, which C{_pipeline} calls twice;
+ - A time limit of hooks: C{_hooks.run}, which C{Pipeline._hooked} and
+   C{Pipeline._answered} call;
    L{quebert._consumer_timeout} says how much time there is; C{README.rst}.  A limit of
    one hook would be stored with that hook: C{Mediator.add_prehook} takes it, and the
    lists in C{_pipeline} keep it.

@@ -185,13 +185,14 @@ class Failures:
 
     def decided(self, task: Task, failure: Failure) -> Outcome:
         """
-        What the policy decides.
+        What the policy of this mediator decides, unless C{Mediator.failed} is
+        overridden.
         """
         return self._told(self._policy, task, failure)
 
     def _told(self, policy: FailurePolicy, task: Task, failure: Failure) -> Outcome:
         """
-        What a policy decides; the log tells of it if the task goes back to its queue.
+        What one policy decides; the log tells if the task is tried again.
         """
         failed = self.described(task, failure)
         outcome = policy.outcome(failed, self._now())

@@ -73,7 +73,8 @@ class TaskReader:
         """
         What a task asks for.  The headers of its request tell the number of the
         attempt, where the policy wants that, the URL of a lease, and what handlers of
-        Cloud Tasks are told.
+        Cloud Tasks are told.  What needs no history is to be added before that is
+        read, which is seldom.
 
         @return: its history is told only where the policy needs it.
         @raise BadTask: a field is missing or wrong.

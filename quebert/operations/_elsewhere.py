@@ -3,15 +3,16 @@ What waits on the delay ladder: tasks that were delayed, and tasks that are trie
 
 Theory of operation.  A rung of the ladder holds tasks of all queues, and AMQP tells no
 more than their number.  The wait that is in the rung's name tells when the last of them
-is due at the latest: a rung of up to 64 s is the last one of its tasks; behind any
-other, as long a wait may follow.  (Only while a rung is new, for some seconds in the
-life of a broker, do its tasks begin in a shorter one.)  Of which queue a task is, when
-exactly it is due and whether it was tried are in its message alone.  So where no rung
-holds more than L{_FEW_IN_RUNG} tasks, all of them are looked at, as mediators do with
-the first one of each rung (C{amqp/delays/_rungs_in_use}): fetched, and given back when
-the channel is closed.  More than 32 might come back in another order
-(C{amqp/queues/_browse}).  Before RabbitMQ 4.0, which may lose some where several look
-at many, there are fewer (L{held_at_most<quebert.amqp.queues.held_at_most>}).
+is due at the latest: behind a rung of less than 64 s, its tasks are due; those of a
+longer one before the wait of the next rung would be over.  (Only while a rung is
+new, for some seconds in the life of a broker, do its tasks begin in a shorter one.)  Of
+which queue a task is, when exactly it is due and whether it was tried are in its
+message alone.  So where no rung holds more than L{_FEW_IN_RUNG} tasks, all of them are
+looked at, as mediators do with the first one of each rung
+(C{amqp/delays/_rungs_in_use}): fetched, and given back when the channel is closed.
+More than 32 might come back in another order (C{amqp/queues/_browse}).  Before RabbitMQ
+4.0, which may lose some where several look at many, there are fewer
+(L{held_at_most<quebert.amqp.queues.held_at_most>}).
 """
 
 from __future__ import annotations
@@ -51,9 +52,6 @@ _MOST_BYTES = 4 * 2**20
 # Seconds for which a rung that was not there is not asked for again, unless the
 # management API tells of it: RabbitMQ's log has an error each time.
 _ALL_AGAIN = 30.0
-# A message that has waited for so many seconds, or fewer, is due then.  After a longer
-# wait it may wait again.
-_LAST_WAIT = 64
 
 
 @attrs.frozen
@@ -142,9 +140,8 @@ def latest(wait: int) -> float:
     many seconds.  (A task that came while the right rung was new may be due later: then
     its first wait is shorter.)  Pure.
     """
-    if wait <= _LAST_WAIT:
-        return wait
-    return 2 * wait if wait < WAITS[-1] else float("inf")
+    longer = next((each for each in WAITS if each > wait), float("inf"))
+    return wait if longer == wait + 1 else longer
 
 
 class LadderLooks:

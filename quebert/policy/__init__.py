@@ -2,12 +2,12 @@
 What becomes of a task that failed: when it is tried again, and when it is given
 up.  Pure: numbers, times and texts in, decisions out.
 
-L{Rules} decides.  The wait that an answer asks for, with C{Retry-After} or
-C{Quebert-Outcome}, comes before the backoff of a L{RetryPolicy}, within bounds.  Other
-tasks of the same host do not wait for it: what a host may be asked is in
-L{quebert.limits}.
-C{DelayOnErrorMediator} and a plain C{Mediator} do not ask L{Rules}, and so heed neither
-header.
+L{Rules} decides for a C{PolicyMediator}, by the answer; what is decided by the error,
+or whatever the policy, is in C{mediator/_failures}.  The wait that an answer asks for,
+with C{Retry-After} or C{Quebert-Outcome}, comes before the backoff of a L{RetryPolicy},
+within bounds.  Other tasks of the same host do not wait for it: what a host may be
+asked is in L{quebert.limits}.  C{DelayOnErrorMediator} and a plain C{Mediator} do not
+ask L{Rules}, and so heed neither header.
 
 What changes together:
 

@@ -89,7 +89,8 @@ class Options(UsageOptions):
             "g",
             None,
             "Seconds that running requests get to finish when the process is"
-            " stopped, by default 30; the tasks of the rest go back to their queues.",
+            f" stopped, by default {Service().grace:g}; the tasks of the rest go back"
+            " to their queues.",
         ],
         [
             "processes",
@@ -215,7 +216,7 @@ class Options(UsageOptions):
         return found
 
     def _take_options(self) -> None:
-        grace = 30.0 if self["grace"] is None else self["grace"]
+        grace = Service().grace if self["grace"] is None else self["grace"]
         self["grace"] = seconds(str(grace), "--grace")
         self["processes"] = self["processes"] or 1
         if self["default-url"] is None:

@@ -10,8 +10,9 @@ To add a field: C{FIELDS} in C{_keywords}, with what other task queues call it
 (C{_ELSEWHERE}); L{request} or L{schedule}, which read it, and L{Bounds}, if it has a
 length; L{make}; C{docs/tasks.rst}.  Where producers give it: L{quebert.producer}, and
 over HTTP L{quebert.web._task_body} and L{quebert.client}.  What a mediator does with
-it: L{quebert.mediator}.  A large field that mediators do not read is left out in
-C{_part}.
+it: L{quebert.mediator}; if executors get it as a header, C{TaskReader.read} in
+C{mediator/_reading} adds that to the headers of L{Request}.  A large field that
+mediators do not read is left out in C{_part}.
 """
 
 from quebert._bounds import BOUNDS, Bounds

@@ -50,11 +50,12 @@ class DueTests(SynchronousTestCase):
 
     def test_latest(self) -> None:
         """
-        A task in a rung of up to 64 s is due behind it.  Any other may have as long a
-        wait before it, or any behind the longest rung.
+        A task in a rung of less than 64 s is due behind it.  Any other is due before
+        the wait of the next rung is over, or any time behind the longest rung.
         """
         found = {wait: latest(wait) for wait in WAITS}
-        self.assertEqual((found[1], found[60], found[64]), (1, 60, 64))
+        self.assertEqual((found[1], found[60], found[62]), (1, 60, 62))
+        self.assertEqual((found[63], found[64]), (63, 128))
         self.assertEqual((found[128], found[32768]), (256, 65536))
         self.assertEqual(found[65536], float("inf"))
 

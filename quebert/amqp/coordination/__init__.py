@@ -27,9 +27,11 @@ users make themselves, gives watches what is here.
 
 A throttle is asked about the first message that waits, without seeing it, and not about
 suspects (see L{Throttle<quebert.amqp.watch.Throttle>}).  It sees a message that begins.
-So a limit of bytes per second charges each message in C{begun}, and has the next one
-wait.  L{TokenBucket<quebert.limits.TokenBucket>} gives one token at a time now: it
-would give as many as a body has bytes, and may owe some, with which C{wait} reckons.
+So a limit of bytes per second is a throttle like C{_pace}, which charges each message
+in C{begun}, and has the next one wait.  For it, L{TokenBucket.take
+<quebert.limits.TokenBucket.take>} would take as many tokens as a body has bytes, also
+more than there are; L{TokenBucket.wait<quebert.limits.TokenBucket.wait>} tells how long
+such a debt lasts already.
 
 A rule by which one message overtakes another, such as one for tenants, needs more.  It
 needs lines of messages in L{Places<quebert.amqp.watch._places.Places>}, as memory has

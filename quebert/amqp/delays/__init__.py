@@ -10,10 +10,9 @@ L{Ladder} is the interface for who puts tasks into it:
 What changes together:
 
   - Another rung, which is another wait: L{WAITS}.  If the waits of up to 64 s change,
-    C{wait_for} and C{FIRST_WAITS} beside it in C{_rungs}, too.  From 64 s on, each wait
-    is twice the one before: C{latest} in C{operations/_elsewhere} counts on that.  The
-    wait of the longest rung is told in C{docs/delays.rst} and C{docs/watching.rst}.  A
-    task that is delayed for longer waits several times.
+    C{wait_for} and C{FIRST_WAITS} beside it in C{_rungs}, too.  The wait of the longest
+    rung is told in C{docs/delays.rst} and C{docs/watching.rst}.  A task that is delayed
+    for longer waits several times.
   - A rung less: it passes its messages on all the same (C{wait_of} reads any name).
     But the doctor and C{RungsInUse} go through the L{WAITS} of their version: during an
     upgrade, only processes of the old version keep an old rung in use, and only those

@@ -5,7 +5,8 @@ What changes together is told by these:
 
  - Another outcome: L{quebert.outcome}.
  - Another state or fate of a delivery: L{quebert.amqp.watch._delivery}.
- - Another rule of when a message is copied, or buried as poison:
+ - After how many ends of mediators a message is attempted alone, or buried as poison:
+   C{SUSPECT} and C{POISONOUS} in C{_record}.  Another rule of what is done then:
    L{quebert.amqp.watch._redelivery}.
  - Another option: L{quebert.amqp.watch._options}.  An argument of consumers, such as
    a priority: L{quebert._protocol.extensions}.
@@ -21,7 +22,8 @@ What changes together is told by these:
    a compressed body: C{Deliveries._received}, which all messages pass first.  These
    read the body after it: C{TaskMemory}, C{HeldTasks}, C{Redelivery} (the callback
    tasks of what is buried) and the mediator; and C{Settlement} and C{Replacements}
-   publish it again, with the properties that it came with.
+   publish it again; which properties stay, C{_changes} in
+   C{wire/_replacement_properties} says.
  - Another way to give messages back: C{Channel.give_back} in L{quebert.amqp.wire};
    C{Returns.return_waiting}, which gives back all that have not begun.
 

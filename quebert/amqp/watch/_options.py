@@ -16,7 +16,9 @@ C{key_arguments} by L{TxAMQPClient.watch<quebert.amqp.TxAMQPClient.watch>};
 C{arguments} and C{queue_type} by C{Intake}, which declares the queue, and by those who
 ask for the type of the queue, or for an argument.  C{Deliveries} gives the others to
 C{Handler}, C{Settlement}, C{HangingHosts}, C{Places} or C{Consumer}.  One that concerns
-the start or the end of a watch: L{Watcher<quebert.amqp.watch.Watcher>}.
+the start or the end of a watch: L{Watcher<quebert.amqp.watch.Watcher>}.  One that is an
+argument of the queue goes into C{WatchOptions.declared}, and into
+C{QueueSettings.declared_arguments}, with which the doctor compares.
 """
 
 from __future__ import annotations

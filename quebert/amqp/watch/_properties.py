@@ -1,8 +1,8 @@
 """
-The properties of what replaces a message: of the message that is put back, of its copy,
-and of its dead letter.
+Says what each kind of replacement gets: its headers, and whether it waits.  The kinds
+are the message that is put back, its copy, and its dead letter.
 
-How they are encoded, L{quebert.amqp.wire} knows.
+Which properties remain, C{amqp/wire/_replacement_properties} says.
 """
 
 from __future__ import annotations

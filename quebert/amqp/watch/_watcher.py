@@ -41,7 +41,8 @@ __all__ = ["DEFAULT_GRACE", "OnDisconnect", "Watcher"]
 #: What a watch calls, with the reason, when its connection is lost.
 OnDisconnect = Callable[[Failure], object]
 
-#: Seconds that running callbacks get to finish when a watch is stopped.
+#: Seconds that running callbacks get to finish when a program stops a watch and says
+#: nothing of them.  A mediator says C{grace} of L{Service<quebert.config.Service>}.
 DEFAULT_GRACE = 30.0
 # Seconds that the broker gets at the end for each of its answers.
 _LAST_ANSWERS = 5.0

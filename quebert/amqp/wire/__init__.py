@@ -22,6 +22,8 @@ What changes together:
    C{Publications._send}, which sends at once or when there is room, and rests while the
    broker blocks (C{Wire.block}, C{Wire.unblock}).  C{Publisher._replace} is to shut the
    channel at once then, and C{_unanswered} to warn of nothing that has failed.
+ - Another limit of frames, channels or heartbeats: C{Wire.tuned}, and C{log_in} in
+   C{producer/_frame_stream}.
  - Another way to acknowledge, or another moment: C{_acks}, which acknowledges several
    deliveries with one frame.  Call C{Channel.flush} where an acknowledgement must be
    written at once, as C{Browsing._copy} does in C{queues}.  A watch loses nothing by

@@ -1,6 +1,6 @@
 """
-The properties of what replaces a message: of the message itself when it is put back,
-and of a copy.  Pure.
+Changes the properties of a message for what replaces it: the message itself when it is
+put back, its copy, or its dead letter.  Pure.
 """
 
 from __future__ import annotations
@@ -114,8 +114,9 @@ def _changes(
     message: Message, delayed: bool, highest_priority: int | None
 ) -> dict[str, Any]:
     """
-    The properties that each replacement changes, be it a retry, a copy or a dead
-    letter: it is persistent (C{delivery-mode} 2), and has no C{user-id}.
+    The properties that change: each replacement is persistent (C{delivery-mode} 2), and
+    has no C{user-id}.  One that waits has no C{expiration}.  A priority above
+    C{highest_priority} becomes that.  All other properties stay.
     """
     changes: dict[str, Any] = {"delivery-mode": 2, "user-id": None}
     if delayed:

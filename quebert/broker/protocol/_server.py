@@ -92,7 +92,7 @@ class ConnectionOwner(TurnOwner, Protocol):
 class ServerConnection(FrameConnection):
     """
     @ivar state: a key of L{STATES}.
-    @ivar user: who the client is.
+    @ivar user: whose password was right; empty before the client has logged in.
     @ivar vhost: what it works with; before it has said so, the default one.
     @ivar wants_cancels: whether it is told when a queue that it consumes is gone.
     @ivar broker: whose client it is.
