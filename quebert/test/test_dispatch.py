@@ -52,6 +52,7 @@ from quebert.errors import ExecutorError, IncompleteAnswer
 from quebert.guard import Guard
 from quebert.http import Dispatcher, _writes
 from quebert.http._agent import Agent
+from quebert.http._guarded import GuardedEndpoint
 from quebert.http._limits import Limits
 from quebert.http._pool import Pool
 from quebert.http._response import Response
@@ -1346,6 +1347,28 @@ class CancelTests(Case):
         requested.cancel()
         self.assertTrue(self.reactor.connectors[0].stoppedConnecting)
         self.failureResultOf(requested)
+
+    def test_just_connected(self) -> None:
+        """
+        The connection of a request that is cancelled just as it is made has the next
+        request.
+        """
+        connect = GuardedEndpoint.connect
+
+        def cancel(made: Any) -> Any:
+            requested.cancel()
+            return made
+
+        def cancelling(endpoint: Any, factory: Any) -> Deferred[Any]:
+            return connect(endpoint, factory).addCallback(cancel)
+
+        self.patch(GuardedEndpoint, "connect", cancelling)
+        requested = self.dispatcher.request("POST", URL)
+        server = self.accept()
+        self.failureResultOf(requested, CancelledError)
+        self.dispatcher.request("POST", URL + "/next")
+        self.assertEqual(self.connections(), 1)
+        self.assertTrue(server.received.startswith(b"POST /run/next "))
 
     def test_waiting(self) -> None:
         """

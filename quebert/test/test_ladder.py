@@ -182,6 +182,18 @@ class PrepareTests(SynchronousTestCase):
         self.successResultOf(self.rung(queue="another"))
         self.assertEqual(self.wire.made("exchange_declare").count(ARRIVALS), 2)
 
+    def test_part_refused(self) -> None:
+        """
+        Where another part is refused for want of a permission, nothing is made anew.
+        """
+        self.successResultOf(self.rung())
+        self.wire.refused[arrivals_of("another")] = BrokerRefused(403, "refused")
+        self.failureResultOf(self.rung(queue="another"), LadderRefused)
+        self.wire.refused.clear()
+        self.wire.clock.advance(2)
+        self.successResultOf(self.rung(queue="another"))
+        self.assertEqual(self.wire.made("exchange_declare").count(ARRIVALS), 1)
+
     def test_lost(self) -> None:
         """
         Where the connection is lost all are told, and the next one asks again.

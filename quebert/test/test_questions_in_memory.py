@@ -44,6 +44,27 @@ from quebert.test.memory_network import NetworkTestCase, RefusingWire
 from quebert.test.support import logged
 
 
+class HeedingCallback:
+    """
+    A callback that is asked about its tasks, and ends none of them.
+
+    @ivar messages: those that it has.
+    """
+
+    heeds_cancelled = True
+
+    def __init__(self) -> None:
+        self.messages: list[Any] = []
+
+    def attempt(self, message: Any) -> Deferred[None]:
+        """
+        Begin a request.
+        """
+        message.may_request("http://a/x")
+        self.messages.append(message)
+        return Deferred()
+
+
 class QuestionsTestCase(NetworkTestCase):
     """
     A queue whose mediators make requests that the test answers.
@@ -184,6 +205,17 @@ class QuestionsTests(QuestionsTestCase):
         self.assertEqual(self.requested(), ["a"])
         self.assertLess(self.network.seconds(), 4.5)
 
+    def test_running(self) -> None:
+        """
+        A task that is being attempted is not said to be wanted before its time.
+        """
+        callback = HeedingCallback()
+        self.result(self.client().watch("", "tasks", "", callback.attempt))
+        self.add("a")
+        told = self.states(self.ask(RETRY_NOW, "a"))
+        self.assertEqual(told, {"a": (RUNNING, True)})
+        self.assertEqual([each.runs_now for each in callback.messages], [False])
+
     def test_paused(self) -> None:
         """
         A mediator whose queue is paused has no consumer, and answers.
@@ -224,6 +256,28 @@ class QuestionsTests(QuestionsTestCase):
         asking = self.begin(ask_mediators(self.wire, "tasks", Question(FIND, None)))
         self.network.settle()
         self.assertEqual(self.successResultOf(asking), Answers())
+
+    def test_asked_again(self) -> None:
+        """
+        A mediator that does not answer is asked again after half a second, and then
+        after twice as long.
+        """
+        client, asked = self.client(), list[float]()
+        now = self.network.seconds
+        self.patch(client.questions, "asked", lambda message: asked.append(now()))
+        self.watch(client=client)
+        self.assertEqual(self.ask(FIND).silent, 1)
+        self.assertEqual([each - asked[0] for each in asked], [0.0, 0.5, 1.5])
+
+    def test_may_not_look(self) -> None:
+        """
+        Who may not see how many mediators there are has their answers, and is not told
+        how many are silent.
+        """
+        self.watch()
+        refusing: Any = RefusingWire(self.wire, "tasks")
+        answers = self.result(ask_mediators(refusing, "tasks", Question(FIND, None)))
+        self.assertEqual((len(answers.answers), answers.silent), (1, None))
 
     def test_nonsense(self) -> None:
         """

@@ -5,6 +5,8 @@ rejected, those that only the journal has, and their headers.
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 from quebert.broker.state import _routing
@@ -310,6 +312,19 @@ class AtLeastOnceTests(LettersTestCase):
         self.call("queue.delete", queue="q")
         self.assertIsNone(self.broker._timers.next)
         self.assertEqual(self.memory.entries, {})
+
+    def test_its_queue_still_known(self) -> None:
+        """
+        They are let go although a client still has another message of their queue.
+        """
+        self.queue(dead_letter_routing_key="later")
+        self.fill(2)
+        self.reject()
+        self.call("basic.get", queue="q")
+        waiting = weakref.ref(self.broker.vhosts["/"].queues["q"].stranded[0])
+        self.call("queue.delete", queue="q")
+        gc.collect()
+        self.assertIsNone(waiting())
 
     def test_only_where_it_may_refuse(self) -> None:
         """

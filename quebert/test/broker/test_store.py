@@ -660,6 +660,20 @@ class SurvivalTests(_Case):
         self.restart()
         self.assertEqual(self.bodies("dead"), [b"brief"])
 
+    def test_what_expires_behind_another(self) -> None:
+        """
+        After a restart, what was behind another message expires in its time, too.
+        """
+        self.peer.call("queue.declare", queue="q")
+        self.peer.publish("q", b"lasting", expiration="50000")
+        self.peer.publish("q", b"brief", expiration="5000")
+        self.restart()
+        self.peer.call("basic.get", queue="q", no_ack=True)
+        self.peer.turn(4.9)
+        self.assertEqual(self.broker.depths(), {"q": 1})
+        self.peer.turn(0.2)
+        self.assertEqual(self.broker.depths(), {"q": 0})
+
     def test_clock_set(self) -> None:
         """
         Times are kept, and told in C{x-death}, by the time of day, though delays go by
@@ -1106,6 +1120,18 @@ class DamageTests(_Damage):
             self.assertIn("another broker has this database open", said)
             process.close()
             Store(self.path).close()
+
+    def test_in_use_and_half_written(self) -> None:
+        """
+        A database that another process has open, and is just writing, is said to be in
+        use, not damaged.
+        """
+        with others(1) as (process,):
+            self.assertEqual(process.open(self.path), "open")
+            os.truncate(self.path, len(self.content) - 1)
+            said = refusal(StoreError, Store, self.path)
+            self.assertIn("another broker has this database open", said)
+            process.close()
 
     def test_refused_and_mended(self) -> None:
         """

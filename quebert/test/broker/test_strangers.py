@@ -190,6 +190,17 @@ class MemoryTests(Case):
             self.assertEqual(each.connection.state, "opening")
         self.assertFalse(peer.lost)
 
+    def test_too_many(self) -> None:
+        """
+        It is logged that one of too many strangers is cut off.
+        """
+        with capturedLogs() as logged:
+            for _ in range(MOST_STRANGERS + 1):
+                Stranger(self.broker).send(PROTOCOL_HEADER)
+        (line,) = map(formatEvent, logged)
+        why = f"more than {MOST_STRANGERS} have not logged in"
+        self.assertEqual(line, f"A connection without a log-in is closed: {why}")
+
     def test_one_line(self) -> None:
         """
         Whatever strangers do wrong, and however often, fills no log.
