@@ -12,13 +12,13 @@ for all that a process logs: Twisted's own events and those of hooks, too.
 
 To log another event: C{log = Logger()} in a class, with a format whose fields hold no
 secret (L{quebert._secrets}, L{shown_url<quebert._text.shown_url>}).  A warning that can
-come once for each task or attempt is logged by L{RepeatedWarning
-<quebert._repeated.RepeatedWarning>}, whose owner ends it.  A debug line for each is
-made printable also where nobody wants it: ask for the level before.  C{quebert}
-commands show what is logged from C{log_problems} of C{cli/_running} on; a worker's
-events reach its supervisor as text, or as JSON.  Each plain value of an event is a
-field of the JSON that L{quebert._log_output} makes, so it must hold no secret, either.
-A line that operators look for is told in C{docs}.
+come once for each task or attempt, and tells of no single one, is logged by
+L{RepeatedWarning<quebert._repeated.RepeatedWarning>}, whose owner ends it.  A debug
+line for each is made printable also where nobody wants it: ask for the level before.
+C{quebert} commands show what is logged from C{log_problems} of C{cli/_running} on; a
+worker's events reach its supervisor as text, or as JSON.  Each plain value of an event
+is a field of the JSON that L{quebert._log_output} makes, so it must hold no secret,
+either.  A line that operators look for is told in C{docs}.
 """
 
 from __future__ import annotations

@@ -280,8 +280,7 @@ class PublishRefused(BrokerError):
 class Unroutable(BrokerError):
     """
     No queue is bound where the message was published to (C{basic.return}).  The text
-    names the exchange and the routing key, and, but for the producer without Twisted,
-    says what RabbitMQ says.
+    names the queue, or the exchange and the routing key.
     """
 
     added = False

@@ -12,8 +12,7 @@ in) and L{quebert.broker.store} (what outlives a process).  An option of C{quebe
 broker}: C{Served} in C{cli/_broker.py}, the command in C{cli/_main.py}, and
 L{BrokerFactory}, which has the broker's policies: who may in, and what is committed in
 which order.  A limit of connections: of clients that have not logged in,
-C{protocol/_strangers}; of others, L{BrokerFactory}, which C{ServerConnection.open}
-asks.
+C{protocol/_strangers}; of others, C{BrokerFactory.lets_in}.
 """
 
 from quebert.broker._broker import BrokerFactory

@@ -29,7 +29,7 @@ What changes together:
    task or of its attempts; C{Requests.make}, if it needs the body or a signature.  As
    many more in C{_ADDED_FIELDS} of C{executor/_limits}; C{docs/executors.rst}.
  - Another error of a request: L{quebert.errors}.  What becomes of a task for one kind
-   of error, whatever its policy: C{Failures.decided}, which asks the policy; and
+   of error, whatever its policy: C{Failures.outcome}, before it asks the policy; and
    C{given_up} in C{_judging}, which may bury the task before its next attempt.
  - Another thing that is done to the body of an answer, such as decoding a compressed
    one: C{Attempt._body_came} in C{_attempt}, which has its headers, too.  The HTTP

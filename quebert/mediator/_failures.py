@@ -192,7 +192,8 @@ class Failures:
 
     def _told(self, policy: FailurePolicy, task: Task, failure: Failure) -> Outcome:
         """
-        What one policy decides; the log tells if the task is tried again.
+        What one policy decides; the log tells of it if the task goes back to its queue,
+        and the policy has it told.
         """
         failed = self.described(task, failure)
         outcome = policy.outcome(failed, self._now())

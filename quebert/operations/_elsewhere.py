@@ -28,6 +28,7 @@ from quebert.amqp.delays import (
     WAITS,
     Rungs,
     has_quorum,
+    latest_due,
     pass_on_overdue,
 )
 from quebert.amqp.queues import depth, held_at_most
@@ -38,7 +39,7 @@ from quebert.policy import ATTEMPTS
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
 
-__all__ = ["Due", "LadderLook", "LadderLooks", "WaitingTask", "latest"]
+__all__ = ["Due", "LadderLook", "LadderLooks", "WaitingTask"]
 
 # Rungs that are asked at a time.
 _CHANNELS = 16
@@ -131,17 +132,7 @@ class LadderLook:
         """
         if self.tasks is not None:
             return Due.of(each.due for each in self.tasks)
-        return Due.of_many((latest(wait), count) for wait, count in self.counts)
-
-
-def latest(wait: int) -> float:
-    """
-    In how many seconds a task is due at the latest that is in the rung for a wait of so
-    many seconds.  (A task that came while the right rung was new may be due later: then
-    its first wait is shorter.)  Pure.
-    """
-    longer = next((each for each in WAITS if each > wait), float("inf"))
-    return wait if longer == wait + 1 else longer
+        return Due.of_many((latest_due(wait), count) for wait, count in self.counts)
 
 
 class LadderLooks:
@@ -258,5 +249,5 @@ class LadderLooks:
         tried = message.number_in(ATTEMPTS) > 0 or message.number_in(ERRORS) > 0
         not_before = message.number_in(NOT_BEFORE)
         left = not_before - self._now()
-        due = max(0.0, left) if not_before else latest(self._rungs[rung])
+        due = max(0.0, left) if not_before else latest_due(self._rungs[rung])
         return WaitingTask(message.routing_key, due, tried)

@@ -9,9 +9,10 @@ from typing import Any
 from unittest.mock import patch
 
 from quebert.amqp import Message, TxAMQPClient
-from quebert.amqp.delays import LadderSearch
+from quebert.amqp.delays import LadderSearch, Rungs
 from quebert.amqp.delays._ladder import Ladder
 from quebert.amqp.queues import Visit
+from quebert.amqp.wire import NOT_BEFORE
 from quebert.errors import BrokerError
 from quebert.outcome import Retry
 from quebert.test.memory_network import NetworkTestCase
@@ -156,6 +157,20 @@ class LadderSearchTests(NetworkTestCase):
         self.wait("a", *(60 + n / 8 for n in range(40)))
         for wrong in (-5000.0, 5000.0):
             self.search(wrong=wrong)
+        self.all_come()
+
+    def test_wrong_clock_and_no_delay(self) -> None:
+        """
+        Nor is one late that does not say for how long it was to wait.
+        """
+        self.wait("a", 40)
+        rung = Rungs().name(40)
+        for n in range(30):
+            body, now = f"message {n}".encode(), self.mediator.now()
+            self.due[body] = self.network.seconds() + 40
+            headers = {"headers": {NOT_BEFORE: now + 40}}
+            self.result(self.mediator.publish(rung, "a", body, headers))
+        self.search(wrong=-5000.0)
         self.all_come()
 
     def test_visit_fails(self) -> None:

@@ -23,7 +23,6 @@ from quebert.operations import (
     _management,
     _overview,
 )
-from quebert.operations._elsewhere import latest
 from quebert.operations._management import Management
 from quebert.outcome import Bury, Retry
 from quebert.test.memory_network import _Client
@@ -47,17 +46,6 @@ class DueTests(SynchronousTestCase):
         self.assertEqual(Due.of([]), Due())
         many = Due.of_many([(1, 10**9), (2, 5), (70, 10**9)])
         self.assertEqual(many, Due(10**9 + 5, 10**9))
-
-    def test_latest(self) -> None:
-        """
-        A task in a rung of less than 64 s is due behind it.  Any other is due before
-        the wait of the next rung is over, or any time behind the longest rung.
-        """
-        found = {wait: latest(wait) for wait in WAITS}
-        self.assertEqual((found[1], found[60], found[62]), (1, 60, 62))
-        self.assertEqual((found[63], found[64]), (63, 128))
-        self.assertEqual((found[128], found[32768]), (256, 65536))
-        self.assertEqual(found[65536], float("inf"))
 
 
 class OverviewTests(ClientTestCase):

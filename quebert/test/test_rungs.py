@@ -22,6 +22,7 @@ from quebert.amqp.delays._rungs import (
     WAITS,
     Rungs,
     arrivals_of,
+    latest_due,
     wait_for,
     wait_of,
 )
@@ -63,6 +64,25 @@ class WaitTests(SynchronousTestCase):
         else:
             self.assertLessEqual(wait, seconds)
             self.assertTrue(2 * wait > seconds or wait == WAITS[-1])
+
+    @QUICK
+    @given(st.floats(0, WAITS[-1], exclude_max=True))
+    def test_latest(self, seconds: float) -> None:
+        """
+        What is due in some seconds is due before that which its rung tells.
+        """
+        wait = wait_for(seconds)
+        self.assertGreaterEqual(latest_due(wait), seconds)
+        self.assertLessEqual(latest_due(wait), 2 * wait)
+
+    def test_latest_of_each(self) -> None:
+        """
+        Behind a rung of less than 64 s a message is due; behind a longer one before the
+        next wait would be over; behind the longest at any time.
+        """
+        waits = 1, 62, 63, 64, 128, 32_768, 65_536
+        found = [latest_due(wait) for wait in waits]
+        self.assertEqual(found, [1, 62, 63, 128, 256, 65_536, math.inf])
 
     @QUICK
     @given(st.floats(0, YEAR))

@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.logger import LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -523,6 +523,51 @@ class ShareTests(SynchronousTestCase):
         Together they kept to it, within two in a hundred.
         """
         self.assertLess(abs(self.rate(since) - rate), rate * 0.02, self.rate(since))
+
+    def test_joins_while_a_look_fails(self) -> None:
+        """
+        A look that fails while somebody waits to join is followed by one look, too.
+        """
+        (one,) = self.mediators(1)
+        gates: list[Deferred[None]] = []
+        call = FakeChannel.call
+
+        async def gated(channel: FakeChannel, method: str, **arguments: Any) -> Any:
+            if not gates:
+                gates.append(Deferred())
+                await gates[0]
+            return await call(channel, method, **arguments)
+
+        self.patch(FakeChannel, "call", gated)
+        self.pass_time(3)
+        one.join()
+        gates[0].errback(BrokerRefused(406, "PRECONDITION_FAILED"))
+        self.pass_time(0.1)
+        opened = one.wire.opened
+        Deferred.fromCoroutine(one.share.leave())
+        self.pass_time(20)
+        self.assertEqual(one.wire.opened, opened)
+
+    def test_joins_while_slow(self) -> None:
+        """
+        Where RabbitMQ answers more slowly than it is asked, there is one look at a
+        time, whoever joins meanwhile; and none is left to be made in the end.
+        """
+        (one,) = self.mediators(1)
+        call = FakeChannel.call
+
+        async def slow(channel: FakeChannel, method: str, **arguments: Any) -> Any:
+            await deferLater(self.clock, 2.0)
+            return await call(channel, method, **arguments)
+
+        self.patch(FakeChannel, "call", slow)
+        for _ in range(4):
+            one.join()
+            self.pass_time(10)
+        opened = one.wire.opened
+        Deferred.fromCoroutine(one.share.leave())
+        self.pass_time(20)
+        self.assertEqual(one.wire.opened, opened)
 
     def test_alone(self) -> None:
         """

@@ -13,7 +13,7 @@ with others through RabbitMQ joins them before the watch consumes, and leaves th
 the watch ends: C{Intake} sees to that.  A throttle is not told that the queue is
 paused, or goes on: one that must know takes a method of the role, which C{_halt} and
 C{_go_on} of C{watch/_intake} call.  What a throttle shares with other watches of the
-client comes from L{WatchSession<quebert.amqp.watch.WatchSession>}.
+client comes from L{WatchSession<quebert.amqp.watch._session.WatchSession>}.
 
 Most modules agree with other mediators through RabbitMQ: on the share of a rate or of
 places (C{_shared_rate} and C{_shared_concurrency}, by C{_sharing}), and on pauses

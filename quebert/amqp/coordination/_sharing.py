@@ -122,6 +122,7 @@ class Sharing:
         """
         async with self._lock:
             self._check()
+            self._cancel()  # a look would wait for the lock, and schedule one more
             self._wire = wire
             self._looks = 0
             try:

@@ -41,6 +41,7 @@ from quebert.amqp.delays._rungs import (
     WAITS,
     Rungs,
     arrivals_of,
+    latest_due,
 )
 
 __all__ = [
@@ -60,5 +61,6 @@ __all__ = [
     "due_in",
     "has_quorum",
     "is_for",
+    "latest_due",
     "pass_on_overdue",
 ]

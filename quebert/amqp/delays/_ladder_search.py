@@ -21,7 +21,6 @@ them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -32,7 +31,7 @@ from quebert._protocol.extensions import COUNTS, DEATH_HEADERS
 from quebert._protocol.properties import amend_properties
 from quebert.amqp.delays._ladder import Ladder, has_quorum
 from quebert.amqp.delays._overdue import pass_on_overdue
-from quebert.amqp.delays._rungs import FIRST_WAITS, WAITS, Rungs
+from quebert.amqp.delays._rungs import FIRST_WAITS, WAITS, Rungs, latest_due
 from quebert.amqp.queues import Visit, depth, held_at_most
 from quebert.amqp.wire import DELAY, NOT_BEFORE
 from quebert.errors import BrokerError
@@ -170,7 +169,7 @@ class LadderSearch:
                         if not message.number_in(NOT_BEFORE):
                             kept += 1  # nobody knows how long it is to wait
                             continue
-                        await self._wait_on(ladder, message)
+                        await self._wait_on(ladder, wait, message)
                 except BaseException:
                     left = 0
                     raise
@@ -185,13 +184,15 @@ class LadderSearch:
             return self._ladder
         return Ladder(quorum=rungs.quorum, spare=self._spare)
 
-    async def _wait_on(self, ladder: Ladder, message: Message) -> None:
+    async def _wait_on(self, ladder: Ladder, wait: int, message: Message) -> None:
         """
         Have a message wait for what is left; returns when it is safe there.
+
+        @param wait: that of its rung.
         """
         clock, queue = self._wire.clock, message.routing_key
         # Our clock may be wrong: less is left than when the message began to wait.
-        delay = message.number_in(DELAY) or math.inf
+        delay = message.number_in(DELAY) or latest_due(wait)
         left = min(message.number_in(NOT_BEFORE) - self._now(), delay)
         due = clock.seconds() + left
         rung = await ladder.rung_for(

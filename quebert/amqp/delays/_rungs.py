@@ -45,6 +45,7 @@ __all__ = [
     "WAITS",
     "Rungs",
     "arrivals_of",
+    "latest_due",
     "wait_for",
     "wait_of",
 ]
@@ -81,6 +82,16 @@ def wait_for(seconds: float) -> int:
     if whole <= _FINE:
         return whole
     return max(wait for wait in WAITS if wait <= seconds)
+
+
+def latest_due(wait: int) -> float:
+    """
+    In how many seconds a message is due at the latest that begins a wait of so many
+    seconds; infinity for the longest wait.  (One that came while the right rung was new
+    may be due later: then its first wait is shorter.)  Pure.
+    """
+    longer = next((each for each in WAITS if each > wait), math.inf)
+    return wait if longer == wait + 1 else longer
 
 
 def arrivals_of(queue: str) -> str:

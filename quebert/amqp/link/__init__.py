@@ -7,8 +7,8 @@ Which module tells what:
    producer without Twisted.
  - C{_hosts}: which host a connection tries next, and how long it waits before.
  - C{_negotiation}: how long each step of connecting may take.
- - C{_failing}: how long a consumer waits after RabbitMQ has closed the connection with
-   541.
+ - C{_failing}: how long a consumer, or the use of a rung, waits after RabbitMQ has
+   closed the connection with 541.
 
 To add an option of the connection: a field of L{Broker<quebert.config.Broker>}, which
 reads it from the URL, and C{_broker} in C{config/_file.py}; a parameter of

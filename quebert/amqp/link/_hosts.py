@@ -16,7 +16,8 @@ __all__ = ["Hosts", "retry_delay"]
 #: Seconds at most between two attempts at the same host, so that a broker that is back
 #: is found again within five seconds.
 LONGEST_WAIT = 4.0
-#: Where all hosts refuse us: seconds at least after the first time, and at most.
+#: Where all hosts refuse us: the seconds after the first time, which are the base of
+#: the power, and at most.
 FIRST_WAIT_REFUSED, LONGEST_WAIT_REFUSED = 4.0, 60.0
 
 
@@ -99,8 +100,8 @@ class Hosts:
 
     def delay(self, attempt: int) -> float:
         """
-        Seconds until attempt number C{attempt}: with several hosts, so much less that
-        each of them is tried as often as a single one would be.
+        Seconds until attempt number C{attempt}.  With several hosts they are less, so
+        that each is tried as often as a single one would be, unless all of them refuse.
         """
         hosts = len(self._addresses)
         refused = self._refusals // hosts  # by all of them

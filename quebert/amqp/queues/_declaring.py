@@ -100,7 +100,7 @@ def unreached_length_limit(wire: Wire) -> dict[str, Any]:
     """
     The argument of a quorum queue which has RabbitMQ 3 take messages again when a
     policy with C{max-length} is removed while the queue is full.  Of the delay ladder,
-    the queues for arrivals have it, and the rungs have not.
+    the queues for arrivals and for what nobody claims have it, and the rungs have not.
 
     RabbitMQ tells those who publish to the queue when it is full, and when there is
     room again; its own workers for dead letters are among them.  If the queue has no

@@ -115,8 +115,8 @@ def _changes(
 ) -> dict[str, Any]:
     """
     The properties that change: each replacement is persistent (C{delivery-mode} 2), and
-    has no C{user-id}.  One that waits has no C{expiration}.  A priority above
-    C{highest_priority} becomes that.  All other properties stay.
+    has no C{user-id}.  One that waits, and a dead letter, has no C{expiration}.  A
+    priority above C{highest_priority} becomes that.  All other properties stay.
     """
     changes: dict[str, Any] = {"delivery-mode": 2, "user-id": None}
     if delayed:

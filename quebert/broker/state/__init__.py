@@ -7,7 +7,7 @@ What changes together:
    L{Queue} (whose turn it is, and limits), C{_ready} (the order), L{Router} (what
    becomes of messages) or L{VirtualHost} (how long a queue lives).
  - An argument of consumers: C{_basic_consume} in C{protocol/_commands}, which refuses
-   all of them; C{ServerConsumer} in C{protocol/_channel}, which keeps it; and
+   all with C{x-}; C{ServerConsumer} in C{protocol/_channel}, which keeps it; and
    L{Queue.next_consumer}, which says whose turn it is.
  - Another type of queue: C{_CHECKS_OF} and C{_queue_type} in C{_arguments}, each place
    that asks for C{settings.quorum} (C{_routing} and C{_vhost}),
