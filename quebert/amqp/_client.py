@@ -412,6 +412,6 @@ class TxAMQPClient:
 
 def _own_name() -> str:
     """
-    A name of this client that no other has.
+    Names this client, and no other, in its answers to questions about tasks.
     """
     return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"

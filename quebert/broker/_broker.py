@@ -43,7 +43,8 @@ from quebert.errors import ReplyCode, StoreError
 
 __all__ = ["BrokerFactory"]
 
-#: Seconds after which is committed what nobody waits for.
+#: Seconds after which changes are committed that no client waits for.  All others are
+#: committed at the end of their turn.
 LAZILY = 0.05
 #: Seconds that clients have to agree when the broker stops.
 STOP_TIMEOUT = 2.0

@@ -16,6 +16,8 @@ mediator has to tell it.  To add a field to a state: C{_records}, with a default
 C{_CHECKS} in C{_state_codec}, if it is of another type, and C{service/_watch_events}.
 To add a kind of event: a routing key in C{_names}, its codec, L{EventPublisher} and
 L{EventReader}.
+The exchange, L{EXCHANGE}, is declared and published to by L{EventPublisher}, and bound
+by C{_event_queue}; C{operations/_cancel_events} publishes to it, too.
 To add an outcome: L{OUTCOMES}; L{FINAL}, if the task is over; L{was_requested};
 C{_name} in C{_ended_tasks}; C{_STATES} in C{history/_rows}; C{_ENDS} in
 C{operations/_reasons}; C{cli/_tail}; on the page, C{format.js}, C{tasks_view.js},

@@ -28,6 +28,8 @@ What changes together:
    passes them on; a field of L{Host
    <quebert.config.Host>}, read by C{config/_host.py} and passed on by C{_connections}
    in C{service/_ways}; C{docs/limits.rst}.
+ - How long it may take to connect: C{Agent._endpoint}, which gives it to each endpoint.
+   An origin keeps its endpoint until it has no connection any more, or limits change.
  - Another way to a host, such as another kind of proxy: an endpoint like those in
    C{_guarded} and C{_proxied}; C{Agent._endpoint}, which chooses one; C{Guard.proxy}
    and C{Place.of_proxy} (L{quebert.guard}); C{config/_guard}; C{docs/security.rst},

@@ -51,7 +51,9 @@ _URL = re.compile(
 _USER_AGENT = f"quebert/{__version__}"
 _PORTS = {"http": 80, "https": 443}
 # What is ours to say, or said but once.
-_AGENT_FIELDS = frozenset({"content-length", "transfer-encoding", "host", "user-agent"})
+_FIELDS_WE_WRITE = frozenset(
+    {"content-length", "transfer-encoding", "host", "user-agent"}
+)
 _DEFAULT_GUARD = Guard()
 # These say how long their body is even where there is none (RFC 9110, 8.6).
 _WITH_BODY = {"POST", "PUT", "PATCH"}
@@ -254,7 +256,7 @@ def _head(
     user_agent, lines, number = _USER_AGENT, "", 4
     for name, value in fields:
         kind = name.lower()
-        if kind not in _AGENT_FIELDS:
+        if kind not in _FIELDS_WE_WRITE:
             lines += f"{name}: {value}\r\n"
             number += 1
         elif kind == "host":

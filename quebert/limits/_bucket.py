@@ -56,8 +56,8 @@ class TokenBucket:
 
     def take(self, now: float) -> float:
         """
-        Take one token; where there is none, the seconds until there is.  Nothing takes
-        several at once.
+        Take one token; where there is none, the seconds until there is.  To take
+        several at once would be another method.
         """
         wait = self.wait(now)
         if not wait:

@@ -26,11 +26,16 @@ What changes together:
    L{quebert.signatures._oidc}, which C{_requests} adds; the C{httpTarget} of their
    queue, C{_target}.
  - Another header of requests: C{TaskReader.read} in C{_reading}, if it tells of the
-   task or of its attempts; C{Requests.make}, if it needs the body or a signature.  As
+   task or of its attempts; C{Requests.make}, if it needs the body or a signature.
+   C{Host}, C{User-Agent} and the length are written by C{_head} in C{http/_agent}.  As
    many more in C{_ADDED_FIELDS} of C{executor/_limits}; C{docs/executors.rst}.
- - Another error of a request: L{quebert.errors}.  What becomes of a task for one kind
-   of error, whatever its policy: C{Failures.outcome}, before it asks the policy; and
+ - Another error of a request: L{quebert.errors}.  What becomes of a task for one
+   status of an answer: C{Rules.outcome} in L{quebert.policy}.  For one kind of error,
+   whatever the policy: C{Failures.outcome}, before it asks the policy; and
    C{given_up} in C{_judging}, which may bury the task before its next attempt.
+ - Another thing that post-hooks get: C{Pipeline._answered}, which calls them;
+   L{Attempt<quebert.mediator._attempt.Attempt>}, which knows the status and the headers
+   and hands on the body alone.
  - Another thing that is done to the body of an answer, such as decoding a compressed
    one: C{Attempt._body_came} in C{_attempt}, which has its headers, too.  The HTTP
    client gives bodies as they come, and cuts them (C{Limits.body}).

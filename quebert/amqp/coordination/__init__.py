@@ -15,6 +15,12 @@ paused, or goes on: one that must know takes a method of the role, which C{_halt
 C{_go_on} of C{watch/_intake} call.  What a throttle shares with other watches of the
 client comes from L{WatchSession<quebert.amqp.watch._session.WatchSession>}.
 
+A pause is a sign and a note in RabbitMQ, which C{set_paused} and C{leave_note} write
+for operators (L{quebert.operations}).  Each watch has a L{PauseSwitch}, which
+L{Pauses<quebert.amqp.coordination._pauses.Pauses>} tells what it sees.  A rule by which
+a pause begins or ends by itself belongs in L{PauseSwitch}; since when a queue is
+paused, its note says, if there is one.
+
 Most modules agree with other mediators through RabbitMQ: on the share of a rate or of
 places (C{_shared_rate} and C{_shared_concurrency}, by C{_sharing}), and on pauses
 (C{_pause_switch} and those that it uses).  Two are local: C{_pace} keeps one watch to
@@ -28,10 +34,9 @@ users make themselves, gives watches what is here.
 A throttle is asked about the first message that waits, without seeing it, and not about
 suspects (see L{Throttle<quebert.amqp.watch.Throttle>}).  It sees a message that begins.
 So a limit of bytes per second is a throttle like C{_pace}, which charges each message
-in C{begun}, and has the next one wait.  For it, L{TokenBucket.take
-<quebert.limits.TokenBucket.take>} would take as many tokens as a body has bytes, also
-more than there are; L{TokenBucket.wait<quebert.limits.TokenBucket.wait>} tells how long
-such a debt lasts already.
+in C{begun}, and has the next one wait.  It needs a method of
+L{TokenBucket<quebert.limits.TokenBucket>} that takes as many tokens as a body has
+bytes, also more than there are; C{TokenBucket.wait} tells how long such a debt lasts.
 
 A rule by which one message overtakes another, such as one for tenants, needs more.  It
 needs lines of messages in L{Places<quebert.amqp.watch._places.Places>}, as memory has

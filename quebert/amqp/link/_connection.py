@@ -105,7 +105,7 @@ class BrokerConnection:
     @param broker: its hosts, and who we are there.
     @param tls: as for L{TxAMQPClient<quebert.amqp.TxAMQPClient>}.
     @param reactor: gives the reactor, when it is needed.
-    @param name: what the broker calls it.
+    @param name: the name of the connection, which the broker is told.
     @param on_lost: called with the reason when it was there and is lost.
     @param sibling: another connection to the same broker; it knows which host answers.
         If that was ever accepted, this one tries again after a refusal.

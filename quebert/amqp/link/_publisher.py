@@ -69,7 +69,8 @@ LASTING = 1.0
 class Publisher:
     """
     Publishes on a channel of its own, opened when it is first needed, and
-    again when it was lost.
+    again when it was lost.  Each watch of a client has a publisher; all of these use
+    one connection.
     """
 
     def __init__(self, connection: BrokerConnection) -> None:

@@ -24,11 +24,19 @@ What changes together is told by these:
    tasks of what is buried) and the mediator; and C{Settlement} and C{Replacements}
    publish it again; which properties stay, C{_changes} in
    C{wire/_replacement_properties} says.
+ - A limit of the time for which a message is at work, or unsettled: a L{Deadlines
+   <quebert._deadlines.Deadlines>} in C{Deliveries}, as C{slow_after} has one;
+   L{quebert._consumer_timeout} has the seconds.
+ - What happens when places are taken: L{Places<quebert.amqp.watch._places.Places>},
+   which tells it; C{Deliveries} makes what it tells, as C{HangingHosts}.
  - Another way to give messages back: C{Channel.give_back} in L{quebert.amqp.wire};
    C{Returns.return_waiting}, which gives back all that have not begun.
 
 A stream is not watched: each of its consumers would get all
 messages, and none can be given back (L{quebert.amqp.queues} tells what that takes).
+
+C{prefetch} is the option of a watch: its number of places.  C{prefetch_count} is what
+RabbitMQ is told for a consumer, which a throttle, or messages that wait, can change.
 
 These words are used of messages:
 

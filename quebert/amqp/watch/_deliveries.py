@@ -363,7 +363,7 @@ class Deliveries:
     def late(self, message: DeliveredMessage) -> None:
         """
         Free the place of a message whose request hangs, or whose callback takes longer
-        than others should have to wait for it.
+        than others should have to wait for it.  The callback goes on.
         """
         self.ledger.move(message, Event.OVERDUE)
         self._origins.left(message)

@@ -123,6 +123,7 @@ class Throttle(Protocol):
         with a single active consumer keeps the prefetch that its consumer began with.
 
         @param prefetch: how many without this throttle; 0 for no limit, here and there.
+            A throttle can lower it, and not raise it.
         """
         return prefetch
 

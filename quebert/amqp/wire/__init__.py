@@ -24,7 +24,7 @@ What changes together:
    channel at once then, and C{_unanswered} to warn of nothing that has failed.
  - Another limit of frames, channels or heartbeats: C{Wire.tuned}, and C{log_in} in
    C{producer/_frame_stream}.
- - Another way to acknowledge, or another moment: C{_acks}, which acknowledges several
+ - Another way to acknowledge, or another moment: C{_acks}.  It acknowledges several
    deliveries with one frame.  Call C{Channel.flush} where an acknowledgement must be
    written at once, as C{Browsing._copy} does in C{queues}.  A watch loses nothing by
    the wait until the end of the turn, and does not call it.

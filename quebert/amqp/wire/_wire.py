@@ -116,7 +116,8 @@ class Wire(FrameClient):
     """
     One connection to a broker.
 
-    @ivar name: what the broker calls it.
+    @ivar name: the name of the connection, which the broker is told
+        (C{connection_name}).
     @ivar why: why it ended, or C{None}.
     @ivar lost: fires, with that reason, when it has ended.
     @ivar blocked: why the broker reads nothing that we publish, or C{None}.
