@@ -18,7 +18,7 @@ To add an argument of consumers, such as a priority, or a flag of C{basic.consum
 as C{exclusive}: C{_consume} in L{quebert.amqp.watch._consumer}, for which the watch
 needs an option (L{quebert.amqp.watch._options}); the embedded broker refuses all
 arguments with C{x-} (C{_basic_consume} in C{protocol/_commands}), and
-L{Queue.next_consumer <quebert.broker.state.Queue.next_consumer>} says whose turn it is.
+L{Queue.next_consumer<quebert.broker.state.Queue.next_consumer>} says whose turn it is.
 
 To read another header of RabbitMQ's: its name here, and a property of
 L{Message<quebert.amqp.wire.Message>}.

@@ -524,6 +524,15 @@ class ShareTests(SynchronousTestCase):
         """
         self.assertLess(abs(self.rate(since) - rate), rate * 0.02, self.rate(since))
 
+    def check_no_look_is_left(self, one: Mediator) -> None:
+        """
+        Who leaves looks no more.
+        """
+        opened = one.wire.opened
+        Deferred.fromCoroutine(one.share.leave())
+        self.pass_time(20)
+        self.assertEqual(one.wire.opened, opened)
+
     def test_joins_while_a_look_fails(self) -> None:
         """
         A look that fails while somebody waits to join is followed by one look, too.
@@ -543,10 +552,7 @@ class ShareTests(SynchronousTestCase):
         one.join()
         gates[0].errback(BrokerRefused(406, "PRECONDITION_FAILED"))
         self.pass_time(0.1)
-        opened = one.wire.opened
-        Deferred.fromCoroutine(one.share.leave())
-        self.pass_time(20)
-        self.assertEqual(one.wire.opened, opened)
+        self.check_no_look_is_left(one)
 
     def test_joins_while_slow(self) -> None:
         """
@@ -564,10 +570,7 @@ class ShareTests(SynchronousTestCase):
         for _ in range(4):
             one.join()
             self.pass_time(10)
-        opened = one.wire.opened
-        Deferred.fromCoroutine(one.share.leave())
-        self.pass_time(20)
-        self.assertEqual(one.wire.opened, opened)
+        self.check_no_look_is_left(one)
 
     def test_alone(self) -> None:
         """

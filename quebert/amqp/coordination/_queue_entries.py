@@ -103,8 +103,9 @@ def merged_entries(some: Iterable[Mapping[str, Any]]) -> Entries:
     """
     found: Entries = {}
     for each in some:
-        before = found.get(each["name"], each)
-        found[each["name"]] = max(before, each, key=_rank)
+        name = each["name"]
+        before = found.get(name)
+        found[name] = each if before is None else max(before, each, key=_rank)
     return found
 
 

@@ -215,8 +215,8 @@ class Forwarding:
         """
         clock = self._session.reactor
         early = due_in(message, self._session.now(), seconds_set(clock))
-        waited: float = due - clock.seconds()
-        return min(early, waited)
+        left: float = due - clock.seconds()
+        return min(early, left)
 
     async def _wait(self, seconds: float) -> None:
         wait: Deferred[None] = deferLater(self._session.reactor, seconds)

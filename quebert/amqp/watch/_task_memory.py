@@ -6,7 +6,7 @@ What a task takes is reckoned once, when it comes (L{TaskMemory.weigh}), by the 
 in L{quebert._bounds}: by the mediator for the body (C{memory_of} in
 C{mediator/_codec}), and here for the properties.  What grows while a task is at work,
 such as the body of its answer, is not counted.  To count it, a method of
-L{WatchedMessage <quebert.boundaries.WatchedMessage>} would have to tell L{TaskMemory},
+L{WatchedMessage<quebert.boundaries.WatchedMessage>} would have to tell L{TaskMemory},
 which takes it from its L{Part<quebert.amqp.watch._memory_budget.Part>} of the budget,
 and gives it back when the callback has ended.
 """
